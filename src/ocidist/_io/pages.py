@@ -1,0 +1,91 @@
+"""Lists that come in pages: iterate over entries, over pages, or collect them.
+
+Iterators here are objects and not async generators: one that is abandoned half-way has nothing to clean up, so breaking
+out of a loop is safe on every event loop.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Generator
+
+    from ocidist.model.result import Page
+
+T = TypeVar("T")
+
+NextPage = Callable[[], Awaitable["Page[T] | None"]]
+"""Fetches the next page; None after the last one."""
+
+
+class _Pages(Generic[T]):
+    def __init__(self, fetch: NextPage[T]) -> None:
+        self._fetch = fetch
+
+    def __aiter__(self) -> AsyncIterator[Page[T]]:
+        return self
+
+    async def __anext__(self) -> Page[T]:
+        page = await self._fetch()
+        if page is None:
+            raise StopAsyncIteration
+        return page
+
+
+class _Items(Generic[T]):
+    def __init__(self, fetch: NextPage[T]) -> None:
+        self._fetch = fetch
+        self._ready: deque[T] = deque()
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        while not self._ready:
+            page = await self._fetch()
+            if page is None:
+                raise StopAsyncIteration
+            self._ready.extend(page.items)
+        return self._ready.popleft()
+
+
+class Paginator(Generic[T]):
+    """A lazy list: a page is fetched when its first entry is asked for, and no connection is held in between.
+
+    Iterate with ``async for``; each iteration begins again at the first page. Breaking out early is safe.
+    """
+
+    def __init__(self, begin: Callable[[], NextPage[T]], *, what: str) -> None:
+        self._begin = begin
+        self._what = what
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        """Iterate over the entries."""
+        return _Items(self._begin())
+
+    def pages(self) -> AsyncIterator[Page[T]]:
+        """Iterate over the pages."""
+        return _Pages(self._begin())
+
+    async def collect(self, *, limit: int | None = None) -> list[T]:
+        """Return the entries as a list, the first *limit* of them if given; stops fetching when it has them."""
+        found: list[T] = []
+        async for page in self.pages():
+            found.extend(page.items)
+            if limit is not None and len(found) >= limit:
+                return found[:limit]
+        return found
+
+    def __iter__(self) -> NoReturn:
+        msg = f"{self._what} come page by page: use 'async for', .pages() or 'await ....collect()'"
+        raise TypeError(msg)
+
+    def __await__(self) -> Generator[NoReturn, None, NoReturn]:
+        msg = f"{self._what} are a list to iterate over: use 'async for', .pages() or 'await ....collect()'"
+        raise TypeError(msg)
+
+    def __repr__(self) -> str:
+        return f"<Paginator of {self._what}>"

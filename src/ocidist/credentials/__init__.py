@@ -1,0 +1,1 @@
+"""Who asks: credentials and where they are found."""

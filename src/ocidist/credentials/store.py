@@ -1,0 +1,164 @@
+"""Credentials and the providers that find them.
+
+Spec: docker token authentication, "Requesting a Token"; docker OAuth2, "Getting a token".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+
+from ocidist.errors import InvalidCredentialError
+from ocidist.model.reference import RegistryName
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+_CONTROL = frozenset(map(chr, (*range(32), 127)))
+
+
+def _sendable(what: str) -> Callable[[object, attrs.Attribute[str], str], None]:
+    def check(_instance: object, _attribute: attrs.Attribute[str], value: str) -> None:
+        if not isinstance(value, str) or not value or not _CONTROL.isdisjoint(value):
+            msg = f"a {what} must be text without control characters, and not empty"
+            raise InvalidCredentialError(msg)
+
+    return check
+
+
+def _bearer(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+    _sendable("token")(instance, attribute, value)
+    if not value.isascii() or " " in value:
+        msg = "a token must be ASCII without blanks"
+        raise InvalidCredentialError(msg)
+
+
+def _user(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+    _sendable("user name")(instance, attribute, value)
+    if ":" in value:
+        # RFC 7617: the first colon ends the user name, so one inside it would move part of it into the password.
+        msg = "a user name must not contain ':'"
+        raise InvalidCredentialError(msg)
+
+
+@attrs.frozen
+class Credential:
+    """Who asks. ``Anonymous``, ``Basic``, ``IdentityToken`` and ``RegistryToken`` are the kinds there are."""
+
+
+@attrs.frozen
+class Anonymous(Credential):
+    """Nobody in particular; tokens are still fetched where a registry wants them for public content."""
+
+
+@attrs.frozen
+class Basic(Credential):
+    """A user name and a password or access token.
+
+    Attributes:
+        username: Must not contain ``:``.
+        password: Any text without control characters; masked in ``repr``.
+
+    Raises:
+        InvalidCredentialError: One of them cannot be sent.
+    """
+
+    username: str = attrs.field(validator=_user)
+    password: str = attrs.field(validator=_sendable("password"), repr=lambda _: "'***'")
+
+
+@attrs.frozen
+class IdentityToken(Credential):
+    """A refresh token that a token server exchanges for access tokens (Docker's ``<token>`` entries).
+
+    Attributes:
+        token: The refresh token; masked in ``repr``.
+    """
+
+    token: str = attrs.field(validator=_bearer, repr=lambda _: "'***'")
+
+
+@attrs.frozen
+class RegistryToken(Credential):
+    """A bearer token that is sent to the registry as it is.
+
+    Attributes:
+        token: The access token; masked in ``repr``.
+    """
+
+    token: str = attrs.field(validator=_bearer, repr=lambda _: "'***'")
+
+
+ANONYMOUS = Anonymous()
+
+
+class CredentialProvider(Protocol):
+    """Finds the credential for a registry host."""
+
+    async def get(self, host: str, *, repository: str | None = None) -> Credential:
+        """Return the credential for *host* (``host[:port]``), ``ANONYMOUS`` when there is none.
+
+        Args:
+            host: The registry as the user named it.
+            repository: The repository the request is about, if it is about one.
+
+        Raises:
+            CredentialStoreError: The place where it should be cannot be read.
+        """
+
+
+Credentials: TypeAlias = (
+    "CredentialProvider | Mapping[str, Credential] | Callable[[str], Credential | Awaitable[Credential]]"
+)
+"""What ``Client(credentials=...)`` takes: a provider, a mapping from host to credential, or an (async) callable."""
+
+
+class StaticCredentials:
+    """A provider over a fixed mapping from host to credential.
+
+    Args:
+        entries: Credentials by ``host[:port]``; Docker Hub under any of its names.
+
+    Raises:
+        InvalidReferenceError: A key is not a registry name.
+    """
+
+    def __init__(self, entries: Mapping[str, Credential]) -> None:
+        self._entries = {str(attrs.evolve(RegistryName.parse(host), scheme=None)): c for host, c in entries.items()}
+
+    async def get(self, host: str, *, repository: str | None = None) -> Credential:  # noqa: ARG002 -- the protocol's
+        """Return the entry of *host*, or ``ANONYMOUS``."""
+        return self._entries.get(host, ANONYMOUS)
+
+    def __repr__(self) -> str:
+        return f"StaticCredentials({sorted(self._entries)})"
+
+
+class CallableCredentials:
+    """A provider that asks a callable, plain or async.
+
+    Args:
+        ask: Given ``host[:port]``; returns a credential.
+    """
+
+    def __init__(self, ask: Callable[[str], Credential | Awaitable[Credential]]) -> None:
+        self._ask = ask
+
+    async def get(self, host: str, *, repository: str | None = None) -> Credential:  # noqa: ARG002 -- the protocol's
+        """Ask the callable."""
+        answer = self._ask(host)
+        return await answer if isawaitable(answer) else answer
+
+
+def as_provider(credentials: Credentials | None) -> CredentialProvider:
+    """Turn what a user may pass as ``credentials=`` into a provider; None means anonymous everywhere."""
+    if credentials is None:
+        return StaticCredentials({})
+    if isinstance(credentials, Mapping):
+        return StaticCredentials(credentials)
+    if hasattr(credentials, "get"):
+        return credentials
+    return CallableCredentials(credentials)

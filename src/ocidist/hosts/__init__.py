@@ -1,0 +1,1 @@
+"""What is configured for each registry host."""

@@ -1,0 +1,1 @@
+"""Requests to registries: authentication, redirects, retries, limits and caps, on top of an httpx transport."""

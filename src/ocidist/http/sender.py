@@ -1,0 +1,116 @@
+"""What remote objects need from a client: one method that sends an endpoint and hands back its answer.
+
+``remote`` knows these protocols and not the client, so that no HTTP type reaches its results, errors or events.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+
+    from ocidist._io.body import Body
+    from ocidist.credentials.store import Credential
+    from ocidist.hosts.config import HostConfig
+    from ocidist.model.reference import RegistryName
+    from ocidist.observe.events import Event
+    from ocidist.wire.egress import EgressPolicy
+    from ocidist.wire.endpoints import Endpoint
+    from ocidist.wire.scope import ScopeSet
+
+
+@attrs.frozen
+class Call:
+    """What one operation asks of ``Client.send()``; it travels in ``request.extensions["ocidist"]``.
+
+    Attributes:
+        endpoint: The endpoint behind the request, or None for a request the user built.
+        scopes: Token scopes the request needs.
+        body: The request's body, so that it can be opened again; None if there is none.
+        direct: Whether to send without authentication.
+        registry: The registry whose credentials may be used.
+        credential: Identity to use instead of the client's own for this host.
+        final: Whether the registry does long work before it answers (closing an upload).
+    """
+
+    endpoint: Endpoint | None = None
+    scopes: ScopeSet | None = None
+    body: Body | None = None
+    direct: bool = False
+    registry: RegistryName | None = None
+    credential: Credential | None = None
+    final: bool = False
+
+
+class Reply(Protocol):
+    """An answer whose status the endpoint expects. Its body is read at most once, within ``async with``."""
+
+    @property
+    def status(self) -> int:
+        """HTTP status code."""
+
+    @property
+    def url(self) -> str:
+        """Absolute URL that answered, after redirects. May hold secrets: never show it unredacted."""
+
+    def header(self, name: str) -> str | None:
+        """Return the first field of this name, or None."""
+
+    def header_values(self, name: str) -> tuple[str, ...]:
+        """Return every field of this name, in order, unsplit."""
+
+    async def read(self, limit: int, what: str) -> bytes:
+        """Read the whole body.
+
+        Raises:
+            LimitExceededError: It is longer than *limit* bytes; *what* is its name in the message.
+            TruncatedBodyError: It ended before its Content-Length.
+            TransportError: The connection failed.
+        """
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Iterate over the body as it arrives, undecoded. Raises as ``read`` does, without a limit."""
+
+
+class Sender(Protocol):
+    """Sends endpoints to registries: what a ``Client`` is to the remote objects."""
+
+    @property
+    def egress(self) -> EgressPolicy:
+        """The client's egress policy."""
+
+    def host_config(self, registry: RegistryName) -> HostConfig:
+        """Return what is configured for a host."""
+
+    def exchange(
+        self,
+        registry: RegistryName,
+        endpoint: Endpoint,
+        *,
+        body: Body | None = None,
+        credential: Credential | None = None,
+        reference: str | None = None,
+    ) -> AbstractAsyncContextManager[Reply]:
+        """Send one endpoint and yield its answer; the connection is released on exit.
+
+        Authentication, scheme detection, redirects, retries, limits and the mapping of failures to errors have
+        happened when the answer is yielded: its status is one of ``endpoint.success``. A target that is an absolute
+        URL of another origin than the registry's is sent without credentials.
+
+        Args:
+            registry: The registry the endpoint belongs to.
+            endpoint: What to ask.
+            body: Request body.
+            credential: Identity to use instead of the client's own for this host.
+            reference: What the operation is on, for error messages.
+
+        Raises:
+            OciError: One of its subclasses, with operation, reference, host and attempts filled in.
+        """
+
+    def emit(self, event: Event) -> None:
+        """Hand an event record to the client's hooks."""

@@ -1,0 +1,1 @@
+"""What a client tells about its work: frozen event records, hooks and logging."""

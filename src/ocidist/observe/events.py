@@ -1,0 +1,46 @@
+"""Event records: frozen values handed to hooks while a client works. They hold no secret."""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen
+class Event:
+    """Root of the event records.
+
+    Attributes:
+        host: The registry host the event is about (``host[:port]``).
+    """
+
+    host: str
+
+
+@attrs.frozen
+class WarningReceived(Event):
+    """A registry sent a ``Warning: 299`` text that this client has not shown before.
+
+    Spec: distribution-spec, "Warnings".
+
+    Attributes:
+        text: The registry's words, control characters removed.
+    """
+
+    text: str
+
+
+@attrs.frozen
+class RequestRetried(Event):
+    """A request failed and is sent again.
+
+    Attributes:
+        operation: What was attempted.
+        attempt: Number of the attempt that failed, from 1.
+        wait: Seconds until the next attempt.
+        reason: Why it failed.
+    """
+
+    operation: str
+    attempt: int
+    wait: float
+    reason: str

@@ -1,0 +1,1 @@
+"""Registries and repositories behind the distribution API."""

@@ -1,0 +1,1 @@
+"""Stores: the role protocols that remote repositories, layouts and memory have in common, and the local ones."""

@@ -1,0 +1,680 @@
+"""The endpoints of the distribution API, one frozen class each, for client and server alike.
+
+A client calls ``to_request()``; a server calls ``parse()`` on what arrived; a round-trip test holds that both agree. An
+endpoint also knows what it is allowed to answer (``success``), which token scope it needs (``scopes``) and whether
+sending it twice does the same as sending it once (``repeatable``).
+
+Spec: distribution-spec, "Endpoints".
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, TypeVar
+from urllib.parse import parse_qsl, quote
+
+import attrs
+
+from ocidist.errors import (
+    DigestInvalidError,
+    ErrorInfo,
+    InvalidDigestError,
+    InvalidReferenceError,
+    NameInvalidError,
+    NotFoundError,
+    PaginationInvalidError,
+    TagInvalidError,
+    UnsupportedError,
+)
+from ocidist.model.digest import Digest
+from ocidist.model.mediatype import DEFAULT_ACCEPT, OCI_INDEX, OCTET_STREAM
+from ocidist.model.reference import RepositoryName, Tag
+from ocidist.wire.ranges import format_content_range, parse_content_range, parse_int, range_header
+from ocidist.wire.scope import CATALOG, ScopeSet, repository_scope
+from ocidist.wire.token import append_query
+
+MAX_QUERY_FIELDS = 64
+
+_Kind = TypeVar("_Kind")
+
+
+@attrs.frozen
+class WireRequest:
+    """A request without its body: what an endpoint asks a connection to send.
+
+    Attributes:
+        method: HTTP method.
+        target: Path and query beginning with ``/v2/``, or an absolute URL (upload sessions, next pages).
+        headers: Header fields the endpoint itself defines.
+    """
+
+    method: str
+    target: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@attrs.frozen
+class Endpoint:
+    """What every endpoint has in common.
+
+    Attributes:
+        id: The row of the specification's endpoint table.
+        method: HTTP method.
+        operation: The phrase errors use for it.
+        success: Statuses that mean success; any other status raises.
+        repeatable: Whether it may be sent again when the answer was lost.
+    """
+
+    id: ClassVar[str] = ""
+    method: ClassVar[str] = "GET"
+    operation: ClassVar[str] = ""
+    success: ClassVar[frozenset[int]] = frozenset({200})
+    repeatable: ClassVar[bool] = True
+
+    @property
+    def scopes(self) -> ScopeSet:
+        """Token scopes the endpoint needs; empty where the specification names none."""
+        return ScopeSet()
+
+    @property
+    def target(self) -> str:
+        """Path and query, or an absolute URL."""
+        raise UnsupportedError(405, note=f"{type(self).__name__} has no target of its own")
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """Header fields of the request."""
+        return ()
+
+    def to_request(self) -> WireRequest:
+        """Return the request line and headers a client sends."""
+        return WireRequest(self.method, self.target, self.headers)
+
+
+def _query(*pairs: tuple[str, str | int | None]) -> str:
+    text = "&".join(f"{key}={quote(str(value), safe=':/')}" for key, value in pairs if value is not None)
+    return f"?{text}" if text else ""
+
+
+@attrs.frozen
+class Ping(Endpoint):
+    """Ask whether the registry speaks the API. Spec: distribution-spec, "Determining Support"."""
+
+    id = "end-1"
+    operation = "ping"
+
+    @property
+    def target(self) -> str:
+        return "/v2/"
+
+
+@attrs.frozen
+class ListRepositories(Endpoint):
+    """List the registry's repositories. Spec: Docker Registry HTTP API V2, "Catalog".
+
+    Attributes:
+        n: Most entries per page.
+        last: Entry after which the page begins.
+        page: Target of a ``Link`` header, used as it is instead of ``n`` and ``last``.
+    """
+
+    id = "catalog"
+    operation = "list repositories"
+    n: int | None = None
+    last: str | None = None
+    page: str | None = None
+
+    @property
+    def scopes(self) -> ScopeSet:
+        return ScopeSet((CATALOG,))
+
+    @property
+    def target(self) -> str:
+        return self.page or "/v2/_catalog" + _query(("n", self.n), ("last", self.last))
+
+
+@attrs.frozen
+class _OfRepository(Endpoint):
+    repository: RepositoryName
+    actions: ClassVar[tuple[str, ...]] = ("pull",)
+
+    @property
+    def scopes(self) -> ScopeSet:
+        return ScopeSet((repository_scope(self.repository, *self.actions),))
+
+
+@attrs.frozen
+class GetBlob(_OfRepository):
+    """Read a blob, or part of it. Spec: distribution-spec, "Pulling blobs".
+
+    Attributes:
+        digest: Digest of the whole blob.
+        offset: First byte wanted.
+        length: Bytes wanted from there, or None for all.
+    """
+
+    id = "end-2"
+    operation = "pull blob"
+    success = frozenset({200, 206})
+    digest: Digest
+    offset: int = 0
+    length: int | None = None
+
+    @property
+    def ranged(self) -> bool:
+        """Whether only part of the blob is asked for."""
+        return self.offset > 0 or self.length is not None
+
+    @property
+    def target(self) -> str:
+        return f"/v2/{self.repository}/blobs/{self.digest}"
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        return (("Range", range_header(self.offset, self.length)),) if self.ranged else ()
+
+
+@attrs.frozen
+class StatBlob(_OfRepository):
+    """Ask for a blob's size. Spec: distribution-spec, "Checking if content exists in the registry"."""
+
+    id = "end-2"
+    method = "HEAD"
+    operation = "stat blob"
+    success = frozenset({200, 206})
+    digest: Digest
+
+    @property
+    def target(self) -> str:
+        return f"/v2/{self.repository}/blobs/{self.digest}"
+
+
+@attrs.frozen
+class GetManifest(_OfRepository):
+    """Read a manifest. Spec: distribution-spec, "Pulling manifests".
+
+    Attributes:
+        reference: Tag or digest.
+        accept: Value of the Accept header.
+        if_none_match: Digest the caller already has, or None.
+    """
+
+    id = "end-3"
+    operation = "pull manifest"
+    reference: Tag | Digest
+    accept: str = DEFAULT_ACCEPT
+    if_none_match: Digest | None = None
+
+    @property
+    def target(self) -> str:
+        return f"/v2/{self.repository}/manifests/{self.reference}"
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        accept = (("Accept", self.accept),)
+        # Registries compare the entity tag, and the usual ones use the quoted digest as such.
+        return (*accept, ("If-None-Match", f'"{self.if_none_match}"')) if self.if_none_match else accept
+
+
+@attrs.frozen
+class StatManifest(_OfRepository):
+    """Ask for a manifest's descriptor. Spec: distribution-spec, "Checking if content exists in the registry"."""
+
+    id = "end-3"
+    method = "HEAD"
+    operation = "stat manifest"
+    reference: Tag | Digest
+    accept: str = DEFAULT_ACCEPT
+
+    @property
+    def target(self) -> str:
+        return f"/v2/{self.repository}/manifests/{self.reference}"
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        return (("Accept", self.accept),)
+
+
+@attrs.frozen
+class _Push(_OfRepository):
+    actions = ("pull", "push")
+
+
+@attrs.frozen
+class StartUpload(_Push):
+    """Open an upload session. Spec: distribution-spec, "POST then PUT".
+
+    Attributes:
+        algorithm: Digest algorithm the blob will have, said only when it is not sha256.
+    """
+
+    id = "end-4a"
+    method = "POST"
+    operation = "start upload"
+    success = frozenset({202})
+    algorithm: str | None = None
+
+    @property
+    def target(self) -> str:
+        return f"/v2/{self.repository}/blobs/uploads/" + _query(("digest-algorithm", self.algorithm))
+
+
+@attrs.frozen
+class PostBlob(_Push):
+    """Push a blob in one request. Spec: distribution-spec, "Single POST"."""
+
+    id = "end-4b"
+    method = "POST"
+    operation = "push blob"
+    success = frozenset({201, 202})
+    digest: Digest
+
+    @property
+    def target(self) -> str:
+        return f"/v2/{self.repository}/blobs/uploads/" + _query(("digest", self.digest))
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        return (("Content-Type", OCTET_STREAM),)
+
+
+@attrs.frozen
+class MountBlob(_Push):
+    """Ask for a blob of another repository. Spec: distribution-spec, "Mounting a blob from another repository".
+
+    Attributes:
+        digest: Blob to mount.
+        source: Repository that has it, or None to let the registry look.
+    """
+
+    id = "end-11"
+    method = "POST"
+    operation = "mount blob"
+    success = frozenset({201, 202})
+    digest: Digest
+    source: RepositoryName | None = None
+
+    @property
+    def scopes(self) -> ScopeSet:
+        target = repository_scope(self.repository, *self.actions)
+        if self.source is None:
+            return ScopeSet((target,))
+        return ScopeSet((target, repository_scope(self.source, "pull")))
+
+    @property
+    def target(self) -> str:
+        return f"/v2/{self.repository}/blobs/uploads/" + _query(("mount", self.digest), ("from", self.source))
+
+
+@attrs.frozen
+class _UploadSession(_Push):
+    """An endpoint of an open upload session.
+
+    Attributes:
+        location: The session's newest Location: an absolute URL on the client, path and query on the server.
+    """
+
+    repeatable = False
+    location: str
+
+    @property
+    def target(self) -> str:
+        return self.location
+
+    @property
+    def session(self) -> str:
+        """Last path segment of the location: the identifier our own server gives out."""
+        return self.location.partition("?")[0].rpartition("/")[2]
+
+
+@attrs.frozen
+class PatchUpload(_UploadSession):
+    """Send a chunk, or with no range a whole stream. Spec: distribution-spec, "Pushing a blob in chunks".
+
+    Attributes:
+        start: Offset of the chunk's first byte, or None to stream without a Content-Range.
+        stop: Offset after the chunk's last byte.
+    """
+
+    id = "end-5"
+    method = "PATCH"
+    operation = "push chunk"
+    # 201: Amazon ECR. 204: seen from older Artifactory.
+    success = frozenset({201, 202, 204})
+    start: int | None = None
+    stop: int | None = None
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        kind = (("Content-Type", OCTET_STREAM),)
+        if self.start is None or self.stop is None or self.stop <= self.start:
+            return kind
+        return (*kind, ("Content-Range", format_content_range(self.start, self.stop)))
+
+
+@attrs.frozen
+class PutUpload(_UploadSession):
+    """Close a session, with or without its last bytes. Spec: distribution-spec, "Pushing a blob in chunks".
+
+    Attributes:
+        digest: Digest of the whole blob.
+        start: Offset of the first byte of a last chunk, or None when the body is the whole blob or empty.
+        stop: Offset after the last chunk's last byte.
+    """
+
+    id = "end-6"
+    method = "PUT"
+    operation = "finish upload"
+    # 202 and 204 instead of 201 are answers of registries in use.
+    success = frozenset({201, 202, 204})
+    digest: Digest
+    start: int | None = None
+    stop: int | None = None
+
+    @property
+    def target(self) -> str:
+        return append_query(self.location, (("digest", self.digest),))
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        kind = (("Content-Type", OCTET_STREAM),)
+        if self.start is None or self.stop is None or self.stop <= self.start:
+            return kind
+        return (*kind, ("Content-Range", format_content_range(self.start, self.stop)))
+
+
+@attrs.frozen
+class UploadStatus(_UploadSession):
+    """Ask how many bytes a session has. Spec: distribution-spec, "Pushing a blob in chunks"."""
+
+    id = "end-13"
+    operation = "ask upload status"
+    success = frozenset({200, 204})
+    repeatable = True
+
+
+@attrs.frozen
+class CancelUpload(_UploadSession):
+    """End a session without storing it. Spec: distribution-spec, "Cancel a blob upload"."""
+
+    id = "end-14"
+    method = "DELETE"
+    operation = "cancel upload"
+    success = frozenset({200, 202, 204, 404})
+    repeatable = True
+
+
+@attrs.frozen
+class PutManifest(_Push):
+    """Push a manifest. Spec: distribution-spec, "Pushing Manifests".
+
+    Attributes:
+        reference: Tag or digest it is stored under.
+        media_type: Value of the Content-Type header.
+        tags: Tags to set in the same request; only with a digest as reference.
+        if_match: Entity tag that must still be current, or None.
+    """
+
+    id = "end-7a"
+    method = "PUT"
+    operation = "push manifest"
+    # 200 and 202 instead of 201 are answers of registries in use.
+    success = frozenset({200, 201, 202})
+    reference: Tag | Digest
+    media_type: str
+    tags: tuple[Tag, ...] = ()
+    if_match: str | None = None
+
+    @property
+    def target(self) -> str:
+        query = _query(*(("tag", tag) for tag in self.tags))
+        return f"/v2/{self.repository}/manifests/{self.reference}{query}"
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        kind = (("Content-Type", self.media_type),) if self.media_type else ()
+        return (*kind, ("If-Match", self.if_match)) if self.if_match else kind
+
+
+@attrs.frozen
+class DeleteManifest(_OfRepository):
+    """Delete a manifest by digest, or only a tag. Spec: distribution-spec, "Deleting Manifests", "Deleting tags"."""
+
+    id = "end-9"
+    method = "DELETE"
+    operation = "delete manifest"
+    success = frozenset({200, 202, 204})
+    actions = ("delete", "pull")
+    reference: Tag | Digest
+
+    @property
+    def target(self) -> str:
+        return f"/v2/{self.repository}/manifests/{self.reference}"
+
+
+@attrs.frozen
+class DeleteBlob(_OfRepository):
+    """Delete a blob from a repository. Spec: distribution-spec, "Deleting Blobs"."""
+
+    id = "end-10"
+    method = "DELETE"
+    operation = "delete blob"
+    success = frozenset({200, 202, 204})
+    actions = ("delete", "pull")
+    digest: Digest
+
+    @property
+    def target(self) -> str:
+        return f"/v2/{self.repository}/blobs/{self.digest}"
+
+
+@attrs.frozen
+class ListTags(_OfRepository):
+    """List a repository's tags. Spec: distribution-spec, "Listing Tags".
+
+    Attributes:
+        n: Most entries per page.
+        last: Tag after which the page begins.
+        page: Target of a ``Link`` header, used as it is instead of ``n`` and ``last``.
+    """
+
+    id = "end-8b"
+    operation = "list tags"
+    n: int | None = None
+    last: str | None = None
+    page: str | None = None
+
+    @property
+    def target(self) -> str:
+        return self.page or f"/v2/{self.repository}/tags/list" + _query(("n", self.n), ("last", self.last))
+
+
+@attrs.frozen
+class ListReferrers(_OfRepository):
+    """List the manifests whose subject is a digest. Spec: distribution-spec, "Listing Referrers".
+
+    Attributes:
+        digest: The subject.
+        artifact_type: Only referrers of this type, if the registry filters.
+        page: Target of a ``Link`` header, used as it is.
+    """
+
+    id = "end-12b"
+    operation = "list referrers"
+    digest: Digest
+    artifact_type: str | None = None
+    page: str | None = None
+
+    @property
+    def target(self) -> str:
+        query = _query(("artifactType", self.artifact_type))
+        return self.page or f"/v2/{self.repository}/referrers/{self.digest}{query}"
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        return (("Accept", OCI_INDEX),)
+
+
+# --- the server's side -----------------------------------------------------------------------------------------------
+
+
+def parse(method: str, path: str, query: str = "", headers: dict[str, str] | None = None) -> Endpoint:
+    """Read a request line as one endpoint.
+
+    Args:
+        method: HTTP method.
+        path: Decoded path.
+        query: Query as it was sent, without the question mark.
+        headers: Header fields by lower-case name, as far as endpoints define them.
+
+    Raises:
+        NotFoundError: The path is none of the API's.
+        UnsupportedError: The path exists, not with this method.
+        NameInvalidError: The repository name does not follow the grammar.
+        DigestInvalidError: The digest does not follow the grammar.
+        TagInvalidError: The tag does not follow the grammar.
+        PaginationInvalidError: ``n`` is not a number.
+    """
+    fields = headers or {}
+    if path in {"/v2/", "/v2"}:
+        return _one(method, {"GET": Ping, "HEAD": Ping})()
+    if path == "/v2/_catalog":
+        n, last = _paging(query)
+        return _one(method, {"GET": ListRepositories})(n=n, last=last)
+    if not path.startswith("/v2/"):
+        raise NotFoundError(404, errors=[ErrorInfo("NOT_FOUND", "this path is not part of the distribution API")])
+    segments = path.removeprefix("/v2/").split("/")
+    match segments:
+        case [*name, "tags", "list"] if name:
+            n, last = _paging(query)
+            return _one(method, {"GET": ListTags})(_name(name), n=n, last=last)
+        case [*name, "manifests", reference] if name:
+            return _manifest(method, _name(name), reference, query, fields)
+        case [*name, "referrers", digest] if name:
+            wanted = dict(_pairs(query)).get("artifactType") or None
+            return _one(method, {"GET": ListReferrers})(_name(name), _digest(digest), artifact_type=wanted)
+        case [*name, "blobs", "uploads", session] if name and session:
+            return _session(method, _name(name), path, query, fields)
+        case [*name, "blobs", "uploads", ""] | [*name, "blobs", "uploads"] if name:
+            return _start(method, _name(name), query)
+        case [*name, "blobs", digest] if name:
+            return _blob(method, _name(name), _digest(digest), fields)
+    raise NotFoundError(404, errors=[ErrorInfo("NOT_FOUND", "this path is not part of the distribution API")])
+
+
+def _one(method: str, kinds: dict[str, _Kind]) -> _Kind:
+    if method not in kinds:
+        raise UnsupportedError(405, errors=[ErrorInfo("UNSUPPORTED", f"use {' or '.join(sorted(kinds))}")])
+    return kinds[method]
+
+
+def _pairs(query: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_QUERY_FIELDS)
+    except ValueError:
+        raise NotFoundError(400, errors=[ErrorInfo("NOT_FOUND", "too many query parameters")]) from None
+
+
+def _name(parts: list[str]) -> RepositoryName:
+    try:
+        return RepositoryName("/".join(parts))
+    except InvalidReferenceError as error:
+        raise NameInvalidError(400, errors=[ErrorInfo("NAME_INVALID", error.message)]) from None
+
+
+def _digest(text: str) -> Digest:
+    try:
+        return Digest(text)
+    except InvalidDigestError as error:
+        raise DigestInvalidError(400, errors=[ErrorInfo("DIGEST_INVALID", error.message)]) from None
+
+
+def _tag_or_digest(text: str) -> Tag | Digest:
+    if ":" in text:
+        return _digest(text)
+    return _tag(text)
+
+
+def _tag(text: str) -> Tag:
+    try:
+        return Tag(text)
+    except InvalidReferenceError as error:
+        raise TagInvalidError(400, errors=[ErrorInfo("TAG_INVALID", error.message)]) from None
+
+
+def _paging(query: str) -> tuple[int | None, str | None]:
+    fields = dict(_pairs(query))
+    if "n" not in fields:
+        return None, fields.get("last")
+    n = parse_int(fields["n"])
+    if n is None:
+        raise PaginationInvalidError(400, errors=[ErrorInfo("PAGINATION_NUMBER_INVALID", "n must be a whole number")])
+    return n, fields.get("last")
+
+
+def _manifest(method: str, name: RepositoryName, text: str, query: str, headers: dict[str, str]) -> Endpoint:
+    reference = _tag_or_digest(text)
+    accept = headers.get("accept", "")
+    match method:
+        case "GET":
+            return GetManifest(name, reference, accept=accept, if_none_match=_entity(headers.get("if-none-match")))
+        case "HEAD":
+            return StatManifest(name, reference, accept=accept)
+        case "PUT":
+            tags = tuple(_tag(value) for key, value in _pairs(query) if key == "tag")
+            kind = headers.get("content-type", "")
+            return PutManifest(name, reference, kind, tags=tags, if_match=headers.get("if-match"))
+        case _:
+            return _one(method, {"DELETE": DeleteManifest})(name, reference)
+
+
+def _entity(value: str | None) -> Digest | None:
+    if value is None:
+        return None
+    try:
+        return Digest(value.strip().removeprefix("W/").strip('"'))
+    except InvalidDigestError:
+        return None
+
+
+def _start(method: str, name: RepositoryName, query: str) -> Endpoint:
+    _one(method, {"POST": StartUpload})
+    fields = dict(_pairs(query))
+    if "mount" in fields:
+        source = _name(fields["from"].split("/")) if fields.get("from") else None
+        return MountBlob(name, _digest(fields["mount"]), source)
+    if "digest" in fields:
+        return PostBlob(name, _digest(fields["digest"]))
+    return StartUpload(name, fields.get("digest-algorithm"))
+
+
+def _session(method: str, name: RepositoryName, path: str, query: str, headers: dict[str, str]) -> Endpoint:
+    location = f"{path}?{query}" if query else path
+    match method:
+        case "PATCH":
+            return PatchUpload(name, location, *_chunk(headers))
+        case "PUT":
+            digest = dict(_pairs(query)).get("digest", "")
+            rest = "&".join(part for part in query.split("&") if part and part.partition("=")[0] != "digest")
+            return PutUpload(name, f"{path}?{rest}" if rest else path, _digest(digest), *_chunk(headers))
+        case "GET" | "HEAD":
+            return UploadStatus(name, location)
+        case _:
+            return _one(method, {"DELETE": CancelUpload})(name, location)
+
+
+def _chunk(headers: dict[str, str]) -> tuple[int | None, int | None]:
+    text = headers.get("content-range")
+    if text is None:
+        return None, None
+    found = parse_content_range(text)
+    return (None, None) if found is None else (found.first, found.last + 1)
+
+
+def _blob(method: str, name: RepositoryName, digest: Digest, headers: dict[str, str]) -> Endpoint:
+    match method:
+        case "GET":
+            return GetBlob(name, digest)
+        case "HEAD":
+            return StatBlob(name, digest)
+        case _:
+            return _one(method, {"DELETE": DeleteBlob})(name, digest)
