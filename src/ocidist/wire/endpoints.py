@@ -29,7 +29,8 @@ from ocidist.model.digest import Digest
 from ocidist.model.mediatype import DEFAULT_ACCEPT, OCI_INDEX, OCTET_STREAM
 from ocidist.model.reference import RepositoryName, Tag
 from ocidist.wire.ranges import format_content_range, parse_content_range, parse_int, range_header
-from ocidist.wire.scope import CATALOG, ScopeSet, repository_scope
+from ocidist.wire.redact import redact_url
+from ocidist.wire.scope import CATALOG, NO_SCOPES, ScopeSet, repository_scope
 from ocidist.wire.token import append_query
 
 MAX_QUERY_FIELDS = 64
@@ -48,7 +49,7 @@ class WireRequest:
     """
 
     method: str
-    target: str
+    target: str = attrs.field(repr=redact_url)
     headers: tuple[tuple[str, str], ...] = ()
 
 
@@ -73,7 +74,7 @@ class Endpoint:
     @property
     def scopes(self) -> ScopeSet:
         """Token scopes the endpoint needs; empty where the specification names none."""
-        return ScopeSet()
+        return NO_SCOPES
 
     @property
     def target(self) -> str:
@@ -125,7 +126,7 @@ class ListRepositories(Endpoint):
 
     @property
     def scopes(self) -> ScopeSet:
-        return ScopeSet((CATALOG,))
+        return CATALOG
 
     @property
     def target(self) -> str:
@@ -139,7 +140,7 @@ class _OfRepository(Endpoint):
 
     @property
     def scopes(self) -> ScopeSet:
-        return ScopeSet((repository_scope(self.repository, *self.actions),))
+        return repository_scope(self.repository, *self.actions)
 
 
 @attrs.frozen
@@ -296,9 +297,7 @@ class MountBlob(_Push):
     @property
     def scopes(self) -> ScopeSet:
         target = repository_scope(self.repository, *self.actions)
-        if self.source is None:
-            return ScopeSet((target,))
-        return ScopeSet((target, repository_scope(self.source, "pull")))
+        return target if self.source is None else target | repository_scope(self.source, "pull")
 
     @property
     def target(self) -> str:
@@ -314,7 +313,7 @@ class _UploadSession(_Push):
     """
 
     repeatable = False
-    location: str
+    location: str = attrs.field(repr=redact_url)
 
     @property
     def target(self) -> str:
