@@ -1,0 +1,133 @@
+"""A JSON reader for bytes that a stranger wrote.
+
+The standard reader accepts more than JSON (``NaN``, UTF-16, halves of surrogate pairs), keeps the last of two equal
+keys, and may recurse or multiply digits for as long as the sender likes. This one reads RFC 8259 JSON in UTF-8 and
+nothing else, within fixed limits. ``orjson`` was considered: it keeps the last of two equal keys and cannot be asked
+not to.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Final
+
+from ocidist.errors import ProtocolError
+
+MAX_DEPTH: Final = 64
+"""Deepest nesting of arrays and objects that is read; manifests need 5."""
+
+MAX_NUMBER_LENGTH: Final = 100
+"""Longest number that is read, in characters; the largest 64-bit integer has 20."""
+
+_OTHERS = re.compile(r"[^\[\]{}]+")
+_SQUARE = str.maketrans("{}", "[]")
+# Possessive, so that no input makes it go back; the last branch takes a string that never ends.
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_SHOWN = 40
+
+
+def loads(data: bytes | str, *, what: str, unique_keys: bool = False) -> object:
+    """Read one JSON document.
+
+    Args:
+        data: The document: UTF-8 bytes, or text.
+        what: What it is, for the message ("token", "manifest").
+        unique_keys: Refuse an object that names the same key twice.
+
+    Returns:
+        The document as dicts, lists, strings, ints, floats, bools and None.
+
+    Raises:
+        ProtocolError: It is not JSON, starts with a byte order mark, is nested deeper than ``MAX_DEPTH``, or holds a
+            number longer than ``MAX_NUMBER_LENGTH``, a number beyond a double, or half a surrogate pair.
+    """
+    try:
+        text = _text(data)
+        _check_depth(text)
+        value = _read(text, unique_keys=unique_keys)
+        if _SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeError:
+        msg = f"the {what} is not valid Unicode"
+    except (ValueError, RecursionError) as error:
+        msg = f"the {what} is not valid JSON: {error}"
+    else:
+        return value
+    raise ProtocolError(msg)
+
+
+def _text(data: bytes | str) -> str:
+    if isinstance(data, str):
+        data.encode()
+        text = data
+    else:
+        text = data.decode("utf-8")
+    if text.startswith("\ufeff"):
+        msg = "it starts with a byte order mark"
+        raise ValueError(msg)
+    return text
+
+
+def _check_depth(text: str) -> None:
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return
+    # Only brackets outside strings count. Each turn takes away the innermost pairs, so turns are levels.
+    left = _OTHERS.sub("", _STRING.sub("", text)).translate(_SQUARE)
+    for _ in range(MAX_DEPTH):
+        if "[]" not in left:
+            break
+        left = left.replace("[]", "")
+    if "[]" in left or len(left) > MAX_DEPTH:
+        msg = f"it is nested deeper than {MAX_DEPTH} levels"
+        raise ValueError(msg)
+
+
+def _read(text: str, *, unique_keys: bool) -> object:
+    return json.loads(
+        text,
+        parse_int=_integer,
+        parse_float=_float,
+        parse_constant=_constant,
+        object_pairs_hook=_unique if unique_keys else None,
+    )
+
+
+def _integer(text: str) -> int:
+    _check_number(text)
+    return int(text)
+
+
+def _float(text: str) -> float:
+    _check_number(text)
+    value = float(text)
+    if math.isinf(value):
+        msg = f"the number {text} is too large"
+        raise ValueError(msg)
+    return value
+
+
+def _check_number(text: str) -> None:
+    if len(text) > MAX_NUMBER_LENGTH:
+        msg = f"it holds a number of {len(text)} characters"
+        raise ValueError(msg)
+
+
+def _constant(name: str) -> object:
+    msg = f"{name} is not JSON"
+    raise ValueError(msg)
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    value = dict(pairs)
+    if len(value) == len(pairs):
+        return value
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            msg = f"the key {key[:_SHOWN]!r} appears twice in one object"
+            raise ValueError(msg)
+        seen.add(key)
+    return value
