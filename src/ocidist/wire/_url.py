@@ -31,7 +31,12 @@ _METADATA: Final = frozenset(
     map(ip_address, ("169.254.169.254", "100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254"))
 )
 # Ranges whose last 32 bits are an IPv4 address that a gateway, or the kernel, would reach.
-_EMBEDS_V4: Final = (IPv6Network("::ffff:0:0/96"), IPv6Network("::/96"), IPv6Network("64:ff9b::/96"))
+_EMBEDS_V4: Final = (
+    IPv6Network("::ffff:0:0/96"),
+    IPv6Network("::/96"),
+    IPv6Network("64:ff9b::/96"),
+    IPv6Network("::ffff:0:0:0/96"),
+)
 _SIX_TO_FOUR: Final = IPv6Network("2002::/16")
 
 

@@ -212,13 +212,16 @@ def format_challenge(challenge: Challenge) -> str:
     """Write a challenge as one header value, parameters quoted.
 
     Raises:
-        UsageError: A name is no token or a value holds a control character.
+        UsageError: The scheme or a name is no token, or a value holds a control character.
     """
     if not challenge.scheme or not TCHAR.issuperset(challenge.scheme):
         msg = "an authentication scheme is a token"
         raise UsageError(msg)
     scheme = challenge.scheme.title()
     if challenge.token68 is not None:
+        if not challenge.token68 or not _TOKEN68.issuperset(challenge.token68.rstrip("=")):
+            msg = "a token68 holds letters, digits and -._~+/ only"
+            raise UsageError(msg)
         return f"{scheme} {challenge.token68}"
     for name, value in challenge.params.items():
         if not name or not TCHAR.issuperset(name) or any(map(is_control, value)):

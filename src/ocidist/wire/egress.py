@@ -70,10 +70,7 @@ class Origin:
         Raises:
             UsageError: It is no such URL, or carries user information.
         """
-        try:
-            parts = _url.split(url)
-        except BadUrlError as error:
-            raise UsageError(f"not a URL ocidist can use: {error}") from None
+        parts = _own(url)
         return cls(parts.scheme, parts.host, parts.port)
 
     @property
@@ -82,7 +79,7 @@ class Origin:
         return _url.kind_of(self.host)
 
     def __str__(self) -> str:
-        return SplitUrl(self.scheme, self.host, self.port, "", explicit_port=False).origin
+        return _own(self).origin
 
 
 def _realm_entries(entries: tuple[str, ...] | list[str]) -> tuple[str, ...]:
@@ -194,11 +191,11 @@ class Location:
     same_origin: bool
 
 
-def resolve(base: str, target: str, *, refuse: type[EgressError] = EgressError) -> str:
+def resolve(base: str | Origin, target: str, *, refuse: type[EgressError] = EgressError) -> str:
     """Make a server's URL reference absolute; query and path stay as written, a fragment is dropped.
 
     Args:
-        base: Absolute URL of the request that was answered.
+        base: Absolute URL, or origin, of the request that was answered.
         target: What the answer says.
         refuse: The exception to raise.
 
@@ -210,25 +207,31 @@ def resolve(base: str, target: str, *, refuse: type[EgressError] = EgressError) 
     return str(_resolve(base, target, refuse)[1])
 
 
-def _resolve(base: str, target: str, refuse: type[EgressError]) -> tuple[SplitUrl, SplitUrl]:
+def _own(url: str | Origin) -> SplitUrl:
+    if isinstance(url, Origin):
+        return SplitUrl(url.scheme, url.host, url.port, "", explicit_port=False)
     try:
-        source = _url.split(base)
+        return _url.split(url)
     except BadUrlError as error:
         raise UsageError(f"not a URL ocidist can use: {error}") from None
+
+
+def _resolve(base: str | Origin, target: str, refuse: type[EgressError]) -> tuple[SplitUrl, SplitUrl]:
+    source = _own(base)
     try:
         return source, _url.join(source, target)
     except BadUrlError as error:
         raise refuse(source.origin, UNREADABLE, str(error)) from None
 
 
-def check_realm(registry: str, realm: str, *, policy: EgressPolicy = DEFAULT_POLICY) -> RealmDecision:
+def check_realm(registry: str | Origin, realm: str, *, policy: EgressPolicy = DEFAULT_POLICY) -> RealmDecision:
     """Decide about the token server a registry's challenge names.
 
     Credentials may go to the registry's own origin, to the same host or registrable domain over https (never between
     IP addresses or ports of localhost), and to trusted realms.
 
     Args:
-        registry: Absolute URL of the challenged request, on the registry the user named.
+        registry: URL or origin of the challenged request, on the registry the user named.
         realm: The challenge's realm; a relative one is resolved.
         policy: What the client's owner allows.
 
@@ -247,27 +250,27 @@ def check_realm(registry: str, realm: str, *, policy: EgressPolicy = DEFAULT_POL
 
 
 def check_redirect(
-    source: str, target: str, policy: EgressPolicy = DEFAULT_POLICY, *, registry: str | None = None
+    source: str | Origin, target: str, policy: EgressPolicy = DEFAULT_POLICY, *, registry: str | Origin | None = None
 ) -> Redirect:
     """Decide about a redirect.
 
     Args:
-        source: Absolute URL that answered with the redirect.
+        source: URL or origin that answered with the redirect.
         target: The Location header.
         policy: What the client's owner allows.
-        registry: URL on the registry the user named, if *source* is already a step away from it.
+        registry: URL or origin of the registry the user named, if *source* is already a step away from it.
 
     Raises:
         RedirectRefusedError: It may not be followed.
     """
     here, there = _resolve(source, target, RedirectRefusedError)
-    named = _origin(here) if registry is None else Origin.of(registry)
+    named = _origin(here if registry is None else _own(registry))
     _check_way(_origin(here), _origin(there), named, policy, RedirectRefusedError)
     return Redirect(str(there), _origin(here) == _origin(there))
 
 
 def check_location(
-    source: str, target: str, policy: EgressPolicy = DEFAULT_POLICY, *, registry: str | None = None
+    source: str | Origin, target: str, policy: EgressPolicy = DEFAULT_POLICY, *, registry: str | Origin | None = None
 ) -> Location:
     """Decide about the Location of an upload session; each answer of a session is checked again.
 
@@ -275,10 +278,10 @@ def check_location(
     interface as the registry is.
 
     Args:
-        source: Absolute URL of the upload request.
+        source: URL or origin of the upload request.
         target: The Location header.
         policy: What the client's owner allows.
-        registry: URL on the registry the user named, if *source* is on another host.
+        registry: URL or origin of the registry the user named, if *source* is on another host.
 
     Raises:
         LocationRefusedError: No bytes may be sent there.
@@ -286,7 +289,7 @@ def check_location(
     Spec: distribution-spec, "Pushing blobs".
     """
     here, there = _resolve(source, target, LocationRefusedError)
-    named = _origin(here) if registry is None else Origin.of(registry)
+    named = _origin(here if registry is None else _own(registry))
     _check_way(_origin(here), _origin(there), named, policy, LocationRefusedError)
     same_origin = _origin(here) == _origin(there)
     local = _origin(there).kind is AddressKind.LOOPBACK
@@ -295,7 +298,7 @@ def check_location(
     return Location(str(there), same_origin)
 
 
-def check_link(source: str, target: str, policy: EgressPolicy = DEFAULT_POLICY) -> str:
+def check_link(source: str | Origin, target: str, policy: EgressPolicy = DEFAULT_POLICY) -> str:
     """Decide about the link to the next page of a list; return the absolute URL to ask.
 
     Only the same origin is allowed. A link with the scheme http to the same host, as registries behind a TLS proxy

@@ -223,7 +223,7 @@ def _entries(body: object) -> Iterator[object]:
             yield inner
         elif isinstance(inner, str) and "error_description" not in body:
             yield {"message": inner, **body}
-        elif "errors" not in body or inner:
+        else:
             yield body
 
 

@@ -15,7 +15,7 @@ import attrs
 from ocidist.errors import InvalidReferenceError, LimitExceededError, PaginationLoopError, ProtocolError, UsageError
 from ocidist.model import strictjson
 from ocidist.model.reference import RepositoryName, Tag
-from ocidist.wire.egress import DEFAULT_POLICY, EgressPolicy, check_link
+from ocidist.wire.egress import DEFAULT_POLICY, EgressPolicy, check_link, resolve
 from ocidist.wire.link import next_target
 from ocidist.wire.ranges import parse_int
 from ocidist.wire.redact import clean_text
@@ -37,7 +37,9 @@ MAX_EMPTY_PAGES: Final = 1000
 """Registries filter pages by permission after cutting them, so that many in a row may be empty."""
 
 MAX_REPEATED_PAGES: Final = 2
-REMEMBERED_URLS: Final = 10_000
+MAX_REMEMBERED: Final = 10_000
+"""Pages whose URL and content are remembered, each as a number; longer loops end at the most pages."""
+
 MAX_INVALID_CHARS: Final = 256
 
 
@@ -126,9 +128,9 @@ def parse_next(url: str) -> NextPage:
 class Pager:
     """Walks a list: it is given each page and says what to ask for next, until there is nothing left.
 
-    Follows Link headers; without one, a full page is continued with ``last``. Items that the previous page already had
-    are dropped, so a registry that ignores ``n`` and ``last`` yields each item once. It remembers one page and a
-    bounded number of URL hashes, nothing more.
+    Follows Link headers; without one, a full page is continued with ``last``. Items that the previous page already had,
+    and pages that were there before, are dropped, so a registry that ignores ``n`` and ``last`` yields each item once.
+    It keeps one page and a bounded number of hashes, nothing more.
 
     Attributes:
         request: What to ask for now, or None at the end. It stays until ``feed``, so a failed page can be asked again.
@@ -166,7 +168,8 @@ class Pager:
         self._linked = False
         self._ordered = True
         self._previous: frozenset[str] = frozenset()
-        self._seen: OrderedDict[int, None] = OrderedDict()
+        self._urls: OrderedDict[int, None] = OrderedDict()
+        self._contents: OrderedDict[int, None] = OrderedDict()
 
     def feed(self, page: Listing, *, links: Sequence[str] = (), url: str) -> tuple[str, ...]:
         """Take the page that ``request`` asked for and move on; return its items that are new.
@@ -206,6 +209,11 @@ class Pager:
     def _fresh(self, items: tuple[str, ...], request: NextPage) -> tuple[str, ...]:
         if items and self._ordered:
             self._ordered = _ordered(items)
+        content = hash(items)
+        if content in self._contents:
+            return ()
+        if items:
+            _remember(self._contents, content)
         if request.url is None and request.last is not None:
             items = self._after(items, request.last)
         return tuple(item for item in items if item not in self._previous)
@@ -223,7 +231,7 @@ class Pager:
         self._pages += 1
         self._items += len(fresh)
         if self._max_items is not None and self._items > self._max_items:
-            raise LimitExceededError("list", self._max_items)
+            raise LimitExceededError("number of list items", self._max_items)
         self._idle = 0 if fresh else self._idle + 1
         if self._idle > (MAX_REPEATED_PAGES if page.items else MAX_EMPTY_PAGES):
             raise PaginationLoopError("page after page of the list holds nothing new")
@@ -241,19 +249,20 @@ class Pager:
         else:
             following = NextPage(request.n, page.items[-1])
         if self._pages >= self._max_pages:
-            raise LimitExceededError("list of pages", self._max_pages)
+            raise LimitExceededError("number of list pages", self._max_pages)
         return following
 
     def _unseen(self, url: str, target: str) -> str:
-        self._remember(url)
-        if hash(target) in self._seen:
+        _remember(self._urls, hash(resolve(url, url)))
+        if hash(target) in self._urls:
             raise PaginationLoopError("a link of the list leads back to a page that was already there")
         return target
 
-    def _remember(self, url: str) -> None:
-        self._seen[hash(url)] = None
-        while len(self._seen) > REMEMBERED_URLS:
-            self._seen.popitem(last=False)
+
+def _remember(seen: OrderedDict[int, None], number: int) -> None:
+    seen[number] = None
+    while len(seen) > MAX_REMEMBERED:
+        seen.popitem(last=False)
 
 
 def _ordered(items: tuple[str, ...]) -> bool:

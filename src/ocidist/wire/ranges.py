@@ -40,7 +40,7 @@ def content_length(values: Sequence[str]) -> int | None:
     Spec: RFC 9110, section 8.6.
     """
     found: set[int] = set()
-    for part in (part for value in values for part in value.split(",", MAX_DIGITS)):
+    for part in (part for value in values for part in value.split(",")):
         number = parse_int(part.strip(" \t"))
         if number is None:
             msg = "Content-Length is not a number"

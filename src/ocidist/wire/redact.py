@@ -46,10 +46,10 @@ def redact_url(url: str) -> str:
 def _without_userinfo(head: str) -> str:
     scheme, slashes, rest = head.partition("//")
     if not slashes:
-        return head
+        scheme, rest = "", head
     authority, slash, path = rest.partition("/")
     # The last @ ends the user information, however many there are.
-    return f"{scheme}//{authority.rpartition('@')[2]}{slash}{path}"
+    return f"{scheme}{slashes}{authority.rpartition('@')[2]}{slash}{path}"
 
 
 def _redact_pair(pair: str) -> str:

@@ -18,7 +18,7 @@ _MONTHS: Final = {
 }
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _MAX_DATE_CHARS: Final = 64
-_LAST_SECOND: Final = 59
+_LEAP_SECOND: Final = 60
 _CENTURY: Final = 100
 
 
@@ -67,7 +67,7 @@ def parse_http_date(text: str) -> float | None:
 def _timestamp(year: str, month: str, day: str, clock: str) -> float | None:
     numbers = [parse_int(part) for part in (year, day, *clock.split(":"))]
     match numbers:
-        case [int(yyyy), int(dd), int(hour), int(minute), int(second)] if month in _MONTHS:
+        case [int(yyyy), int(dd), int(hour), int(minute), int(second)] if month in _MONTHS and second <= _LEAP_SECOND:
             pass
         case _:
             return None
@@ -76,7 +76,7 @@ def _timestamp(year: str, month: str, day: str, clock: str) -> float | None:
         yyyy += 1900 if yyyy >= 70 else 2000
     try:
         # A leap second is read as the second before it.
-        moment = datetime(yyyy, _MONTHS[month], dd, hour, minute, min(second, _LAST_SECOND), tzinfo=UTC)
+        moment = datetime(yyyy, _MONTHS[month], dd, hour, minute, min(second, _LEAP_SECOND - 1), tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
     return moment.timestamp()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NoReturn, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import attrs
 
@@ -97,11 +97,7 @@ def parse_token(data: bytes, *, requested: ScopeSet, now: float, wall: float) ->
     if len(data) > MAX_TOKEN_BYTES:
         what = "token"
         raise LimitExceededError(what, MAX_TOKEN_BYTES)
-    try:
-        body = strictjson.loads(data, what="token")
-    except ProtocolError:
-        # The reader's own message may quote the body.
-        raise TokenError("the token server's answer is not JSON") from None
+    body = _body(data)
     if not isinstance(body, dict):
         raise TokenError("the token server's answer is not a JSON object")
     value = _secret(body, "token") or _secret(body, "access_token")
@@ -111,6 +107,15 @@ def parse_token(data: bytes, *, requested: ScopeSet, now: float, wall: float) ->
         raise TokenError("the token server's answer holds a token that cannot be sent in a header")
     lifetime = _lifetime(body.get("expires_in"), body.get("issued_at"), wall)
     return Token(value, now + lifetime, _granted(body.get("scope"), requested), _refresh(body), lifetime)
+
+
+def _body(data: bytes) -> object:
+    try:
+        return strictjson.loads(data, what="token")
+    except ProtocolError:
+        pass
+    # Raised out here: the reader's own error may quote the body, and a chain would keep it.
+    raise TokenError("the token server's answer is not JSON")
 
 
 def _secret(body: dict[str, object], name: str) -> str | None:
@@ -218,8 +223,8 @@ def post_form(
     username: str | None = None,
     password: str | None = None,
     offline: bool = False,
-) -> list[tuple[str, str]]:
-    """Build the form of a token request by POST: all scopes in one field, separated by blanks.
+) -> bytes:
+    """Build the body of a token request by POST, a form: all scopes in one field, separated by blanks.
 
     Args:
         service: What the challenge called the registry, if it did.
@@ -249,7 +254,7 @@ def post_form(
         pairs.append(("refresh_token", refresh_token))
     elif username is not None and password is not None:
         pairs += [("username", username), ("password", password)]
-    return pairs
+    return urlencode(pairs).encode("ascii")
 
 
 def append_query(url: str, pairs: Iterable[tuple[str, str]]) -> str:
