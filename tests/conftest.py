@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -37,9 +38,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> str | tuple[str, dict[str, 
     if request.param != "uvloop":
         name: str = request.param
         return name
-    try:
-        import uvloop  # noqa: F401
-    except ImportError:
+    if find_spec("uvloop") is None:
         missing("uvloop", "pip install 'ocidist[uvloop]'")
     return ("asyncio", {"use_uvloop": True})
 

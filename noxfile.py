@@ -1,0 +1,96 @@
+"""What can be run on this project: ``nox -l`` lists it, ``nox -s tests`` is what every change must pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.error_on_external_run = True
+nox.options.sessions = ["tests", "lint", "types", "imports", "docs"]
+
+ROOT = Path(__file__).parent
+PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+WHEEL_CHECK = """
+from importlib import resources
+import ocidist
+assert resources.files(ocidist).joinpath("py.typed").is_file()
+print(ocidist.__version__, *(getattr(ocidist, name) for name in getattr(ocidist, "__all__", ())), sep="\\n")
+"""
+
+
+def _group(name: str) -> list[str]:
+    """Return the requirements of a dependency group."""
+    return list(nox.project.dependency_groups(PYPROJECT, name))
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the suite against the installed package; arguments go to pytest (and then it runs in one process)."""
+    session.install(".[server,issuer,uvloop]", *_group("test"))
+    session.run("pytest", *(session.posargs or ["--numprocesses=auto"]))
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Run the suite once more and report which lines and branches it reaches."""
+    session.install(".[server,issuer,uvloop]", *_group("test"))
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "report")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check the code with every rule of ruff, and its formatting."""
+    session.install(*_group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types with mypy and pyright, and that everything public has them."""
+    session.install(".[server,issuer,uvloop]", *_group("types"))
+    session.run("mypy")
+    session.run("pyright")
+    session.run("pyright", "--verifytypes", "ocidist", "--ignoreexternal")
+
+
+@nox.session
+def imports(session: nox.Session) -> None:
+    """Check that every layer imports from lower ones only."""
+    session.install(".[server,issuer]", *_group("imports"))
+    session.run("lint-imports", "--no-cache")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation, warnings as errors; arguments are sphinx-build's, the last the output folder."""
+    session.install(".[server,issuer]", *_group("docs"))
+    output = session.posargs or [str(Path(session.create_tmp()) / "html")]
+    session.run("sphinx-build", "-nW", "--keep-going", "-E", "docs", *output)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Run every benchmark; arguments go to each of them."""
+    session.install(".[server]", *_group("bench"))
+    for script in sorted((ROOT / "benchmarks").glob("*.py")):
+        session.run("python", str(script), *session.posargs)
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the wheel, and use it where there is nothing but what it asks for."""
+    folder = Path(session.create_tmp()) / "dist"
+    session.install("build")
+    for old in folder.glob("*"):
+        old.unlink()
+    session.run("python", "-m", "build", "--outdir", str(folder))
+    (built,) = folder.glob("*.whl")
+    session.install(str(built))
+    session.chdir(folder)
+    session.run("python", "-W", "error", "-c", WHEEL_CHECK)
