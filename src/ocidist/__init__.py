@@ -1,12 +1,166 @@
-"""Asynchronous OCI distribution client: pull, push, list, mount and attach on any OCI or Docker registry."""
+"""Asynchronous OCI distribution client: pull, push, list, mount and attach on any OCI or Docker registry.
+
+Every public name is here; all but the errors are imported when they are first used.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-def __getattr__(name: str) -> str:
+from ocidist import errors
+from ocidist.errors import *  # noqa: F403 -- the module's own __all__ says which
+
+if TYPE_CHECKING:
+    from ocidist._io.body import Body, Source
+    from ocidist._io.pages import Paginator
+    from ocidist.client import Client
+    from ocidist.credentials.store import (
+        ANONYMOUS,
+        Anonymous,
+        Basic,
+        Credential,
+        CredentialProvider,
+        IdentityToken,
+        RegistryToken,
+        StaticCredentials,
+    )
+    from ocidist.hosts.config import HostConfig, HostsConfig
+    from ocidist.http.caches import ChallengeCache, MemoryChallengeCache, MemoryTokenCache, TokenCache, TokenOwner
+    from ocidist.http.limits import HostLimits
+    from ocidist.http.retry import RetryPolicy
+    from ocidist.http.timeouts import Timeouts
+    from ocidist.http.tokens import TokenOptions
+    from ocidist.model.builder import build_artifact, build_image, build_index
+    from ocidist.model.descriptor import Descriptor
+    from ocidist.model.digest import Digest, Hasher
+    from ocidist.model.manifest import ImageIndex, ImageManifest, Manifest, Schema1View
+    from ocidist.model.platform import Platform
+    from ocidist.model.reference import Reference, RegistryName, RepositoryName, Tag
+    from ocidist.model.result import Mounted, OnExit, Page, PushResult, RegistryInfo
+    from ocidist.observe.events import Event, RequestRetried, WarningReceived
+    from ocidist.observe.hooks import Hook
+    from ocidist.remote.blobs import Blobs
+    from ocidist.remote.manifests import Manifests
+    from ocidist.remote.reader import BlobReader
+    from ocidist.remote.registry import Registry
+    from ocidist.remote.repository import Repository
+    from ocidist.remote.tags import Tags
+    from ocidist.remote.writer import BlobWriter
+    from ocidist.storage.memory import MemoryRegistry
+    from ocidist.wire.challenge import Challenge
+    from ocidist.wire.egress import EgressPolicy
+    from ocidist.wire.scope import Scope, ScopeSet
+    from ocidist.wire.token import Token
+    from ocidist.wire.upload import UploadStarted, UploadState
+
+__all__ = [
+    "ANONYMOUS",
+    "Anonymous",
+    "Basic",
+    "BlobReader",
+    "BlobWriter",
+    "Blobs",
+    "Body",
+    "Challenge",
+    "ChallengeCache",
+    "Client",
+    "Credential",
+    "CredentialProvider",
+    "Descriptor",
+    "Digest",
+    "EgressPolicy",
+    "Event",
+    "Hasher",
+    "Hook",
+    "HostConfig",
+    "HostLimits",
+    "HostsConfig",
+    "IdentityToken",
+    "ImageIndex",
+    "ImageManifest",
+    "Manifest",
+    "Manifests",
+    "MemoryChallengeCache",
+    "MemoryRegistry",
+    "MemoryTokenCache",
+    "Mounted",
+    "OnExit",
+    "Page",
+    "Paginator",
+    "Platform",
+    "PushResult",
+    "Reference",
+    "Registry",
+    "RegistryInfo",
+    "RegistryName",
+    "RegistryToken",
+    "Repository",
+    "RepositoryName",
+    "RequestRetried",
+    "RetryPolicy",
+    "Schema1View",
+    "Scope",
+    "ScopeSet",
+    "Source",
+    "StaticCredentials",
+    "Tag",
+    "Tags",
+    "Timeouts",
+    "Token",
+    "TokenCache",
+    "TokenOptions",
+    "TokenOwner",
+    "UploadStarted",
+    "UploadState",
+    "WarningReceived",
+    "build_artifact",
+    "build_image",
+    "build_index",
+]
+__all__ += errors.__all__
+
+_WHERE = {
+    "_io.body": "Body Source",
+    "_io.pages": "Paginator",
+    "client": "Client",
+    "credentials.store": "ANONYMOUS Anonymous Basic Credential CredentialProvider IdentityToken RegistryToken StaticCredentials",
+    "hosts.config": "HostConfig HostsConfig",
+    "http.caches": "ChallengeCache MemoryChallengeCache MemoryTokenCache TokenCache TokenOwner",
+    "http.limits": "HostLimits",
+    "http.retry": "RetryPolicy",
+    "http.timeouts": "Timeouts",
+    "http.tokens": "TokenOptions",
+    "model.builder": "build_artifact build_image build_index",
+    "model.descriptor": "Descriptor",
+    "model.digest": "Digest Hasher",
+    "model.manifest": "ImageIndex ImageManifest Manifest Schema1View",
+    "model.platform": "Platform",
+    "model.reference": "Reference RegistryName RepositoryName Tag",
+    "model.result": "Mounted OnExit Page PushResult RegistryInfo",
+    "observe.events": "Event RequestRetried WarningReceived",
+    "observe.hooks": "Hook",
+    "remote.blobs": "Blobs",
+    "remote.manifests": "Manifests",
+    "remote.reader": "BlobReader",
+    "remote.registry": "Registry",
+    "remote.repository": "Repository",
+    "remote.tags": "Tags",
+    "remote.writer": "BlobWriter",
+    "storage.memory": "MemoryRegistry",
+    "wire.challenge": "Challenge",
+    "wire.egress": "EgressPolicy",
+    "wire.scope": "Scope ScopeSet",
+    "wire.token": "Token",
+    "wire.upload": "UploadStarted UploadState",
+}
+_MODULES = {name: module for module, names in _WHERE.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> object:
     if name == "__version__":
-        from importlib.metadata import version  # noqa: PLC0415 -- nobody should pay for it who does not ask
-
-        return version("ocidist")
+        return import_module("ocidist._version").version()
+    if name in _MODULES:
+        return getattr(import_module(f"ocidist.{_MODULES[name]}"), name)
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

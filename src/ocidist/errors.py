@@ -25,6 +25,78 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+__all__ = [
+    "AuthError",
+    "AuthRealmRefusedError",
+    "BlobExistsError",
+    "BlobUnknownError",
+    "BlobUploadInvalidError",
+    "BlobUploadUnknownError",
+    "BodyNotReplayableError",
+    "ChallengeError",
+    "ClientClosedError",
+    "ConnectError",
+    "CredentialStoreError",
+    "CredentialsRejectedError",
+    "DeniedError",
+    "DigestInvalidError",
+    "DigestMismatchError",
+    "DigestUnsupportedError",
+    "EgressError",
+    "ErrorInfo",
+    "IntegrityError",
+    "InvalidCredentialError",
+    "InvalidDigestError",
+    "InvalidReferenceError",
+    "LimitExceededError",
+    "LinkRefusedError",
+    "LocationRefusedError",
+    "MalformedManifestError",
+    "ManifestBlobUnknownError",
+    "ManifestInvalidError",
+    "ManifestUnknownError",
+    "ManifestUnknownRevisionError",
+    "ManifestUnverifiedError",
+    "ManifestVerificationError",
+    "NameInvalidError",
+    "NameUnknownError",
+    "NotFoundError",
+    "NotModifiedError",
+    "OciError",
+    "PaginationInvalidError",
+    "PaginationLoopError",
+    "PayloadTooLargeError",
+    "PreconditionFailedError",
+    "ProtocolError",
+    "RangeInvalidError",
+    "RateLimitedError",
+    "RedirectRefusedError",
+    "ResponseError",
+    "SchemaV1UnsupportedError",
+    "SchemeDetectionError",
+    "ScopeDeniedError",
+    "ServerError",
+    "SizeInvalidError",
+    "SizeMismatchError",
+    "StorageError",
+    "TagInvalidError",
+    "TagUnknownError",
+    "TlsError",
+    "TokenError",
+    "TransportError",
+    "TransportTimeoutError",
+    "TruncatedBodyError",
+    "UnauthorizedError",
+    "UnexpectedStatusError",
+    "UnsupportedError",
+    "UploadConflictError",
+    "UploadError",
+    "UploadExpiredError",
+    "UploadInterruptedError",
+    "UsageError",
+]
+
+
 class OciError(Exception):
     """The root of the hierarchy.
 
@@ -141,7 +213,7 @@ class TransportTimeoutError(TransportError, TimeoutError):
     """Raised when the peer was silent for longer than the phase's timeout."""
 
 
-class SchemeDetectionError(TransportError):
+class SchemeDetectionError(ConnectError):
     """Raised when a host answers neither https nor, where it was allowed, http.
 
     Attributes:
@@ -361,13 +433,13 @@ class BlobUploadUnknownError(NotFoundError):
     code = "BLOB_UPLOAD_UNKNOWN"
 
 
-class UnauthorizedError(ResponseError, AuthError):
+class UnauthorizedError(ResponseError, CredentialsRejectedError):
     """Raised when the registry keeps answering 401 although a fresh token or password was sent."""
 
     code = "UNAUTHORIZED"
 
 
-class DeniedError(ResponseError, AuthError):
+class DeniedError(ResponseError, ScopeDeniedError):
     """Raised when the registry knows who is asking and refuses."""
 
     code = "DENIED"
@@ -521,7 +593,9 @@ class SizeMismatchError(IntegrityError):
 
 
 class TruncatedBodyError(SizeMismatchError, TransportError):
-    """Raised when a body ended early; trying again may help."""
+    """Raised when a body ended early."""
+
+    hint = "The connection was cut: try again"
 
 
 # --- uploads ---------------------------------------------------------------------------------------------------------

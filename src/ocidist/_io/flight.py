@@ -1,7 +1,7 @@
 """Single flight: callers who want the same thing at the same time share one attempt to get it.
 
-No task is started: the first caller does the work itself. When it is cancelled, the next waiter takes over; when it fails,
-those who waited get the same failure, and the next caller tries afresh.
+No task is started: the first caller does the work itself. When it is cancelled, the next waiter takes over; when it
+fails, those who waited get the same failure, and the next caller tries afresh.
 """
 
 from __future__ import annotations

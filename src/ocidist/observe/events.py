@@ -44,3 +44,16 @@ class RequestRetried(Event):
     attempt: int
     wait: float
     reason: str
+
+
+@attrs.frozen
+class NamesSkipped(Event):
+    """A list held names that do not follow the grammar; they are neither given out nor used in a URL.
+
+    Attributes:
+        what: What was listed, ``tags`` or ``repositories``.
+        names: The names, control characters removed.
+    """
+
+    what: str
+    names: tuple[str, ...]

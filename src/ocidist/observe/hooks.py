@@ -22,5 +22,5 @@ def emit(hooks: Iterable[Hook], event: Event) -> None:
     for hook in hooks:
         try:
             hook(event)
-        except Exception:
+        except Exception:  # noqa: BLE001 -- whatever a user's hook raises
             _log.exception("a hook failed on %s", type(event).__name__)

@@ -1,8 +1,9 @@
 """The roles a store can play.
 
-A remote repository, an image layout on disk and memory implement these protocols, so that copying, mirroring and serving
-are written once. Every method that names content raises the same errors whatever is behind it: ``BlobUnknownError``,
-``ManifestUnknownError`` and the other ``ResponseError`` classes, ``IntegrityError`` for altered bytes.
+A remote repository, an image layout on disk and memory implement these protocols, so that copying, mirroring and
+serving are written once. Every method that names content raises the same errors whatever is behind it:
+``BlobUnknownError``, ``ManifestUnknownError`` and the other ``ResponseError`` classes, ``IntegrityError`` for altered
+bytes.
 """
 
 from __future__ import annotations

@@ -1,0 +1,96 @@
+"""Failures of a connection, told in ocidist's own errors.
+
+An httpx exception holds the request with its Authorization header and its full URL. So the errors made here are raised
+outside of any ``except`` block, and carry at most the operating system's own error as their cause.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+import httpx
+
+from ocidist.errors import (
+    ConnectError,
+    OciError,
+    ProtocolError,
+    TlsError,
+    TransportError,
+    TransportTimeoutError,
+    UsageError,
+)
+from ocidist.wire.redact import clean_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_CHAIN = 10
+_SHOWN = 300
+_PHASES = {
+    httpx.ConnectTimeout: "opening the connection",
+    httpx.ReadTimeout: "waiting for the server's bytes",
+    httpx.WriteTimeout: "sending",
+    httpx.PoolTimeout: "waiting for a free connection",
+}
+_KINDS: dict[type[Exception], tuple[type[OciError], str]] = {
+    httpx.ProxyError: (ConnectError, "the proxy failed: "),
+    httpx.ConnectError: (ConnectError, "no connection: "),
+    httpx.RemoteProtocolError: (ProtocolError, "the answer is malformed: "),
+    httpx.InvalidURL: (UsageError, ""),
+    httpx.UnsupportedProtocol: (UsageError, ""),
+    httpx.LocalProtocolError: (UsageError, ""),
+}
+# h11's words for a connection that ended early; everything else it reports is a malformed answer.
+_CUT = ("Server disconnected", "peer closed connection")
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    link: BaseException | None = error
+    for _ in range(MAX_CHAIN):
+        if link is None:
+            return
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def tls_failure(error: BaseException) -> ssl.SSLError | None:
+    """Return the TLS error behind a failure, if there is one."""
+    return next((link for link in _chain(error) if isinstance(link, ssl.SSLError)), None)
+
+
+def untrusted(error: BaseException) -> bool:
+    """Return whether the server's certificate was refused: the one failure that must never lead to plain http."""
+    return any(isinstance(link, ssl.SSLCertVerificationError) for link in _chain(error))
+
+
+def translate(error: Exception) -> OciError:
+    """Return the ocidist error for what a transport raised, with the operating system's error as its cause."""
+    made = _made(error)
+    made.__cause__ = next((link for link in _chain(error) if isinstance(link, OSError)), None)
+    return made
+
+
+def _made(error: Exception) -> OciError:
+    if isinstance(error, OciError):
+        return error
+    tls = tls_failure(error)
+    if tls is not None:
+        return TlsError(f"TLS failed: {clean_text(str(tls), _SHOWN)}")
+    if isinstance(error, httpx.TimeoutException):
+        phase = next((words for kind, words in _PHASES.items() if isinstance(error, kind)), "waiting")
+        return TransportTimeoutError(f"timed out while {phase}")
+    text = clean_text(str(error), _SHOWN) or type(error).__name__
+    kind, words = next((made for made in _KINDS.items() if isinstance(error, made[0])), (None, None))
+    if kind is None or words is None:
+        return TransportError(f"the connection failed: {text}")
+    if kind is httpx.RemoteProtocolError and text.startswith(_CUT):
+        return TransportError(f"the connection ended early: {text}")
+    return words[0](f"{words[1]}{text}")
+
+
+def names_nothing(error: BaseException) -> bool:
+    """Return whether name resolution said that the host does not exist, which trying again will not change."""
+    missing = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
+    return any(isinstance(link, socket.gaierror) and link.errno in missing for link in _chain(error))

@@ -1,0 +1,76 @@
+"""How many requests to one host may be under way at once.
+
+anyio's ``CapacityLimiter`` does the counting. Reads and writes have separate slots, so that a task that pipes a
+download into an upload of the same host does not wait for itself; token requests need no slot at all.
+"""
+
+from __future__ import annotations
+
+import anyio
+import attrs
+
+from ocidist.errors import UsageError
+
+
+@attrs.frozen
+class HostLimits:
+    """Limits that hold for every host unless its ``HostConfig`` says otherwise.
+
+    Attributes:
+        concurrency: Most reads, and most writes, under way at once on one host. A read is under way until its body
+            was read or closed.
+
+    Raises:
+        UsageError: The number is below 1.
+    """
+
+    concurrency: int = 32
+
+    def __attrs_post_init__(self) -> None:
+        if self.concurrency < 1:
+            msg = "concurrency must be at least 1"
+            raise UsageError(msg)
+
+
+class Slot:
+    """One place at a host, to be given back exactly once."""
+
+    def __init__(self, limiter: anyio.CapacityLimiter) -> None:
+        self._limiter: anyio.CapacityLimiter | None = limiter
+
+    async def take(self) -> None:
+        """Wait for the place."""
+        if self._limiter is not None:
+            try:
+                await self._limiter.acquire_on_behalf_of(self)
+            except BaseException:
+                self._limiter = None
+                raise
+
+    def release(self) -> None:
+        """Give the place back; a second time does nothing."""
+        limiter, self._limiter = self._limiter, None
+        if limiter is not None:
+            limiter.release_on_behalf_of(self)
+
+
+class Slots:
+    """The places of every host a client talks to.
+
+    Args:
+        limits: The limits for hosts without their own.
+    """
+
+    def __init__(self, limits: HostLimits) -> None:
+        self._default = limits.concurrency
+        self._limiters: dict[tuple[str, bool], anyio.CapacityLimiter] = {}
+
+    async def take(self, host: str, *, writes: bool, concurrency: int | None) -> Slot:
+        """Wait for a place at *host* and return it."""
+        key = (host, writes)
+        limiter = self._limiters.get(key)
+        if limiter is None:
+            limiter = self._limiters[key] = anyio.CapacityLimiter(concurrency or self._default)
+        slot = Slot(limiter)
+        await slot.take()
+        return slot

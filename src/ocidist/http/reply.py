@@ -1,0 +1,175 @@
+"""Answers as the remote objects see them, and streams that give back their slot when they are closed."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import httpx
+
+from ocidist.errors import LimitExceededError, OciError, TransportError, TruncatedBodyError
+from ocidist.http.failure import translate
+from ocidist.wire.ranges import content_length
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ocidist._io.body import Body
+    from ocidist.http.limits import Slot
+
+
+class RequestStream(httpx.AsyncByteStream):
+    """A request body that can be iterated again for another attempt, if its source can be opened again."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self._source: AsyncIterator[bytes] | None = None
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self._source = self._body.open()
+        return self._source
+
+    async def aclose(self) -> None:
+        """Close the source where an attempt left it half-read; to be called after each attempt."""
+        source, self._source = self._source, None
+        if source is not None and hasattr(source, "aclose"):
+            await source.aclose()
+
+
+class TrackedStream(httpx.AsyncByteStream):
+    """A response body that gives its slot back as soon as it is closed."""
+
+    def __init__(self, stream: httpx.AsyncByteStream, slot: Slot, response: httpx.Response, start: float) -> None:
+        self._stream = stream
+        self._slot = slot
+        self._response = response
+        self._start = start
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._stream)
+
+    async def aclose(self) -> None:
+        """Release the slot, then the connection."""
+        # First what cannot be interrupted.
+        self._slot.release()
+        self._response.elapsed = timedelta(seconds=time.perf_counter() - self._start)
+        await self._stream.aclose()
+
+
+class _Chunks:
+    def __init__(self, stream: AsyncIterator[bytes], expected: int | None) -> None:
+        self._stream = stream
+        self._expected = expected
+        self._count = 0
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        failure: OciError
+        try:
+            piece = await anext(self._stream)
+        except httpx.HTTPError as error:
+            failure = self._failure(error)
+        else:
+            self._count += len(piece)
+            return piece
+        raise failure
+
+    def _failure(self, error: httpx.HTTPError) -> OciError:
+        cut = isinstance(error, httpx.RemoteProtocolError | httpx.ReadError)
+        if cut and self._expected is not None and self._count < self._expected:
+            made = TruncatedBodyError(self._expected, self._count)
+            made.__cause__ = translate(error).__cause__
+            return made
+        return translate(error)
+
+
+class HttpReply:
+    """An answer with an expected status. See ``sender.Reply``."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        self._stream: AsyncIterator[bytes] | None = None
+
+    @property
+    def status(self) -> int:
+        """HTTP status code."""
+        return self._response.status_code
+
+    @property
+    def url(self) -> str:
+        """Absolute URL that answered, after redirects."""
+        return str(self._response.request.url)
+
+    def header(self, name: str) -> str | None:
+        """Return the first field of this name, or None."""
+        values = self._response.headers.get_list(name)
+        return values[0] if values else None
+
+    def header_values(self, name: str) -> tuple[str, ...]:
+        """Return every field of this name, in order, unsplit."""
+        return tuple(self._response.headers.get_list(name))
+
+    async def read(self, limit: int, what: str) -> bytes:
+        """Read the whole body, refusing more than *limit* bytes."""
+        return await read_capped(self.chunks(), limit, what)
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Iterate over the body as it arrives, undecoded."""
+        if self._stream is not None:
+            msg = "the body of an answer can be read only once"
+            raise TransportError(msg)
+        self._stream = aiter(self._response.stream)  # type: ignore[arg-type]  # transports answer async requests so
+        return _Chunks(self._stream, content_length(self.header_values("Content-Length")))
+
+    async def aclose(self) -> None:
+        """Release the connection."""
+        stream = self._stream
+        try:
+            if stream is not None and hasattr(stream, "aclose"):
+                await stream.aclose()
+        finally:
+            await self._response.aclose()
+
+
+async def read_capped(chunks: AsyncIterator[bytes], limit: int, what: str) -> bytes:
+    """Collect a stream of at most *limit* bytes. Raises LimitExceededError naming *what* beyond it."""
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in chunks:
+        size += len(piece)
+        if size > limit:
+            raise LimitExceededError(what, limit)
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def snapshot(response: httpx.Response, limit: int) -> httpx.Response:
+    """Return a closed copy of an answer with at most *limit* bytes of its body.
+
+    A body that ends within the limit leaves the connection usable; a longer one costs the connection.
+    """
+    pieces: list[bytes] = []
+    size = 0
+    reply = HttpReply(response)
+    try:
+        async for piece in reply.chunks():
+            pieces.append(piece)
+            size += len(piece)
+            if size >= limit:
+                break
+    except OciError:
+        # What came before the cut is all there is to show.
+        pass
+    finally:
+        await reply.aclose()
+    headers = [(k, v) for k, v in response.headers.multi_items() if k not in {"content-encoding", "transfer-encoding"}]
+    return httpx.Response(
+        response.status_code,
+        headers=headers,
+        content=b"".join(pieces)[:limit],
+        request=response.request,
+        extensions=response.extensions,
+    )

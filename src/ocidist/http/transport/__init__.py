@@ -1,0 +1,1 @@
+"""Connections: how a host is reached, and with which TLS settings."""
