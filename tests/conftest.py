@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from blockbuster import blockbuster_ctx
 
+import ocidist.client  # noqa: F401 -- imported here as a program does, not inside an event loop where it would block
 from tests.peers.clients import Skopeo, umoci_layout
 from tests.peers.docker_registry import DockerRegistries
 from tests.peers.embedded import default_app, serve

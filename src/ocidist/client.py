@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from ocidist.remote.repository import Repository
 
 
+# Read here once: looking up the version reads files, which nobody should wait for inside an event loop.
+USER_AGENT = f"ocidist/{version()}"
+
+
 class HttpxOptions(TypedDict, total=False):
     """httpx's own keyword arguments that a client passes on as they are."""
 
@@ -112,7 +116,7 @@ class Client(httpx.AsyncClient):
             **options,
         )
         if "User-Agent" not in httpx.Headers(options.get("headers")):
-            self.headers["User-Agent"] = f"ocidist/{version()}"
+            self.headers["User-Agent"] = USER_AGENT
         # httpx would ask for compressed answers, and digests are of the bytes as they are stored.
         self.headers["Accept-Encoding"] = "identity"
         silence_headers()
