@@ -1,0 +1,85 @@
+"""One repository's line to its registry: what its blobs, manifests, tags and referrers share."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from ocidist.errors import OciError
+from ocidist.model.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ocidist._io.body import Body
+    from ocidist.credentials.store import Credential
+    from ocidist.http.sender import Reply, Sender
+    from ocidist.model.reference import RegistryName, RepositoryName, Tag
+    from ocidist.wire.endpoints import Endpoint
+
+
+class Channel:
+    """Sends endpoints for one repository, or for a registry as a whole, and says where errors happened.
+
+    Args:
+        sender: The client.
+        registry: The registry to send to.
+        repository: The repository all is about, or None for the registry itself.
+        credential: Identity to use instead of the client's own for this host.
+    """
+
+    def __init__(
+        self,
+        sender: Sender,
+        registry: RegistryName,
+        repository: RepositoryName | None = None,
+        credential: Credential | None = None,
+    ) -> None:
+        self.sender = sender
+        self.registry = registry
+        self.repository = repository
+        self.credential = credential
+
+    @property
+    def host(self) -> str:
+        """``host[:port]`` of the registry."""
+        return str(self.registry)
+
+    @property
+    def repository_name(self) -> RepositoryName:
+        """The repository; only for channels that are about one."""
+        assert self.repository is not None  # noqa: S101 -- the registry's own channel sends endpoints without a repository
+        return self.repository
+
+    def name_of(self, item: Tag | Digest | None = None) -> str:
+        """Return how errors name a tag, a digest or the repository: ``host/repository@sha256:...``."""
+        place = self.host if self.repository is None else f"{self.host}/{self.repository}"
+        if item is None:
+            return place
+        return f"{place}{'@' if isinstance(item, Digest) else ':'}{item}"
+
+    @asynccontextmanager
+    async def exchange(
+        self, endpoint: Endpoint, *, body: Body | None = None, about: Tag | Digest | None = None
+    ) -> AsyncIterator[Reply]:
+        """Send an endpoint and yield its answer; see ``Sender.exchange``.
+
+        Errors raised while the answer is looked at are given operation, reference and host as well.
+
+        Args:
+            endpoint: What to ask.
+            body: Request body.
+            about: The tag or digest the operation is on, for error messages.
+
+        Raises:
+            OciError: One of its subclasses.
+        """
+        reference = self.name_of(about)
+        try:
+            async with self.sender.exchange(
+                self.registry, endpoint, body=body, credential=self.credential, reference=reference
+            ) as reply:
+                yield reply
+        except OciError as error:
+            error.locate(operation=endpoint.operation, reference=reference, host=self.host)
+            raise

@@ -1,0 +1,117 @@
+"""Lists of names in pages: tags and repositories.
+
+Spec: distribution-spec, "Listing Tags".
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+
+import attrs
+
+from ocidist._io.pages import Paginator
+from ocidist.errors import OciError, ProtocolError, ResponseError, UsageError
+from ocidist.model.mediatype import bare
+from ocidist.model.result import Page
+from ocidist.observe.events import NamesSkipped
+from ocidist.remote._answers import unexpected
+from ocidist.wire.endpoints import ListRepositories, ListTags
+from ocidist.wire.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_BYTES, Listing, NextPage, Pager, parse_page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ocidist.remote._channel import Channel
+
+_log = logging.getLogger("ocidist.remote")
+_Name = TypeVar("_Name", bound=str)
+_Key = Literal["tags", "repositories"]
+
+
+@attrs.frozen
+class ListOf(Generic[_Name]):
+    """Which list to walk, and how.
+
+    Attributes:
+        channel: Where it is.
+        key: Name of the list in the answer's body.
+        kind: Class of its entries.
+        refusal: Given what made the first page fail, returns what to raise instead.
+    """
+
+    channel: Channel
+    key: _Key
+    kind: Callable[[str], _Name]
+    refusal: Callable[[OciError], OciError] = lambda error: error
+
+
+def names(listed: ListOf[_Name], *, after: str | None, page_size: int | None) -> Paginator[_Name]:
+    """Return the list.
+
+    Args:
+        listed: Which list.
+        after: Entry after which to begin.
+        page_size: Most entries per page; None for what suits most registries.
+
+    Raises:
+        UsageError: The page size is not positive.
+    """
+    if page_size is not None and page_size < 1:
+        raise UsageError("page_size must be positive")
+    return Paginator(lambda: _Walk(listed, after, page_size or DEFAULT_PAGE_SIZE).next_page, what=listed.key)
+
+
+class _Walk(Generic[_Name]):
+    def __init__(self, listed: ListOf[_Name], after: str | None, page_size: int) -> None:
+        self._listed = listed
+        self._channel = listed.channel
+        self._pager = Pager(n=page_size, after=after, policy=listed.channel.sender.egress)
+        self._begun = False
+
+    async def next_page(self) -> Page[_Name] | None:
+        """Return the next page, or None after the last one. A page that failed may be asked for again."""
+        while (request := self._pager.request) is not None:
+            try:
+                page = await self._ask(request)
+            except ResponseError as error:
+                # Whatever the registry calls it: a page size is the only number in the request it can object to.
+                if error.status == 400 and self._pager.shrink():
+                    continue
+                raise self._refusal(error) from None
+            except OciError as error:
+                raise self._refusal(error) from None
+            self._begun = True
+            return page
+        return None
+
+    def _refusal(self, error: OciError) -> OciError:
+        return error if self._begun else self._listed.refusal(error)
+
+    async def _ask(self, request: NextPage) -> Page[_Name]:
+        async with self._channel.exchange(self._endpoint(request)) as reply:
+            kind = reply.header("Content-Type")
+            data = await reply.read(MAX_PAGE_BYTES, "list page")
+            page = self._read(data, kind)
+            fresh = self._pager.feed(page, links=reply.header_values("Link"), url=reply.url)
+        if page.invalid:
+            self._report(page.invalid)
+        return Page(tuple(map(self._listed.kind, fresh)), more=self._pager.request is not None)
+
+    def _endpoint(self, request: NextPage) -> ListTags | ListRepositories:
+        if self._listed.key == "tags":
+            return ListTags(self._channel.repository_name, request.n, request.last, request.url)
+        return ListRepositories(request.n, request.last, request.url)
+
+    def _read(self, data: bytes, kind: str | None) -> Listing:
+        try:
+            return parse_page(data, self._listed.key)
+        except ProtocolError:
+            if bare(kind or "") == "application/json" and data.lstrip().startswith(b"{"):
+                raise
+            raise unexpected(f"a list of {self._listed.key}", kind, data) from None
+
+    def _report(self, invalid: tuple[str, ...]) -> None:
+        place = self._channel.name_of()
+        _log.warning("%s lists %d invalid names under %r; they are skipped", place, len(invalid), self._listed.key)
+        self._channel.sender.emit(NamesSkipped(self._channel.host, self._listed.key, invalid))

@@ -1,0 +1,158 @@
+"""Reading manifests: what is handed on was proven first.
+
+Spec: distribution-spec, "Pulling manifests" and "Checking if content exists in the registry".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from ocidist.errors import (
+    DigestMismatchError,
+    DigestUnsupportedError,
+    IntegrityError,
+    MalformedManifestError,
+    NotModifiedError,
+    ProtocolError,
+    TransportError,
+    UnexpectedStatusError,
+)
+from ocidist.model.descriptor import Descriptor
+from ocidist.model.digest import Digest
+from ocidist.model.manifest import Manifest, sniff
+from ocidist.model.mediatype import DEFAULT_ACCEPT, DOCKER_SCHEMA1_SIGNED, OCTET_STREAM, bare
+from ocidist.model.reference import Tag
+from ocidist.remote._answers import is_page_for_people, restated, stated_digest, unexpected
+from ocidist.remote._encoding import content_encoding, decode
+from ocidist.wire.endpoints import GetManifest, StatManifest
+from ocidist.wire.ranges import content_length
+
+if TYPE_CHECKING:
+    from ocidist.http.sender import Reply
+    from ocidist.remote._channel import Channel
+
+MAX_MANIFEST: Final = 4 * 1024 * 1024
+"""Bytes of a manifest or index that are read unless the caller allows more."""
+
+# Content types that say nothing about which kind of manifest it is.
+_VAGUE: Final = frozenset({"", "application/json", "text/json", "text/plain", OCTET_STREAM})
+
+
+@attrs.frozen
+class Fetched:
+    """A manifest with what belongs to this answer only.
+
+    Attributes:
+        manifest: The manifest, proven.
+        etag: The entity tag to compare with on a conditional push, or None.
+    """
+
+    manifest: Manifest
+    etag: str | None
+
+
+async def fetch(
+    channel: Channel,
+    reference: Tag | Digest,
+    *,
+    accept: str | None = None,
+    if_none_match: Digest | None = None,
+    max_size: int = MAX_MANIFEST,
+) -> Fetched:
+    """Read a manifest.
+
+    A body that was cut short or altered is asked for once more before the failure is reported.
+
+    Raises:
+        DigestUnsupportedError: The digest cannot be verified; nothing was sent.
+        DigestMismatchError: The bytes are not those of the digest that was asked for, or that the answer states.
+        LimitExceededError: The manifest is larger than *max_size* bytes.
+        MalformedManifestError: The bytes are not what their media type says.
+        NotModifiedError: The registry still has *if_none_match* there.
+        ProtocolError: The answer is no manifest at all.
+        OciError: See ``Sender.exchange``.
+    """
+    if isinstance(reference, Digest) and not reference.verifiable:
+        raise DigestUnsupportedError(reference.algorithm)
+    endpoint = GetManifest(channel.repository_name, reference, accept or DEFAULT_ACCEPT, if_none_match)
+    for last in (False, True):
+        answered = False
+        try:
+            async with channel.exchange(endpoint, about=reference) as reply:
+                answered = True
+                return await _proven(reply, reference, max_size)
+        except NotModifiedError as error:
+            if if_none_match is None:
+                raise restated(UnexpectedStatusError, "nothing conditional was asked", error) from None
+            raise
+        except (IntegrityError, TransportError):
+            # What failed before an answer was there has been tried again already.
+            if last or not answered:
+                raise
+    raise AssertionError
+
+
+async def _proven(reply: Reply, reference: Tag | Digest, max_size: int) -> Fetched:
+    data = await reply.read(max_size, "manifest")
+    kind = reply.header("Content-Type")
+    # The digest stated for a signed schema 1 manifest is that of its payload, not of the bytes.
+    signed = bare(kind or "") == DOCKER_SCHEMA1_SIGNED
+    stated = None if signed else stated_digest(reply)
+    expected = reference if isinstance(reference, Digest) else stated
+    encoding = content_encoding(reply)
+    try:
+        data = _verified(data, expected, encoding, max_size)
+        media_type = sniff(data, kind)
+    except (DigestMismatchError, MalformedManifestError) as error:
+        # An altered manifest stays a mismatch, whatever it looks like now; only a web page is no manifest at all.
+        scrap = isinstance(error, MalformedManifestError) and not data.lstrip().startswith(b"{")
+        if scrap or is_page_for_people(kind):
+            raise unexpected("a manifest", kind, data) from None
+        raise
+    digest = expected or Digest.of(data)
+    return Fetched(Manifest(data, media_type, digest), None if encoding else reply.header("ETag"))
+
+
+def _verified(data: bytes, expected: Digest | None, encoding: str | None, max_size: int) -> bytes:
+    if encoding is None:
+        if expected is not None:
+            expected.verify(data)
+        return data
+    if expected is None:
+        raise ProtocolError(f"the manifest came with the content encoding {encoding!r} and nothing to verify it with")
+    if Digest.of(data, expected.algorithm) == expected:
+        return data
+    plain = decode(data, encoding, limit=max_size, what="manifest")
+    expected.verify(plain)
+    return plain
+
+
+async def describe(channel: Channel, reference: Tag | Digest, *, accept: str | None = None) -> Descriptor | str:
+    """Ask for a manifest's descriptor without reading it.
+
+    Returns:
+        The descriptor, or why the answer does not hold a believable one; the manifest itself then has to be read.
+
+    Raises:
+        OciError: See ``Sender.exchange``.
+    """
+    endpoint = StatManifest(channel.repository_name, reference, accept or DEFAULT_ACCEPT)
+    async with channel.exchange(endpoint, about=reference) as reply:
+        return _described(reply, reference)
+
+
+def _described(reply: Reply, reference: Tag | Digest) -> Descriptor | str:
+    kind = bare(reply.header("Content-Type") or "")
+    if kind in _VAGUE or is_page_for_people(kind):
+        return f"its content type is {kind or 'missing'}"
+    size = None if content_encoding(reply) else content_length(reply.header_values("Content-Length"))
+    if not size:
+        return "it states no size"
+    stated = None if kind == DOCKER_SCHEMA1_SIGNED else stated_digest(reply)
+    if isinstance(reference, Tag):
+        return "it states no digest" if stated is None else Descriptor(kind, stated, size)
+    if stated is not None and stated.algorithm == reference.algorithm and stated != reference:
+        return f"it is about {stated}"
+    return Descriptor(kind, reference, size)

@@ -1,0 +1,265 @@
+"""The manifests of a remote repository."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ocidist.errors import (
+    IntegrityError,
+    ManifestUnknownError,
+    NotFoundError,
+    NotModifiedError,
+    OciError,
+    ProtocolError,
+    ResponseError,
+    SchemaV1UnsupportedError,
+    UnsupportedError,
+    UsageError,
+)
+from ocidist.model.digest import Digest
+from ocidist.model.manifest import Manifest
+from ocidist.model.mediatype import SCHEMA1_TYPES
+from ocidist.model.reference import Tag
+from ocidist.model.result import PushResult
+from ocidist.remote._answers import foreseen
+from ocidist.remote._memory import ReferrersApi, learn_referrers_api, referrers_api
+from ocidist.remote._pull import MAX_MANIFEST, describe, fetch
+from ocidist.remote._push import put, remove
+from ocidist.remote.referrers import forget, record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ocidist.model.descriptor import Descriptor
+    from ocidist.remote._channel import Channel
+
+
+def tag_or_digest(reference: Tag | Digest | str) -> Tag | Digest:
+    """Return a text as the tag or the digest it is.
+
+    Raises:
+        InvalidDigestError: It holds a colon but is no digest.
+        InvalidReferenceError: It is no tag.
+    """
+    return Digest(reference) if ":" in reference else Tag(reference)
+
+
+class Manifests:
+    """The manifests of a repository on a registry. Get it from ``Repository.manifests``."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def __repr__(self) -> str:
+        return f"<Manifests of {self._channel.name_of()}>"
+
+    async def get(
+        self,
+        reference: Tag | Digest | str,
+        *,
+        accept: str | None = None,
+        if_none_match: Digest | None = None,
+        max_size: int = MAX_MANIFEST,
+    ) -> Manifest:
+        """Return a manifest.
+
+        Asked for by digest, its bytes have been hashed with that digest's algorithm before you see them. Asked for by
+        tag, they have been compared with the digest the registry states, if it states one.
+
+        Args:
+            reference: Tag or digest.
+            accept: Value of the Accept header, see ``mediatype.manifest_accept``; by default OCI and Docker manifests,
+                indexes and lists.
+            if_none_match: Digest of what the caller already has.
+            max_size: Most bytes to read.
+
+        Raises:
+            ManifestUnknownError: There is no such manifest (``TagUnknownError`` for a tag).
+            NameUnknownError: There is no such repository.
+            NotModifiedError: The manifest is the one of *if_none_match*.
+            DigestMismatchError: The bytes are not the ones asked for, twice in a row.
+            DigestUnsupportedError: The digest's algorithm cannot be verified.
+            LimitExceededError: The manifest is larger than *max_size*.
+            MalformedManifestError: The bytes are not what their media type says.
+            ProtocolError: The answer is not a manifest at all.
+            OciError: Another failure, see the error's class.
+
+        Spec: distribution-spec, "Pulling manifests".
+        """
+        wanted = tag_or_digest(reference)
+        found = await fetch(self._channel, wanted, accept=accept, if_none_match=if_none_match, max_size=max_size)
+        if found.manifest.digest == if_none_match:
+            # Not every registry compares; the caller need not care.
+            error = foreseen(NotModifiedError, 304, "the registry still has the same manifest")
+            raise error.locate(
+                operation="pull manifest", reference=self._channel.name_of(wanted), host=self._channel.host
+            )
+        return found.manifest
+
+    async def stat(
+        self, reference: Tag | Digest | str, *, accept: str | None = None, fallback_get: bool = True
+    ) -> Descriptor:
+        """Return a manifest's descriptor.
+
+        One HEAD request, and nothing is verified. The digest of a reference by digest is that digest.
+
+        Args:
+            reference: Tag or digest.
+            accept: Value of the Accept header, see ``get``.
+            fallback_get: Whether to read the whole manifest where HEAD is not offered or tells too little. Some
+                registries count that as a pull.
+
+        Raises:
+            ManifestUnknownError: There is no such manifest (``TagUnknownError`` for a tag).
+            NameUnknownError: There is no such repository.
+            ProtocolError: HEAD tells too little, and *fallback_get* is off.
+            UnsupportedError: HEAD is not offered, and *fallback_get* is off.
+            OciError: Another failure, see the error's class.
+
+        Spec: distribution-spec, "Checking if content exists in the registry".
+        """
+        wanted = tag_or_digest(reference)
+        try:
+            found = await describe(self._channel, wanted, accept=accept)
+        except UnsupportedError:
+            if not fallback_get:
+                raise
+            found = ""
+        if not isinstance(found, str):
+            return found
+        if fallback_get:
+            return (await fetch(self._channel, wanted, accept=accept)).manifest.descriptor
+        raise ProtocolError(f"the answer to HEAD cannot be used: {found}").locate(
+            operation="stat manifest", reference=self._channel.name_of(wanted), host=self._channel.host
+        )
+
+    async def exists(self, reference: Tag | Digest | str) -> bool:
+        """Return whether a manifest exists.
+
+        Raises:
+            OciError: Any failure other than "not found", see the error's class.
+
+        Spec: distribution-spec, "Checking if content exists in the registry".
+        """
+        wanted = tag_or_digest(reference)
+        try:
+            await describe(self._channel, wanted)
+        except NotFoundError:
+            return False
+        except UnsupportedError:
+            try:
+                await fetch(self._channel, wanted)
+            except NotFoundError:
+                return False
+        return True
+
+    async def push(
+        self,
+        manifest: Manifest | bytes,
+        *,
+        tags: Sequence[Tag | str] = (),
+        media_type: str | None = None,
+        by_digest: bool = True,
+    ) -> PushResult:
+        """Store a manifest, byte for byte, under its digest and then under each tag.
+
+        A manifest with a subject is also listed among the subject's referrers, by the registry or, where it does not do
+        so itself, in the index that clients maintain. Tags come last: where one is set, everything else is done.
+
+        Args:
+            manifest: The manifest, or its bytes.
+            tags: Tags to set. One that cannot be set does not keep others from being set; see ``PushResult.failed``.
+            media_type: Media type of *bytes*; None to find out from them.
+            by_digest: Whether to store it under its digest first. Without, the first tag is what stores it.
+
+        Raises:
+            UsageError: There is nothing to store it under, or a media type contradicts the manifest's.
+            MalformedManifestError: The bytes are not what their media type says; nothing was sent.
+            SchemaV1UnsupportedError: It is a schema 1 manifest; nothing was sent.
+            ManifestBlobUnknownError: Content it names is missing, see ``digests``.
+            ManifestInvalidError: The registry refuses it.
+            PayloadTooLargeError: The registry refuses its size.
+            DigestMismatchError: The registry stored something else.
+            ProtocolError: The registry lied about storing it, or the index of referrers is unusable.
+            OciError: Another failure, see the error's class.
+
+        Spec: distribution-spec, "Pushing Manifests".
+        """
+        made = _made(manifest, media_type)
+        names: list[Tag | Digest] = [*([made.digest] if by_digest else []), *dict.fromkeys(map(Tag, tags))]
+        if not names:
+            raise UsageError("without a tag, a manifest can only be pushed by digest")
+        first, *others = names
+        acknowledged = await self._store(first, made)
+        done, failed = [first] if isinstance(first, Tag) else [], {}
+        for name in others:
+            assert isinstance(name, Tag)  # noqa: S101 -- only the first may be a digest
+            try:
+                await put(self._channel, name, made)
+                done.append(name)
+            except OciError as error:
+                failed[name] = error
+        return PushResult(made.descriptor, tuple(done), failed, acknowledged)
+
+    async def _store(self, name: Tag | Digest, manifest: Manifest) -> Digest | None:
+        # Read before anything is sent: a manifest that cannot be read cannot be listed as a referrer either.
+        subject = manifest.subject
+        acknowledged = await put(self._channel, name, manifest)
+        if subject is None:
+            return None
+        if acknowledged == subject.digest:
+            learn_referrers_api(self._channel, ReferrersApi.PRESENT)
+            return acknowledged
+        await record(self._channel, manifest, subject.digest)
+        return None
+
+    async def delete(self, digest: Digest | str, *, update_referrers: bool = True) -> None:
+        """Delete a manifest, and with it every tag that names it.
+
+        Args:
+            digest: Digest of the manifest.
+            update_referrers: Whether to look for a subject first, and take the manifest off the subject's referrers
+                where the registry leaves that to its clients. It takes one request more on registries that are not
+                known to serve the referrers API.
+
+        Raises:
+            UsageError: It is a tag; see ``Tags.delete``.
+            ManifestUnknownError: There is no such manifest.
+            UnsupportedError: The registry does not delete manifests.
+            OciError: Another failure, see the error's class.
+
+        Spec: distribution-spec, "Deleting Manifests".
+        """
+        target = tag_or_digest(digest)
+        if isinstance(target, Tag):
+            raise UsageError(
+                f"a manifest is deleted by digest, with all its tags: {target!r} is a tag, see tags.delete()"
+            )
+        subject = await self._subject_of(target) if update_referrers else None
+        await remove(self._channel, target)
+        if subject is not None:
+            await forget(self._channel, target, subject)
+
+    async def _subject_of(self, digest: Digest) -> Digest | None:
+        if referrers_api(self._channel) is ReferrersApi.PRESENT:
+            return None
+        try:
+            subject = (await fetch(self._channel, digest)).manifest.subject
+        except ManifestUnknownError:
+            raise
+        except (ProtocolError, ResponseError, UsageError, IntegrityError):
+            # What cannot be read can still be deleted.
+            return None
+        return None if subject is None else subject.digest
+
+
+def _made(manifest: Manifest | bytes, media_type: str | None) -> Manifest:
+    if isinstance(manifest, Manifest):
+        if media_type is not None and media_type != manifest.media_type:
+            raise UsageError(f"the manifest is {manifest.media_type}, it cannot be pushed as {media_type}")
+        made = manifest
+    else:
+        made = Manifest.of(manifest, media_type)
+    if made.media_type in SCHEMA1_TYPES:
+        raise foreseen(SchemaV1UnsupportedError, 400, "schema 1 manifests are read, never pushed")
+    return made

@@ -1,0 +1,131 @@
+"""A remote registry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ocidist.errors import (
+    CredentialsRejectedError,
+    DeniedError,
+    NotFoundError,
+    OciError,
+    RedirectRefusedError,
+    ResponseError,
+    ScopeDeniedError,
+    UnauthorizedError,
+    UnsupportedError,
+)
+from ocidist.model.reference import RegistryName, RepositoryName
+from ocidist.model.result import RegistryInfo
+from ocidist.remote._answers import foreseen, is_page_for_people, restated, unexpected
+from ocidist.remote._channel import Channel
+from ocidist.remote._lists import ListOf, names
+from ocidist.remote.repository import Repository
+from ocidist.wire.endpoints import Ping
+from ocidist.wire.redact import clean_text
+
+if TYPE_CHECKING:
+    from ocidist._io.pages import Paginator
+    from ocidist.credentials.store import Credential
+    from ocidist.http.sender import Sender
+
+MAX_PING_BODY: Final = 64 * 1024
+_MAX_VERSION: Final = 100
+_API_VERSION: Final = "Docker-Distribution-API-Version"
+_NO_CATALOG: Final = "this registry does not list its repositories"
+_DENIED_CATALOG: Final = "this registry does not list its repositories, or not to these credentials"
+
+
+class Registry:
+    """A registry on the network. Get it from ``Client.registry``; making one does no I/O.
+
+    Args:
+        sender: The client.
+        name: The registry.
+        credential: Identity to use instead of the client's own for this host.
+    """
+
+    def __init__(self, sender: Sender, name: RegistryName, *, credential: Credential | None = None) -> None:
+        self._channel = Channel(sender, name, credential=credential)
+
+    def __repr__(self) -> str:
+        return f"<Registry {self.name}>"
+
+    @property
+    def name(self) -> RegistryName:
+        """The registry's name."""
+        return self._channel.registry
+
+    def repository(self, name: RepositoryName | str) -> Repository:
+        """Return a repository of this registry; it need not exist yet.
+
+        Raises:
+            InvalidReferenceError: The name does not follow the grammar, or is too long for this host.
+        """
+        return Repository(self, self._channel, RepositoryName(name))
+
+    async def ping(self) -> RegistryInfo:
+        """Ask whether the registry speaks the API, and with these credentials.
+
+        A few registries do not answer here although their repositories work: that is ``supported=False``, not an error.
+
+        Raises:
+            UnauthorizedError: The registry refuses the credentials, or wants some.
+            ProtocolError: The answer is a web page: a proxy or login form is in between.
+            OciError: Another failure, see the error's class.
+
+        Spec: distribution-spec, "Determining Support".
+        """
+        try:
+            async with self._channel.exchange(Ping()) as reply:
+                data = await reply.read(MAX_PING_BODY, "answer to ping")
+                kind = reply.header("Content-Type")
+                if is_page_for_people(kind):
+                    raise unexpected("a registry's", kind, data)
+                version = reply.header(_API_VERSION)
+                return RegistryInfo(None if version is None else clean_text(version, _MAX_VERSION), reply.authenticated)
+        except RedirectRefusedError:
+            return RegistryInfo(None, authenticated=False, supported=False)
+        except ResponseError as error:
+            if error.status in {403, 404, 405} or 300 <= error.status < 400:
+                return RegistryInfo(None, authenticated=False, supported=False)
+            raise
+
+    def repositories(self, *, after: str | None = None, page_size: int | None = None) -> Paginator[RepositoryName]:
+        """List the registry's repositories.
+
+        Many registries do not offer this, Docker Hub among them. Names that do not follow the grammar are skipped and
+        reported as an event.
+
+        Args:
+            after: Only repositories after this one.
+            page_size: Most repositories per request; None for 1000, or what the registry allows.
+
+        Raises:
+            UsageError: The page size is not positive.
+            UnsupportedError: The registry does not list its repositories.
+            DeniedError: It does not list them, or not to these credentials; registries do not say which.
+            LimitExceededError: A page is larger than 8 MiB, or there are too many.
+            LinkRefusedError: The registry sends the client elsewhere for the next page.
+            PaginationLoopError: The pages do not end.
+            ProtocolError: A page is not a list of repositories.
+            OciError: Another failure, see the error's class.
+
+        Spec: Docker Registry HTTP API V2, "Catalog".
+        """
+        listed = ListOf(self._channel, "repositories", RepositoryName, _refusal)
+        return names(listed, after=after, page_size=page_size)
+
+
+def _refusal(error: OciError) -> OciError:
+    if isinstance(error, UnauthorizedError | DeniedError):
+        return restated(DeniedError, _DENIED_CATALOG, error)
+    if isinstance(error, UnsupportedError | NotFoundError):
+        return restated(UnsupportedError, _NO_CATALOG, error)
+    if isinstance(error, ScopeDeniedError | CredentialsRejectedError):
+        # The token server refused, so there is no answer of the registry itself.
+        made = foreseen(DeniedError, 401, f"{_DENIED_CATALOG} ({error.message})")
+        return made.locate(
+            operation=error.operation, reference=error.reference, host=error.host, attempts=error.attempts
+        )
+    return error
