@@ -103,6 +103,11 @@ class HttpReply:
         """Absolute URL that answered, after redirects."""
         return str(self._response.request.url)
 
+    @property
+    def authenticated(self) -> bool:
+        """Whether credentials or a token came with the request that was answered."""
+        return "Authorization" in self._response.request.headers
+
     def header(self, name: str) -> str | None:
         """Return the first field of this name, or None."""
         values = self._response.headers.get_list(name)

@@ -57,6 +57,10 @@ class Reply(Protocol):
     def url(self) -> str:
         """Absolute URL that answered, after redirects. May hold secrets: never show it unredacted."""
 
+    @property
+    def authenticated(self) -> bool:
+        """Whether credentials or a token came with the request that was answered."""
+
     def header(self, name: str) -> str | None:
         """Return the first field of this name, or None."""
 
