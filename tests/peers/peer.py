@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
-import importlib
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
+
+import ocidist
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,7 +87,6 @@ class Peer:
 
     def client_kwargs(self) -> dict[str, Any]:
         """Return what ``ocidist.Client`` has to be given to do everything here."""
-        ocidist = importlib.import_module("ocidist")
         kwargs: dict[str, Any] = {
             "credentials": {},
             "hosts": {self.host: ocidist.HostConfig(scheme=self.scheme, ca=self.ca_path)},
@@ -98,10 +98,10 @@ class Peer:
             kwargs["egress"] = ocidist.EgressPolicy(trusted_realms=(self.token_server.origin,))
         return kwargs
 
-    def client(self, **overrides: Any) -> Any:  # noqa: ANN401 -- replaced by the class once it can be imported
+    def client(self, **overrides: Any) -> ocidist.Client:  # noqa: ANN401 -- any keyword argument of the client
         """Return a new ``ocidist.Client`` for this registry; the caller closes it.
 
         Args:
             **overrides: Keyword arguments of ``Client`` that replace or complete ``client_kwargs()``.
         """
-        return importlib.import_module("ocidist").Client(**(self.client_kwargs() | overrides))
+        return ocidist.Client(**(self.client_kwargs() | overrides))
