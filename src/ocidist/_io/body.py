@@ -1,0 +1,254 @@
+"""What is sent: bodies that can be opened again, or that say they cannot.
+
+A body knows its size if anybody does, and whether it is replayable. Files are read in worker threads, so that a slow
+disk never holds up the event loop.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+
+import anyio
+import anyio.to_thread
+
+from ocidist.errors import BodyNotReplayableError, SizeMismatchError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from io import FileIO
+
+Source: TypeAlias = bytes | bytearray | memoryview | Path | AsyncIterable[bytes] | Callable[[], AsyncIterable[bytes]]
+"""What callers may give: bytes, a path, a stream that can be read once, or a callable that opens a stream afresh."""
+
+Progress: TypeAlias = Callable[[int, int | None], None]
+"""Told the bytes done so far and the bytes in all, None while that is unknown. Called on the event loop."""
+
+PIECE: Final = 256 * 1024
+"""Bytes handed to a connection at once: the write timeout counts for each of them."""
+FILE_PIECE: Final = 1024 * 1024
+"""Bytes read from a file at once: large enough that going to a worker thread costs nothing."""
+
+
+class Body(Protocol):
+    """A request body.
+
+    ``open()`` may be called once, or any number of times if the body is replayable; every call reads from the start.
+    """
+
+    @property
+    def size(self) -> int | None:
+        """Bytes in all, or None if nobody knows."""
+
+    @property
+    def replayable(self) -> bool:
+        """Whether it can be opened again."""
+
+    def open(self) -> AsyncGenerator[bytes, None]:
+        """Return a fresh stream of the bytes; close it with ``aclose()`` if it is not read to the end.
+
+        Raises:
+            BodyNotReplayableError: It was opened before and is not replayable.
+        """
+
+
+class BytesBody:
+    """Bytes in memory. A ``bytearray`` or ``memoryview`` must not change while it is being sent.
+
+    Args:
+        data: The bytes; they are not copied.
+    """
+
+    replayable = True
+
+    def __init__(self, data: bytes | bytearray | memoryview) -> None:
+        self._data = data
+        self.size = memoryview(data).nbytes
+
+    def __repr__(self) -> str:
+        return f"<BytesBody, {self.size} bytes>"
+
+    async def open(self) -> AsyncGenerator[bytes, None]:
+        """Return a stream of the bytes in pieces of at most ``PIECE``."""
+        if isinstance(self._data, bytes) and self.size <= PIECE:
+            if self._data:
+                yield self._data
+            return
+        for start in range(0, self.size, PIECE):
+            # The view is let go before each pause: a bytearray that somebody looks at cannot grow.
+            with memoryview(self._data) as view, view.cast("B") as octets:
+                piece = bytes(octets[start : start + PIECE])
+            yield piece
+
+
+class FileBody:
+    """A part of a regular file, or all of it.
+
+    Args:
+        path: The file.
+        offset: First byte to send.
+        length: Bytes to send from there; None means up to the end, and leaves the size unknown until ``measure()``.
+    """
+
+    replayable = True
+
+    def __init__(self, path: Path, offset: int = 0, length: int | None = None) -> None:
+        if offset < 0 or (length is not None and length < 0):
+            raise UsageError("a file is read from an offset that is not negative, and forward")
+        self.path = path
+        self.offset = offset
+        self.size = length
+
+    def __repr__(self) -> str:
+        return f"<FileBody {self.path}, {self.size} bytes from {self.offset}>"
+
+    async def measure(self) -> FileBody:
+        """Return the same body with its size known.
+
+        Raises:
+            UsageError: The path is no regular file, or ends before the offset.
+            OSError: The file cannot be looked at.
+        """
+        if self.size is not None:
+            return self
+        found = await anyio.to_thread.run_sync(os.stat, self.path)
+        if not stat.S_ISREG(found.st_mode):
+            raise UsageError(f"{self.path} is not a regular file; pass an asynchronous stream instead")
+        if found.st_size < self.offset:
+            raise UsageError(f"{self.path} has {found.st_size} bytes, fewer than the offset {self.offset}")
+        return FileBody(self.path, self.offset, found.st_size - self.offset)
+
+    async def open(self) -> AsyncGenerator[bytes, None]:
+        """Return a stream of the file's bytes in pieces of at most ``FILE_PIECE``.
+
+        Raises:
+            SizeMismatchError: The file ended before the promised size.
+            OSError: The file cannot be read.
+        """
+        async with _opened(self.path, self.offset) as file:
+            done = 0
+            while self.size is None or done < self.size:
+                room = FILE_PIECE if self.size is None else min(FILE_PIECE, self.size - done)
+                piece = await anyio.to_thread.run_sync(file.read, room)
+                if not piece:
+                    break
+                done += len(piece)
+                yield piece
+            if self.size is not None and done < self.size:
+                raise blame_source(SizeMismatchError(self.size, done))
+
+
+class StreamBody:
+    """A stream that can be read once.
+
+    Args:
+        stream: Where the bytes come from; it is closed when the body is, if it can be.
+        size: Bytes in all, if known.
+    """
+
+    replayable = False
+
+    def __init__(self, stream: AsyncIterable[bytes], size: int | None = None) -> None:
+        self._stream: AsyncIterable[bytes] | None = stream
+        self.size = size
+
+    def __repr__(self) -> str:
+        return f"<StreamBody, {'unknown size' if self.size is None else f'{self.size} bytes'}>"
+
+    def open(self) -> AsyncGenerator[bytes, None]:
+        """Return the stream, the first time only."""
+        stream, self._stream = self._stream, None
+        if stream is None:
+            raise BodyNotReplayableError("this body was read before and cannot be read again")
+        return _pieces(stream)
+
+
+class FactoryBody:
+    """A callable that opens the same stream afresh each time.
+
+    Args:
+        factory: Returns a new asynchronous iterable over the same bytes.
+        size: Bytes in all, if known.
+    """
+
+    replayable = True
+
+    def __init__(self, factory: Callable[[], AsyncIterable[bytes]], size: int | None = None) -> None:
+        self._factory = factory
+        self.size = size
+
+    def __repr__(self) -> str:
+        return f"<FactoryBody, {'unknown size' if self.size is None else f'{self.size} bytes'}>"
+
+    def open(self) -> AsyncGenerator[bytes, None]:
+        """Return a fresh stream."""
+        return _pieces(self._factory())
+
+
+def as_body(source: Source) -> Body:
+    """Return the body for what a caller gave.
+
+    Raises:
+        UsageError: It is none of the kinds ``Source`` lists; a string, above all, might be a path or the text itself.
+    """
+    match source:
+        case bytes() | bytearray() | memoryview():
+            return BytesBody(source)
+        case Path():
+            return FileBody(source)
+        case str():
+            raise UsageError("a string is not content: pass pathlib.Path(...) for a file, or bytes")
+        case AsyncIterable():
+            return StreamBody(source)
+        case _ if callable(source):
+            return FactoryBody(source)
+    kind = type(source).__name__
+    raise UsageError(f"content is bytes, a path, an asynchronous iterable or a callable returning one, not {kind}")
+
+
+def blame_source(error: SizeMismatchError) -> SizeMismatchError:
+    """Say that the bytes to be sent are at fault, not the registry."""
+    vars(error)["hint"] = "The source is not what was announced, or it changed while it was read"
+    return error
+
+
+@asynccontextmanager
+async def _opened(path: Path, offset: int) -> AsyncIterator[FileIO]:
+    def begin() -> FileIO:
+        # Unbuffered: the pieces are large already.
+        file = path.open("rb", buffering=0)
+        file.seek(offset)
+        return file
+
+    file = await anyio.to_thread.run_sync(begin)
+    try:
+        yield file
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(file.close)
+
+
+async def _pieces(stream: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
+    try:
+        async for piece in stream:
+            yield piece if isinstance(piece, bytes) else _octets(piece)
+    finally:
+        close = getattr(stream, "aclose", None)
+        if close is not None:
+            await close()
+
+
+def _octets(piece: object) -> bytes:
+    if isinstance(piece, bytearray | memoryview):
+        return bytes(piece)
+    raise UsageError(f"a stream of content yields bytes, not {type(piece).__name__}")
+
+
+def joined(pieces: Iterable[bytes]) -> bytes:
+    """Return the pieces as one; a single one is not copied."""
+    found = list(pieces)
+    return found[0] if len(found) == 1 else b"".join(found)
