@@ -25,6 +25,7 @@ from ocidist.wire.egress import EgressPolicy
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterable, Mapping
+    from types import TracebackType
 
     from httpx._client import UseClientDefault
     from httpx._types import AuthTypes, HeaderTypes, ProxyTypes, QueryParamTypes
@@ -273,7 +274,24 @@ class Client(httpx.AsyncClient):
 
     async def aclose(self) -> None:
         """Close every connection. Closing twice is harmless."""
-        await super().aclose()
+        try:
+            await super().aclose()
+        finally:
+            await self._close_host_transports()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        """Close every connection."""
+        try:
+            await super().__aexit__(exc_type, exc_value, traceback)
+        finally:
+            await self._close_host_transports()
+
+    async def _close_host_transports(self) -> None:
         transports, self._host_transports = set(self._host_transports.values()), {}
         for transport in transports - {self._transport}:
             await transport.aclose()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
-from ocidist.errors import OciError, ProtocolError, TransportError, UsageError
+from ocidist.errors import OciError, TlsError, TransportError, UsageError
 from ocidist.http.failure import names_nothing
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def worth_another_try(error: Exception) -> bool:
     """Return whether a failure may pass by itself."""
     if isinstance(error, BusyError):
         return True
-    if not isinstance(error, TransportError) or isinstance(error, ProtocolError):
+    if not isinstance(error, TransportError) or isinstance(error, TlsError):
         return False
     return not names_nothing(error)
 
