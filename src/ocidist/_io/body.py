@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
 
 import anyio
 import anyio.to_thread
 
-from ocidist.errors import BodyNotReplayableError, SizeMismatchError, UsageError
+from ocidist.errors import BodyNotReplayableError, IntegrityError, SizeMismatchError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -32,6 +32,8 @@ PIECE: Final = 256 * 1024
 """Bytes handed to a connection at once: the write timeout counts for each of them."""
 FILE_PIECE: Final = 1024 * 1024
 """Bytes read from a file at once: large enough that going to a worker thread costs nothing."""
+
+_Error = TypeVar("_Error", bound=IntegrityError)
 
 
 class Body(Protocol):
@@ -210,8 +212,8 @@ def as_body(source: Source) -> Body:
     raise UsageError(f"content is bytes, a path, an asynchronous iterable or a callable returning one, not {kind}")
 
 
-def blame_source(error: SizeMismatchError) -> SizeMismatchError:
-    """Say that the bytes to be sent are at fault, not the registry."""
+def blame_source(error: _Error) -> _Error:
+    """Say of a mismatch that the bytes to be sent are at fault, and not the registry."""
     vars(error)["hint"] = "The source is not what was announced, or it changed while it was read"
     return error
 
@@ -246,9 +248,3 @@ def _octets(piece: object) -> bytes:
     if isinstance(piece, bytearray | memoryview):
         return bytes(piece)
     raise UsageError(f"a stream of content yields bytes, not {type(piece).__name__}")
-
-
-def joined(pieces: Iterable[bytes]) -> bytes:
-    """Return the pieces as one; a single one is not copied."""
-    found = list(pieces)
-    return found[0] if len(found) == 1 else b"".join(found)
