@@ -9,7 +9,6 @@ Importing this module loads cattrs; modules that parse import it inside their fu
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -133,7 +132,7 @@ def _digest(value: object, _: object) -> Digest:
 def _bytes(value: object, _: object) -> bytes:
     try:
         return base64.b64decode(_string(value, str), validate=True)
-    except (binascii.Error, UnicodeError) as error:
+    except ValueError as error:
         msg = f"embedded data is not base64: {error}"
         raise MalformedValueError(msg) from None
 

@@ -6,13 +6,14 @@ Spec: image-spec, "Descriptor".
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Self
 
 import attrs
 
 from ocidist.errors import SizeMismatchError, UsageError
 from ocidist.model.digest import Digest
+from ocidist.model.fields import string_map, strings, unknown_fields
 from ocidist.model.mediatype import OCTET_STREAM
 from ocidist.model.platform import Platform
 
@@ -60,34 +61,6 @@ def check_size(value: int) -> int:
     raise UsageError(msg)
 
 
-def strings(values: Iterable[str]) -> tuple[str, ...]:
-    """Return the values as a tuple.
-
-    Raises:
-        UsageError: One is not a string, or a single string stands where several belong.
-    """
-    found = () if isinstance(values, str) else tuple(values)
-    if isinstance(values, str) or not all(isinstance(value, str) for value in found):
-        msg = "expected several strings"
-        raise UsageError(msg)
-    return found
-
-
-def string_map(values: Mapping[str, str]) -> Mapping[str, str]:
-    """Return a copy of the mapping.
-
-    Raises:
-        UsageError: A key or value is not a string.
-
-    Spec: image-spec, "Annotations", section "Rules".
-    """
-    copied = dict(values)
-    if all(isinstance(text, str) for pair in copied.items() for text in pair):
-        return copied
-    msg = "annotations map strings to strings"
-    raise UsageError(msg)
-
-
 @attrs.frozen
 class Descriptor:
     """Describes content: what it is, its digest, its size, and what else its author says about it.
@@ -116,7 +89,7 @@ class Descriptor:
     data: bytes | None = attrs.field(default=None, kw_only=True)
     platform: Platform | None = attrs.field(default=None, kw_only=True)
     artifact_type: str | None = attrs.field(default=None, kw_only=True)
-    extra: Mapping[str, object] = attrs.field(factory=dict, converter=dict, hash=False, kw_only=True)
+    extra: Mapping[str, object] = attrs.field(factory=dict, converter=unknown_fields, hash=False, kw_only=True)
 
     @classmethod
     def of(cls, data: Buffer, media_type: str = OCTET_STREAM, *, algorithm: str = "sha256") -> Self:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 import attrs
 
 from ocidist.errors import UsageError
+from ocidist.model.fields import strings, unknown_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,8 +59,8 @@ class Platform:
     architecture: str
     variant: str | None = None
     os_version: str | None = None
-    os_features: tuple[str, ...] = attrs.field(default=(), converter=tuple)
-    extra: Mapping[str, object] = attrs.field(factory=dict, converter=dict, hash=False)
+    os_features: tuple[str, ...] = attrs.field(default=(), converter=strings)
+    extra: Mapping[str, object] = attrs.field(factory=dict, converter=unknown_fields, hash=False)
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -45,7 +45,10 @@ _SHOWN = 80
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", re.ASCII)
 _IPV6 = re.compile(r"[0-9a-f:]{2,39}", re.ASCII)
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
-_OCTET = re.compile(r"0|[1-9][0-9]{0,2}", re.ASCII)
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}", re.ASCII)
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
+_LETTER = re.compile(r"[a-z]", re.ASCII)
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*", re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _HEX_ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -70,10 +73,18 @@ def _host(value: str) -> str:
     if len(host) <= MAX_HOST_LENGTH and value.isascii():
         if ":" in host:
             return _ipv6(host)
-        if all(len(label) <= MAX_LABEL_LENGTH and _LABEL.fullmatch(label) for label in host.split(".")):
+        if _is_name(host) or _IPV4.fullmatch(host):
             return DOCKER_HUB if host in _HUB_HOSTS else host
     msg = f"{_show(value)} is not a host name"
     raise InvalidReferenceError(msg)
+
+
+def _is_name(host: str) -> bool:
+    labels = host.split(".")
+    if not all(len(label) <= MAX_LABEL_LENGTH and _LABEL.fullmatch(label) for label in labels):
+        return False
+    # What ends in a number is an address in one of its many spellings ("127.1", "0x7f.1", "2130706433"), never a name.
+    return _NUMBER.fullmatch(labels[-1]) is None and _LETTER.search(host) is not None
 
 
 def _ipv6(host: str) -> str:
@@ -165,12 +176,7 @@ class RegistryName:
         """Whether the name itself says loopback: ``localhost``, a name under it, 127.0.0.0/8 or ``::1``."""
         if self.host in {"localhost", "::1"} or self.host.endswith(".localhost"):
             return True
-        parts = self.host.split(".")
-        return len(parts) == 4 and parts[0] == "127" and all(map(_is_octet, parts))
-
-
-def _is_octet(part: str) -> bool:
-    return _OCTET.fullmatch(part) is not None and int(part) <= 255
+        return self.host.startswith("127.") and _IPV4.fullmatch(self.host) is not None
 
 
 def _authority(host: str, port: int | None) -> str:

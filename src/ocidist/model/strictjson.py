@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from itertools import accumulate
 from typing import Final
 
 from ocidist.errors import ProtocolError
@@ -21,8 +22,8 @@ MAX_DEPTH: Final = 64
 MAX_NUMBER_LENGTH: Final = 100
 """Longest number that is read, in characters; the largest 64-bit integer has 20."""
 
-_OTHERS = re.compile(r"[^\[\]{}]+")
-_SQUARE = str.maketrans("{}", "[]")
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+_OTHERS = bytes(sorted(set(range(256)) - set(b"[{]}")))
 # Possessive, so that no input makes it go back; the last branch takes a string that never ends.
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -74,13 +75,9 @@ def _text(data: bytes | str) -> str:
 def _check_depth(text: str) -> None:
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return
-    # Only brackets outside strings count. Each turn takes away the innermost pairs, so turns are levels.
-    left = _OTHERS.sub("", _STRING.sub("", text)).translate(_SQUARE)
-    for _ in range(MAX_DEPTH):
-        if "[]" not in left:
-            break
-        left = left.replace("[]", "")
-    if "[]" in left or len(left) > MAX_DEPTH:
+    # Only brackets outside strings count: +1 for each that opens, -1 for each that closes, as signed bytes.
+    steps = _STRING.sub("", text).encode().translate(_STEPS, delete=_OTHERS)
+    if max(accumulate(memoryview(steps).cast("b")), default=0) > MAX_DEPTH:
         msg = f"it is nested deeper than {MAX_DEPTH} levels"
         raise ValueError(msg)
 

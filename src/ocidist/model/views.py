@@ -14,7 +14,8 @@ from typing import Final
 import attrs
 
 from ocidist.errors import UsageError
-from ocidist.model.descriptor import Descriptor, string_map
+from ocidist.model.descriptor import Descriptor
+from ocidist.model.fields import string_map, unknown_fields
 from ocidist.model.platform import Platform
 
 SCHEMA_VERSION: Final = 2
@@ -57,7 +58,7 @@ class ImageManifest:
     layers: tuple[Descriptor, ...] = attrs.field(converter=_descriptors)
     subject: Descriptor | None = None
     annotations: Mapping[str, str] = attrs.field(factory=dict, converter=string_map, hash=False)
-    extra: Mapping[str, object] = attrs.field(factory=dict, converter=dict, hash=False)
+    extra: Mapping[str, object] = attrs.field(factory=dict, converter=unknown_fields, hash=False)
 
     @property
     def references(self) -> tuple[Descriptor, ...]:
@@ -98,7 +99,7 @@ class ImageIndex:
     manifests: tuple[Descriptor, ...] = attrs.field(converter=_descriptors)
     subject: Descriptor | None = None
     annotations: Mapping[str, str] = attrs.field(factory=dict, converter=string_map, hash=False)
-    extra: Mapping[str, object] = attrs.field(factory=dict, converter=dict, hash=False)
+    extra: Mapping[str, object] = attrs.field(factory=dict, converter=unknown_fields, hash=False)
 
     @property
     def references(self) -> tuple[Descriptor, ...]:
