@@ -1,0 +1,169 @@
+"""Every exception ocidist raises.
+
+The tree (two questions decide the branch: whose fault, and is it worth trying again)::
+
+    OciError
+     ├ UsageError (ValueError)    the caller's argument is wrong; nothing was sent
+     ├ TransportError             no complete answer arrived
+     ├ ProtocolError              an answer arrived that no registry should give
+     ├ EgressError                the server named a place this client must not go
+     ├ AuthError                  no usable credentials or token
+     ├ ResponseError              the registry said no, with a status and maybe codes
+     ├ IntegrityError             the bytes are not the bytes that were asked for
+     └ UploadError                an upload session cannot go on
+
+Exceptions hold plain values only (strings, numbers, tuples): they can be pickled, logged and kept. Cancellation is
+never one of them: it stays the native exception of the event loop.
+"""
+
+from __future__ import annotations
+
+from ocidist.errors._base import (
+    AuthError,
+    AuthRealmRefusedError,
+    BodyNotReplayableError,
+    ChallengeError,
+    ClientClosedError,
+    ConnectError,
+    CredentialsRejectedError,
+    CredentialStoreError,
+    DigestUnsupportedError,
+    EgressError,
+    InvalidCredentialError,
+    InvalidDigestError,
+    InvalidReferenceError,
+    LimitExceededError,
+    LinkRefusedError,
+    LocationRefusedError,
+    MalformedManifestError,
+    OciError,
+    PaginationLoopError,
+    ProtocolError,
+    RedirectRefusedError,
+    SchemeDetectionError,
+    ScopeDeniedError,
+    TlsError,
+    TokenError,
+    TransportError,
+    TransportTimeoutError,
+    UsageError,
+)
+from ocidist.errors._content import (
+    DigestMismatchError,
+    IntegrityError,
+    SizeMismatchError,
+    StorageError,
+    TruncatedBodyError,
+    UploadConflictError,
+    UploadError,
+    UploadExpiredError,
+    UploadInterruptedError,
+)
+from ocidist.errors._response import (
+    BlobExistsError,
+    BlobUnknownError,
+    BlobUploadInvalidError,
+    BlobUploadUnknownError,
+    DeniedError,
+    DigestInvalidError,
+    ErrorInfo,
+    ManifestBlobUnknownError,
+    ManifestInvalidError,
+    ManifestUnknownError,
+    ManifestUnknownRevisionError,
+    ManifestUnverifiedError,
+    ManifestVerificationError,
+    NameInvalidError,
+    NameUnknownError,
+    NotFoundError,
+    NotModifiedError,
+    PaginationInvalidError,
+    PayloadTooLargeError,
+    PreconditionFailedError,
+    RangeInvalidError,
+    RateLimitedError,
+    ResponseError,
+    SchemaV1UnsupportedError,
+    ServerError,
+    SizeInvalidError,
+    TagInvalidError,
+    TagUnknownError,
+    UnauthorizedError,
+    UnexpectedStatusError,
+    UnsupportedError,
+)
+
+__all__ = [
+    "AuthError",
+    "AuthRealmRefusedError",
+    "BlobExistsError",
+    "BlobUnknownError",
+    "BlobUploadInvalidError",
+    "BlobUploadUnknownError",
+    "BodyNotReplayableError",
+    "ChallengeError",
+    "ClientClosedError",
+    "ConnectError",
+    "CredentialStoreError",
+    "CredentialsRejectedError",
+    "DeniedError",
+    "DigestInvalidError",
+    "DigestMismatchError",
+    "DigestUnsupportedError",
+    "EgressError",
+    "ErrorInfo",
+    "IntegrityError",
+    "InvalidCredentialError",
+    "InvalidDigestError",
+    "InvalidReferenceError",
+    "LimitExceededError",
+    "LinkRefusedError",
+    "LocationRefusedError",
+    "MalformedManifestError",
+    "ManifestBlobUnknownError",
+    "ManifestInvalidError",
+    "ManifestUnknownError",
+    "ManifestUnknownRevisionError",
+    "ManifestUnverifiedError",
+    "ManifestVerificationError",
+    "NameInvalidError",
+    "NameUnknownError",
+    "NotFoundError",
+    "NotModifiedError",
+    "OciError",
+    "PaginationInvalidError",
+    "PaginationLoopError",
+    "PayloadTooLargeError",
+    "PreconditionFailedError",
+    "ProtocolError",
+    "RangeInvalidError",
+    "RateLimitedError",
+    "RedirectRefusedError",
+    "ResponseError",
+    "SchemaV1UnsupportedError",
+    "SchemeDetectionError",
+    "ScopeDeniedError",
+    "ServerError",
+    "SizeInvalidError",
+    "SizeMismatchError",
+    "StorageError",
+    "TagInvalidError",
+    "TagUnknownError",
+    "TlsError",
+    "TokenError",
+    "TransportError",
+    "TransportTimeoutError",
+    "TruncatedBodyError",
+    "UnauthorizedError",
+    "UnexpectedStatusError",
+    "UnsupportedError",
+    "UploadConflictError",
+    "UploadError",
+    "UploadExpiredError",
+    "UploadInterruptedError",
+    "UsageError",
+]
+
+for _name in __all__:
+    # Reprs, pickles and documentation say where a name is imported from, not where it is written.
+    globals()[_name].__module__ = __name__
