@@ -1,7 +1,8 @@
 """Asynchronous OCI distribution client: pull, push, list, mount and attach on any OCI or Docker registry.
 
-Every public name is here; all but the errors are imported when they are first used.
+Every public name is here. The errors are imported at once, everything else when it is first used.
 """
+# ruff: noqa: I001 -- packed by hand: one name a line would hide the page that this file is
 
 from __future__ import annotations
 
@@ -11,19 +12,13 @@ from typing import TYPE_CHECKING
 from ocidist import errors
 from ocidist.errors import *  # noqa: F403 -- the module's own __all__ says which
 
+# fmt: off
 if TYPE_CHECKING:
     from ocidist._io.body import Body, Source
     from ocidist._io.pages import Paginator
     from ocidist.client import Client
     from ocidist.credentials.store import (
-        ANONYMOUS,
-        Anonymous,
-        Basic,
-        Credential,
-        CredentialProvider,
-        IdentityToken,
-        RegistryToken,
-        StaticCredentials,
+        ANONYMOUS, Anonymous, Basic, Credential, CredentialProvider, IdentityToken, RegistryToken, StaticCredentials,
     )
     from ocidist.hosts.config import HostConfig, HostsConfig
     from ocidist.http.caches import ChallengeCache, MemoryChallengeCache, MemoryTokenCache, TokenCache, TokenOwner
@@ -55,68 +50,14 @@ if TYPE_CHECKING:
     from ocidist.wire.upload import UploadStarted, UploadState
 
 __all__ = [
-    "ANONYMOUS",
-    "Anonymous",
-    "Basic",
-    "BlobReader",
-    "BlobWriter",
-    "Blobs",
-    "Body",
-    "Challenge",
-    "ChallengeCache",
-    "Client",
-    "Credential",
-    "CredentialProvider",
-    "Descriptor",
-    "Digest",
-    "EgressPolicy",
-    "Event",
-    "Hasher",
-    "Hook",
-    "HostConfig",
-    "HostLimits",
-    "HostsConfig",
-    "IdentityToken",
-    "ImageIndex",
-    "ImageManifest",
-    "Manifest",
-    "Manifests",
-    "MemoryChallengeCache",
-    "MemoryRegistry",
-    "MemoryTokenCache",
-    "Mounted",
-    "OnExit",
-    "Page",
-    "Paginator",
-    "Platform",
-    "PushResult",
-    "Reference",
-    "Registry",
-    "RegistryInfo",
-    "RegistryName",
-    "RegistryToken",
-    "Repository",
-    "RepositoryName",
-    "RequestRetried",
-    "RetryPolicy",
-    "Schema1View",
-    "Scope",
-    "ScopeSet",
-    "Source",
-    "StaticCredentials",
-    "Tag",
-    "Tags",
-    "Timeouts",
-    "Token",
-    "TokenCache",
-    "TokenOptions",
-    "TokenOwner",
-    "UploadStarted",
-    "UploadState",
-    "WarningReceived",
-    "build_artifact",
-    "build_image",
-    "build_index",
+    "ANONYMOUS", "Anonymous", "Basic", "BlobReader", "BlobWriter", "Blobs", "Body", "Challenge", "ChallengeCache",
+    "Client", "Credential", "CredentialProvider", "Descriptor", "Digest", "EgressPolicy", "Event", "Hasher", "Hook",
+    "HostConfig", "HostLimits", "HostsConfig", "IdentityToken", "ImageIndex", "ImageManifest", "Manifest",
+    "Manifests", "MemoryChallengeCache", "MemoryRegistry", "MemoryTokenCache", "Mounted", "OnExit", "Page",
+    "Paginator", "Platform", "PushResult", "Reference", "Registry", "RegistryInfo", "RegistryName", "RegistryToken",
+    "Repository", "RepositoryName", "RequestRetried", "RetryPolicy", "Schema1View", "Scope", "ScopeSet", "Source",
+    "StaticCredentials", "Tag", "Tags", "Timeouts", "Token", "TokenCache", "TokenOptions", "TokenOwner",
+    "UploadStarted", "UploadState", "WarningReceived", "build_artifact", "build_image", "build_index",
 ]
 __all__ += errors.__all__
 
@@ -124,7 +65,8 @@ _WHERE = {
     "_io.body": "Body Source",
     "_io.pages": "Paginator",
     "client": "Client",
-    "credentials.store": "ANONYMOUS Anonymous Basic Credential CredentialProvider IdentityToken RegistryToken StaticCredentials",
+    "credentials.store": "ANONYMOUS Anonymous Basic Credential "
+        "CredentialProvider IdentityToken RegistryToken StaticCredentials",
     "hosts.config": "HostConfig HostsConfig",
     "http.caches": "ChallengeCache MemoryChallengeCache MemoryTokenCache TokenCache TokenOwner",
     "http.limits": "HostLimits",
@@ -154,6 +96,7 @@ _WHERE = {
     "wire.token": "Token",
     "wire.upload": "UploadStarted UploadState",
 }
+# fmt: on
 _MODULES = {name: module for module, names in _WHERE.items() for name in names.split()}
 
 
