@@ -1,0 +1,107 @@
+"""The public API as a type checker sees it: this file is checked, never run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, assert_type
+
+import ocidist
+from ocidist import (
+    Basic,
+    BlobReader,
+    BlobWriter,
+    Client,
+    Descriptor,
+    Digest,
+    EgressPolicy,
+    HostConfig,
+    Manifest,
+    Mounted,
+    Paginator,
+    PushResult,
+    Registry,
+    RegistryInfo,
+    Repository,
+    RepositoryName,
+    Tag,
+    UploadStarted,
+    UploadState,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+async def construct() -> None:
+    """Options are typed values; httpx's own arguments are taken beside them."""
+    async with Client(
+        credentials={"registry.example": Basic("user", "password")},
+        hosts={"localhost:5000": HostConfig(scheme="http"), "registry.example": HostConfig(ca=Path("ca.pem"))},
+        egress=EgressPolicy(trusted_realms=("https://auth.example",)),
+        timeout=10.0,
+        http2=False,
+        headers={"X-Team": "blue"},
+    ) as client:
+        assert_type(client, Client)
+        assert_type(client.registry("localhost:5000"), Registry)
+        assert_type(client.repository("localhost:5000/a/b"), Repository)
+        assert_type(await client.detect_scheme("localhost:5000"), str)
+
+
+async def lists(registry: Registry, repository: Repository, digest: Digest) -> None:
+    """Lists are paginators of the thing they list."""
+    assert_type(await registry.ping(), RegistryInfo)
+    assert_type(registry.repositories(), Paginator[RepositoryName])
+    assert_type(repository.tags.list(after="v1"), Paginator[Tag])
+    assert_type(repository.referrers(digest, artifact_type="text/x"), Paginator[Descriptor])
+    async for tag in repository.tags.list():
+        assert_type(tag, Tag)
+    assert_type(await repository.tags.list().collect(limit=3), list[Tag])
+
+
+async def manifests(repository: Repository, digest: Digest) -> None:
+    """Manifests go in and out as bytes with a media type."""
+    manifest = await repository.manifests.get("v1")
+    assert_type(manifest, Manifest)
+    assert_type(manifest.data, bytes)
+    assert_type(manifest.digest, Digest)
+    assert_type(await repository.manifests.stat("v1"), Descriptor)
+    assert_type(await repository.manifests.exists(digest), bool)
+    assert_type(await repository.manifests.push(manifest, tags=["v2"]), PushResult)
+    assert_type(await repository.tags.set("stable", digest), Descriptor)
+    assert_type(await repository.tags.lookup(digest), tuple[Tag, ...])
+    assert_type(await repository.attach(digest, artifact_type="text/x", layers=[b"x"]), PushResult)
+
+
+async def stream() -> AsyncIterator[bytes]:
+    """Yield a body piece by piece."""
+    yield b"x"
+
+
+async def blobs(repository: Repository, digest: Digest, path: Path) -> None:
+    """Blobs go in and out as bytes, files and streams."""
+    assert_type(await repository.blobs.get(digest), bytes)
+    assert_type(await repository.blobs.push(b"x"), Descriptor)
+    assert_type(await repository.blobs.push(path, mount_from=["a/base"]), Descriptor)
+    assert_type(await repository.blobs.push(stream()), Descriptor)
+    assert_type(await repository.blobs.download(digest, path), Descriptor)
+    async with repository.blobs.open(digest, offset=1) as reader:
+        assert_type(reader, BlobReader)
+        assert_type(await reader.read(10), bytes)
+    async with repository.blobs.writer(chunk_size=1024) as writer:
+        assert_type(writer, BlobWriter)
+        assert_type(writer.state, UploadState)
+        assert_type(writer.state.to_json(), str)
+        assert_type(await writer.commit(digest), Descriptor)
+    async with repository.blobs.resume(UploadState.from_json("{}"), source=path) as resumed:
+        assert_type(resumed, BlobWriter)
+    assert_type(await repository.blobs.mount(digest, source="a/base"), Mounted | UploadStarted)
+
+
+def errors(error: Exception) -> None:
+    """Errors carry plain values."""
+    if isinstance(error, ocidist.ManifestUnknownError):
+        assert_type(error.status, int)
+        assert_type(error.reference, str | None)
+    if isinstance(error, ocidist.DigestMismatchError):
+        assert_type(error.expected, str)
