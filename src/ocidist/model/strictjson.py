@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from itertools import accumulate
 from typing import Final
 
@@ -121,10 +122,6 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     value = dict(pairs)
     if len(value) == len(pairs):
         return value
-    seen: set[str] = set()
-    for key, _ in pairs:
-        if key in seen:
-            msg = f"the key {key[:_SHOWN]!r} appears twice in one object"
-            raise ValueError(msg)
-        seen.add(key)
-    return value
+    twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+    msg = f"the key {twice[:_SHOWN]!r} appears twice in one object"
+    raise ValueError(msg)
