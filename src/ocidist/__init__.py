@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from ocidist.model.platform import Platform
     from ocidist.model.reference import Reference, RegistryName, RepositoryName, Tag
     from ocidist.model.result import Mounted, OnExit, Page, PushResult, RegistryInfo
-    from ocidist.observe.events import Event, RequestRetried, WarningReceived
+    from ocidist.observe.events import Event, NamesSkipped, RequestRetried, WarningReceived
     from ocidist.observe.hooks import Hook
     from ocidist.remote.blobs import Blobs
     from ocidist.remote.manifests import Manifests
     from ocidist.remote.reader import BlobReader
     from ocidist.remote.registry import Registry
     from ocidist.remote.repository import Repository
-    from ocidist.remote.tags import Tags
+    from ocidist.remote.tags import TagDelete, Tags
     from ocidist.remote.writer import BlobWriter
     from ocidist.storage.memory import MemoryRegistry
     from ocidist.wire.challenge import Challenge
@@ -53,10 +53,10 @@ __all__ = [
     "ANONYMOUS", "Anonymous", "Basic", "BlobReader", "BlobWriter", "Blobs", "Body", "Challenge", "ChallengeCache",
     "Client", "Credential", "CredentialProvider", "Descriptor", "Digest", "EgressPolicy", "Event", "Hasher", "Hook",
     "HostConfig", "HostLimits", "HostsConfig", "IdentityToken", "ImageIndex", "ImageManifest", "Manifest",
-    "Manifests", "MemoryChallengeCache", "MemoryRegistry", "MemoryTokenCache", "Mounted", "OnExit", "Page",
-    "Paginator", "Platform", "PushResult", "Reference", "Registry", "RegistryInfo", "RegistryName", "RegistryToken",
-    "Repository", "RepositoryName", "RequestRetried", "RetryPolicy", "Schema1View", "Scope", "ScopeSet", "Source",
-    "StaticCredentials", "Tag", "Tags", "Timeouts", "Token", "TokenCache", "TokenOptions", "TokenOwner",
+    "Manifests", "MemoryChallengeCache", "MemoryRegistry", "MemoryTokenCache", "Mounted", "NamesSkipped", "OnExit",
+    "Page", "Paginator", "Platform", "PushResult", "Reference", "Registry", "RegistryInfo", "RegistryName",
+    "RegistryToken", "Repository", "RepositoryName", "RequestRetried", "RetryPolicy", "Schema1View", "Scope", "ScopeSet", "Source",
+    "StaticCredentials", "Tag", "TagDelete", "Tags", "Timeouts", "Token", "TokenCache", "TokenOptions", "TokenOwner",
     "UploadStarted", "UploadState", "WarningReceived", "build_artifact", "build_image", "build_index",
 ]
 __all__ += errors.__all__
@@ -80,14 +80,14 @@ _WHERE = {
     "model.platform": "Platform",
     "model.reference": "Reference RegistryName RepositoryName Tag",
     "model.result": "Mounted OnExit Page PushResult RegistryInfo",
-    "observe.events": "Event RequestRetried WarningReceived",
+    "observe.events": "Event NamesSkipped RequestRetried WarningReceived",
     "observe.hooks": "Hook",
     "remote.blobs": "Blobs",
     "remote.manifests": "Manifests",
     "remote.reader": "BlobReader",
     "remote.registry": "Registry",
     "remote.repository": "Repository",
-    "remote.tags": "Tags",
+    "remote.tags": "TagDelete Tags",
     "remote.writer": "BlobWriter",
     "storage.memory": "MemoryRegistry",
     "wire.challenge": "Challenge",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from ocidist.errors import InvalidDigestError, ProtocolError, ResponseError
+from ocidist.errors import InvalidDigestError, NameUnknownError, ProtocolError, ResponseError
 from ocidist.model.digest import Digest
 from ocidist.model.mediatype import bare
 from ocidist.wire.redact import clean_text
@@ -45,6 +45,11 @@ def unexpected(what: str, content_type: str | None, data: bytes) -> ProtocolErro
     # One character takes up to four bytes.
     text = clean_text(data[: 4 * MAX_EXCERPT].decode("utf-8", "replace"), MAX_EXCERPT)
     return ProtocolError(f"the answer is not {what}: it came as {kind} and begins with {text!r}")
+
+
+def says_name_unknown(error: ResponseError) -> bool:
+    """Return whether the registry itself says that the repository does not exist; a bare 404 does not say so."""
+    return any(info.code == NameUnknownError.code for info in error.errors)
 
 
 def restated(kind: type[_Error], message: str, source: ResponseError) -> _Error:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 MAX_MANIFEST: Final = 4 * 1024 * 1024
 """Bytes of a manifest or index that are read unless the caller allows more."""
 
+_UNASKED: Final = "the question was not conditional"
 # Content types that say nothing about which kind of manifest it is.
 _VAGUE: Final = frozenset({"", "application/json", "text/json", "text/plain", OCTET_STREAM})
 
@@ -85,7 +86,7 @@ async def fetch(
                 return await _proven(reply, reference, max_size)
         except NotModifiedError as error:
             if if_none_match is None:
-                raise restated(UnexpectedStatusError, "nothing conditional was asked", error) from None
+                raise restated(UnexpectedStatusError, _UNASKED, error) from None
             raise
         except (IntegrityError, TransportError):
             # What failed before an answer was there has been tried again already.
@@ -139,8 +140,11 @@ async def describe(channel: Channel, reference: Tag | Digest, *, accept: str | N
         OciError: See ``Sender.exchange``.
     """
     endpoint = StatManifest(channel.repository_name, reference, accept or DEFAULT_ACCEPT)
-    async with channel.exchange(endpoint, about=reference) as reply:
-        return _described(reply, reference)
+    try:
+        async with channel.exchange(endpoint, about=reference) as reply:
+            return _described(reply, reference)
+    except NotModifiedError as error:
+        raise restated(UnexpectedStatusError, _UNASKED, error) from None
 
 
 def _described(reply: Reply, reference: Tag | Digest) -> Descriptor | str:

@@ -14,7 +14,6 @@ from ocidist.errors import (
     ConnectError,
     DigestMismatchError,
     InvalidDigestError,
-    NameUnknownError,
     NotFoundError,
     OciError,
     ProtocolError,
@@ -23,7 +22,7 @@ from ocidist.errors import (
     TransportError,
 )
 from ocidist.model.digest import Digest
-from ocidist.remote._answers import stated_digest
+from ocidist.remote._answers import says_name_unknown, stated_digest
 from ocidist.remote._pull import describe, fetch
 from ocidist.wire.endpoints import DeleteManifest, PutManifest
 
@@ -58,7 +57,7 @@ async def put(
             return await _put_once(channel, endpoint, manifest)
         except NotFoundError as error:
             # What the manifest names was pushed a moment ago; the replica that answered may not have it yet.
-            if wait is None or isinstance(error, NameUnknownError):
+            if wait is None or says_name_unknown(error):
                 raise
             await anyio.sleep(wait)
     raise AssertionError

@@ -14,7 +14,6 @@ from ocidist._io.pages import Paginator
 from ocidist.errors import (
     ChallengeError,
     MalformedManifestError,
-    NameUnknownError,
     OciError,
     RateLimitedError,
     RedirectRefusedError,
@@ -24,7 +23,7 @@ from ocidist.model.manifest import ImageIndex, Manifest
 from ocidist.model.mediatype import OCI_INDEX, bare
 from ocidist.model.result import Page
 from ocidist.remote import _referrers_tag
-from ocidist.remote._answers import unexpected
+from ocidist.remote._answers import says_name_unknown, unexpected
 from ocidist.remote._memory import ReferrersApi, learn_referrers_api, referrers_api
 from ocidist.wire.endpoints import ListReferrers
 from ocidist.wire.paging import MAX_PAGE_BYTES, Listing, Pager
@@ -146,10 +145,9 @@ def _means_absent(error: OciError) -> bool:
 
     Registries without it answer 404, 400, 405, 406, 401 without a challenge, or redirect to a web page.
     """
-    if isinstance(error, NameUnknownError | RateLimitedError):
-        return False
     if isinstance(error, ResponseError):
-        return error.status < 500 or error.status == 501
+        told = says_name_unknown(error) or isinstance(error, RateLimitedError)
+        return not told and (error.status < 500 or error.status == 501)
     return isinstance(error, ChallengeError | RedirectRefusedError)
 
 

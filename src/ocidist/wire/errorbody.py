@@ -203,7 +203,7 @@ def _by_status(status: int, subject: Subject) -> type[ResponseError]:
         return _MISSING[subject]
     if status in _STATUSES:
         return _STATUSES[status]
-    return errors.ServerError if status >= 500 else errors.UnexpectedStatusError
+    return errors.ServerError if 500 <= status < 600 else errors.UnexpectedStatusError
 
 
 def _digests(infos: Sequence[ErrorInfo]) -> Iterator[str]:
