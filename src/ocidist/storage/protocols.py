@@ -31,6 +31,7 @@ class Describable(Protocol):
     @property
     def descriptor(self) -> Descriptor:
         """The descriptor."""
+        ...
 
 
 class BlobReader(Protocol):
@@ -39,18 +40,23 @@ class BlobReader(Protocol):
     @property
     def descriptor(self) -> Descriptor:
         """The whole blob."""
+        ...
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Iterate over the bytes from the current position."""
+        ...
 
     async def read(self, size: int = -1) -> bytes:
         """Read up to *size* bytes, all that are left when negative, ``b""`` at the end."""
+        ...
 
     async def seek(self, offset: int, whence: int = 0) -> int:
         """Move to a byte offset and return it."""
+        ...
 
     def tell(self) -> int:
         """Return the current byte offset."""
+        ...
 
 
 class BlobWriter(Protocol):
@@ -59,23 +65,29 @@ class BlobWriter(Protocol):
     @property
     def size(self) -> int:
         """Bytes accepted by ``write()`` so far."""
+        ...
 
     @property
     def chunk_size(self) -> int:
         """Bytes per chunk."""
+        ...
 
     @property
     def state(self) -> UploadState:
         """What another process needs to go on."""
+        ...
 
     async def write(self, data: bytes | bytearray | memoryview) -> int:
         """Append bytes and return how many were taken (all of them)."""
+        ...
 
     async def write_from(self, source: AsyncIterable[bytes]) -> int:
         """Append everything a stream yields and return the number of bytes."""
+        ...
 
     async def flush(self) -> None:
         """Send what is buffered."""
+        ...
 
     async def commit(self, expected: Digest | Descriptor | None = None) -> Descriptor:
         """Finish the blob and return its descriptor.
@@ -84,9 +96,11 @@ class BlobWriter(Protocol):
             DigestMismatchError: The bytes written do not have the expected digest; nothing is stored.
             SizeMismatchError: Their number is another than the expected descriptor's.
         """
+        ...
 
     async def cancel(self) -> None:
         """End the session and forget what was written; does nothing after ``commit()`` or a second time."""
+        ...
 
 
 class BlobStatter(Protocol):
@@ -94,9 +108,11 @@ class BlobStatter(Protocol):
 
     async def stat(self, digest: Digest | str) -> Descriptor:
         """Return the blob's descriptor. Raises BlobUnknownError."""
+        ...
 
     async def exists(self, digest: Digest | str) -> bool:
         """Return whether the blob exists; failures other than "not found" raise."""
+        ...
 
 
 class BlobProvider(Protocol):
@@ -104,11 +120,13 @@ class BlobProvider(Protocol):
 
     async def get(self, digest: Digest | Descriptor | str, *, max_size: int = ...) -> bytes:
         """Return a small blob's verified bytes. Raises LimitExceededError above *max_size* bytes."""
+        ...
 
     def open(
         self, digest: Digest | Descriptor | str, *, offset: int = 0, length: int | None = None
     ) -> AbstractAsyncContextManager[BlobReader]:
         """Open a blob, or *length* bytes of it from *offset*, as a stream."""
+        ...
 
 
 class BlobIngester(Protocol):
@@ -118,19 +136,23 @@ class BlobIngester(Protocol):
         self, source: Source, descriptor: Descriptor | None = None, *, mount_from: Sequence[str] = ()
     ) -> Descriptor:
         """Store a blob and return its descriptor."""
+        ...
 
     def writer(
         self, *, chunk_size: int | None = None, algorithm: str = "sha256", on_exit: OnExit = OnExit.KEEP
     ) -> AbstractAsyncContextManager[BlobWriter]:
         """Begin a blob whose bytes come piece by piece."""
+        ...
 
     def resume(
         self, state: UploadState, *, source: Source | None = None, on_exit: OnExit = OnExit.KEEP
     ) -> AbstractAsyncContextManager[BlobWriter]:
         """Go on with a blob that another writer began."""
+        ...
 
     async def mount(self, digest: Digest | str, *, source: str | None) -> Mounted | UploadStarted:
         """Link a blob from another repository of the same registry."""
+        ...
 
 
 class BlobDeleter(Protocol):
@@ -138,6 +160,7 @@ class BlobDeleter(Protocol):
 
     async def delete(self, digest: Digest | str) -> None:
         """Delete a blob. Raises BlobUnknownError, UnsupportedError."""
+        ...
 
 
 class BlobEnumerator(Protocol):
@@ -145,6 +168,7 @@ class BlobEnumerator(Protocol):
 
     def digests(self) -> AsyncIterator[Digest]:
         """Iterate over the digests of all blobs."""
+        ...
 
 
 class BlobStore(BlobStatter, BlobProvider, BlobIngester, BlobDeleter, Protocol):
@@ -156,20 +180,25 @@ class ManifestStore(Protocol):
 
     async def stat(self, reference: Tag | Digest | str) -> Descriptor:
         """Return a manifest's descriptor. Raises ManifestUnknownError."""
+        ...
 
     async def exists(self, reference: Tag | Digest | str) -> bool:
         """Return whether the manifest exists; failures other than "not found" raise."""
+        ...
 
     async def get(self, reference: Tag | Digest | str, *, if_none_match: Digest | None = None) -> Manifest:
         """Return a manifest's verified bytes. Raises ManifestUnknownError, NotModifiedError, DigestMismatchError."""
+        ...
 
     async def push(
         self, manifest: Manifest | bytes, *, tags: Sequence[Tag | str] = (), media_type: str | None = None
     ) -> PushResult:
         """Store a manifest under its digest and under each tag."""
+        ...
 
     async def delete(self, digest: Digest | str) -> None:
         """Delete a manifest by digest, with every tag that names it. Raises ManifestUnknownError."""
+        ...
 
 
 class ManifestEnumerator(Protocol):
@@ -177,6 +206,7 @@ class ManifestEnumerator(Protocol):
 
     def digests(self) -> AsyncIterator[Digest]:
         """Iterate over the digests of all manifests, tagged or not."""
+        ...
 
 
 class TagStore(Protocol):
@@ -184,18 +214,23 @@ class TagStore(Protocol):
 
     async def stat(self, tag: Tag | str) -> Descriptor:
         """Return what a tag names. Raises TagUnknownError."""
+        ...
 
     async def set(self, tag: Tag | str, target: Descriptor | Digest | str) -> Descriptor:
         """Let a tag name a manifest of this repository and return the manifest's descriptor."""
+        ...
 
     async def delete(self, tag: Tag | str) -> None:
         """Delete a tag and nothing else. Raises TagUnknownError, UnsupportedError."""
+        ...
 
     def list(self, *, after: str | None = None, page_size: int | None = None) -> Paginator[Tag]:
         """List tags, those after *after* only."""
+        ...
 
     async def lookup(self, digest: Digest | Descriptor | str) -> tuple[Tag, ...]:
         """Return the tags that name a manifest."""
+        ...
 
 
 class Repository(Protocol):
@@ -204,23 +239,28 @@ class Repository(Protocol):
     @property
     def name(self) -> RepositoryName:
         """Its name within its registry."""
+        ...
 
     @property
     def blobs(self) -> BlobStore:
         """Its blobs."""
+        ...
 
     @property
     def manifests(self) -> ManifestStore:
         """Its manifests."""
+        ...
 
     @property
     def tags(self) -> TagStore:
         """Its tags."""
+        ...
 
     def referrers(
         self, subject: Digest | Descriptor | str, *, artifact_type: str | None = None
     ) -> Paginator[Descriptor]:
         """List the manifests whose subject is *subject*."""
+        ...
 
 
 class RepositoryEnumerator(Protocol):
@@ -228,6 +268,7 @@ class RepositoryEnumerator(Protocol):
 
     def repositories(self, *, after: str | None = None, page_size: int | None = None) -> Paginator[RepositoryName]:
         """List repositories, those after *after* only."""
+        ...
 
 
 class RepositoryRemover(Protocol):
@@ -235,6 +276,7 @@ class RepositoryRemover(Protocol):
 
     async def remove(self, name: RepositoryName | str) -> None:
         """Remove a repository with everything in it. Raises NameUnknownError."""
+        ...
 
 
 class Namespace(RepositoryEnumerator, Protocol):
@@ -242,3 +284,4 @@ class Namespace(RepositoryEnumerator, Protocol):
 
     def repository(self, name: RepositoryName | str) -> Repository:
         """Return the repository of this name; it need not exist yet."""
+        ...
