@@ -108,6 +108,7 @@ class CredentialProvider(Protocol):
         Raises:
             CredentialStoreError: The place where it should be cannot be read.
         """
+        ...
 
 
 Credentials: TypeAlias = (

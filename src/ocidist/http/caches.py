@@ -38,12 +38,15 @@ class ChallengeCache(Protocol):
 
     def get(self, origin: str) -> Challenge | None:
         """Return the newest challenge of an origin, or None."""
+        ...
 
     def set(self, origin: str, challenge: Challenge) -> None:
         """Remember a challenge."""
+        ...
 
     def delete(self, origin: str) -> None:
         """Forget an origin's challenge."""
+        ...
 
 
 class TokenCache(Protocol):
@@ -51,12 +54,15 @@ class TokenCache(Protocol):
 
     def find(self, owner: TokenOwner, scopes: ScopeSet, *, now: float) -> Token | None:
         """Return a fresh token whose scopes cover *scopes*, or None. *now* is monotonic, in seconds."""
+        ...
 
     def store(self, owner: TokenOwner, token: Token) -> None:
         """Remember a token."""
+        ...
 
     def discard(self, owner: TokenOwner, token: Token) -> None:
         """Forget a token that a registry refused."""
+        ...
 
 
 class MemoryChallengeCache:

@@ -52,20 +52,25 @@ class Reply(Protocol):
     @property
     def status(self) -> int:
         """HTTP status code."""
+        ...
 
     @property
     def url(self) -> str:
         """Absolute URL that answered, after redirects. May hold secrets: never show it unredacted."""
+        ...
 
     @property
     def authenticated(self) -> bool:
         """Whether credentials or a token came with the request that was answered."""
+        ...
 
     def header(self, name: str) -> str | None:
         """Return the first field of this name, or None."""
+        ...
 
     def header_values(self, name: str) -> tuple[str, ...]:
         """Return every field of this name, in order, unsplit."""
+        ...
 
     async def read(self, limit: int, what: str) -> bytes:
         """Read the whole body.
@@ -75,9 +80,11 @@ class Reply(Protocol):
             TruncatedBodyError: It ended before its Content-Length.
             TransportError: The connection failed.
         """
+        ...
 
     def chunks(self) -> AsyncIterator[bytes]:
         """Iterate over the body as it arrives, undecoded. Raises as ``read`` does, without a limit."""
+        ...
 
 
 class Sender(Protocol):
@@ -86,9 +93,11 @@ class Sender(Protocol):
     @property
     def egress(self) -> EgressPolicy:
         """The client's egress policy."""
+        ...
 
     def host_config(self, registry: RegistryName) -> HostConfig:
         """Return what is configured for a host."""
+        ...
 
     def exchange(
         self,
@@ -115,6 +124,8 @@ class Sender(Protocol):
         Raises:
             OciError: One of its subclasses, with operation, reference, host and attempts filled in.
         """
+        ...
 
     def emit(self, event: Event) -> None:
         """Hand an event record to the client's hooks."""
+        ...

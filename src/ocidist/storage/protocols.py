@@ -8,13 +8,14 @@ bytes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Protocol
 
 from ocidist.model.result import OnExit
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Sequence
+    from contextlib import AbstractAsyncContextManager
+
     from ocidist._io.body import Source
     from ocidist._io.pages import Paginator
     from ocidist.model.descriptor import Descriptor
