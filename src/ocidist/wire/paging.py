@@ -166,7 +166,6 @@ class Pager:
         self._items = 0
         self._idle = 0
         self._linked = False
-        self._ordered = True
         self._previous: frozenset[str] = frozenset()
         self._urls: OrderedDict[int, None] = OrderedDict()
         self._contents: OrderedDict[int, None] = OrderedDict()
@@ -188,7 +187,7 @@ class Pager:
         """
         if self.request is None:
             raise UsageError("the list was read to its end")
-        fresh = self._fresh(page.items, self.request)
+        fresh = self._fresh(page, self.request)
         self._count(page, fresh)
         self.request = self._next(page, fresh, links, url, self.request)
         self._previous = frozenset(page.items) or self._previous
@@ -206,26 +205,18 @@ class Pager:
         self.request = attrs.evolve(request, n=smaller)
         return True
 
-    def _fresh(self, items: tuple[str, ...], request: NextPage) -> tuple[str, ...]:
-        if items and self._ordered:
-            self._ordered = _ordered(items)
+    def _fresh(self, page: Listing, request: NextPage) -> tuple[str, ...]:
+        items = page.items
         content = hash(items)
         if content in self._contents:
             return ()
         if items:
             _remember(self._contents, content)
         if request.url is None and request.last is not None:
-            items = self._after(items, request.last)
+            # A registry that ignores n ignores last too, and a place the caller named may not be among the items.
+            ignored = self._pages == 0 or (request.n is not None and page.count > request.n)
+            items = _after(items, request.last, by_order=ignored)
         return tuple(item for item in items if item not in self._previous)
-
-    def _after(self, items: tuple[str, ...], last: str) -> tuple[str, ...]:
-        """Drop what a registry that ignores ``last`` sends again."""
-        if last in items:
-            return items[items.index(last) + 1 :]
-        if not self._ordered:
-            return items
-        # Lists are in ASCII or in alphabetical order, and nobody says which: what comes first in both came before.
-        return tuple(item for item in items if item > last or item.casefold() > last.casefold())
 
     def _count(self, page: Listing, fresh: tuple[str, ...]) -> None:
         self._pages += 1
@@ -263,6 +254,16 @@ def _remember(seen: OrderedDict[int, None], number: int) -> None:
     seen[number] = None
     while len(seen) > MAX_REMEMBERED:
         seen.popitem(last=False)
+
+
+def _after(items: tuple[str, ...], last: str, *, by_order: bool) -> tuple[str, ...]:
+    """Drop what a registry that ignores ``last`` sends again."""
+    if last in items:
+        return items[items.index(last) + 1 :]
+    if not by_order or not _ordered(items):
+        return items
+    # Lists are in ASCII or in alphabetical order, and nobody says which: what comes first in both came before.
+    return tuple(item for item in items if item > last or item.casefold() >= last.casefold())
 
 
 def _ordered(items: tuple[str, ...]) -> bool:
