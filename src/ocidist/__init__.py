@@ -55,9 +55,10 @@ __all__ = [
     "HostConfig", "HostLimits", "HostsConfig", "IdentityToken", "ImageIndex", "ImageManifest", "Manifest",
     "Manifests", "MemoryChallengeCache", "MemoryRegistry", "MemoryTokenCache", "Mounted", "NamesSkipped", "OnExit",
     "Page", "Paginator", "Platform", "PushResult", "Reference", "Registry", "RegistryInfo", "RegistryName",
-    "RegistryToken", "Repository", "RepositoryName", "RequestRetried", "RetryPolicy", "Schema1View", "Scope", "ScopeSet", "Source",
-    "StaticCredentials", "Tag", "TagDelete", "Tags", "Timeouts", "Token", "TokenCache", "TokenOptions", "TokenOwner",
-    "UploadStarted", "UploadState", "WarningReceived", "build_artifact", "build_image", "build_index",
+    "RegistryToken", "Repository", "RepositoryName", "RequestRetried", "RetryPolicy", "Schema1View", "Scope",
+    "ScopeSet", "Source", "StaticCredentials", "Tag", "TagDelete", "Tags", "Timeouts", "Token", "TokenCache",
+    "TokenOptions", "TokenOwner", "UploadStarted", "UploadState", "WarningReceived", "build_artifact", "build_image",
+    "build_index",
 ]
 __all__ += errors.__all__
 
