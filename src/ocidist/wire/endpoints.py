@@ -1,41 +1,29 @@
 """The endpoints of the distribution API, one frozen class each, for client and server alike.
 
-A client calls ``to_request()``; a server calls ``parse()`` on what arrived; a round-trip test holds that both agree. An
-endpoint also knows what it is allowed to answer (``success``), which token scope it needs (``scopes``) and whether
-sending it twice does the same as sending it once (``repeatable``).
+A client calls ``to_request()``; a server calls ``parse()`` of ``wire/routing.py`` on what arrived; a round-trip test
+holds that both agree. An endpoint also knows what it is allowed to answer (``success``), which token scope it needs
+(``scopes``) and whether sending it twice does the same as sending it once (``repeatable``).
 
 Spec: distribution-spec, "Endpoints".
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, TypeVar
-from urllib.parse import parse_qsl, quote
+from typing import TYPE_CHECKING, ClassVar
+from urllib.parse import quote
 
 import attrs
 
-from ocidist.errors import (
-    DigestInvalidError,
-    ErrorInfo,
-    InvalidDigestError,
-    InvalidReferenceError,
-    NameInvalidError,
-    NotFoundError,
-    PaginationInvalidError,
-    TagInvalidError,
-    UnsupportedError,
-)
-from ocidist.model.digest import Digest
+from ocidist.errors import UnsupportedError
 from ocidist.model.mediatype import DEFAULT_ACCEPT, OCI_INDEX, OCTET_STREAM
-from ocidist.model.reference import RepositoryName, Tag
-from ocidist.wire.ranges import format_content_range, parse_content_range, parse_int, range_header
+from ocidist.wire.ranges import format_content_range, range_header
 from ocidist.wire.redact import redact_url
 from ocidist.wire.scope import CATALOG, NO_SCOPES, ScopeSet, repository_scope
 from ocidist.wire.token import append_query
 
-MAX_QUERY_FIELDS = 64
-
-_Kind = TypeVar("_Kind")
+if TYPE_CHECKING:
+    from ocidist.model.digest import Digest
+    from ocidist.model.reference import RepositoryName, Tag
 
 
 @attrs.frozen
@@ -151,6 +139,8 @@ class GetBlob(_OfRepository):
         digest: Digest of the whole blob.
         offset: First byte wanted.
         length: Bytes wanted from there, or None for all.
+        suffix: Bytes wanted from the end, in place of the two others, or None. ocidist's own client always knows
+            offsets; others may ask this of our server.
     """
 
     id = "end-2"
@@ -159,11 +149,12 @@ class GetBlob(_OfRepository):
     digest: Digest
     offset: int = 0
     length: int | None = None
+    suffix: int | None = None
 
     @property
     def ranged(self) -> bool:
         """Whether only part of the blob is asked for."""
-        return self.offset > 0 or self.length is not None
+        return self.offset > 0 or self.length is not None or self.suffix is not None
 
     @property
     def target(self) -> str:
@@ -171,6 +162,8 @@ class GetBlob(_OfRepository):
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
+        if self.suffix is not None:
+            return (("Range", f"bytes=-{self.suffix}"),)
         return (("Range", range_header(self.offset, self.length)),) if self.ranged else ()
 
 
@@ -494,6 +487,7 @@ class ListReferrers(_OfRepository):
     Attributes:
         digest: The subject.
         artifact_type: Only referrers of this type, if the registry filters.
+        last: Referrer after which the page begins; what the links of our own server say.
         page: Target of a ``Link`` header, used as it is.
     """
 
@@ -501,179 +495,14 @@ class ListReferrers(_OfRepository):
     operation = "list referrers"
     digest: Digest
     artifact_type: str | None = None
+    last: Digest | None = None
     page: str | None = None
 
     @property
     def target(self) -> str:
-        query = _query(("artifactType", self.artifact_type))
+        query = _query(("artifactType", self.artifact_type), ("last", self.last))
         return self.page or f"/v2/{self.repository}/referrers/{self.digest}{query}"
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
         return (("Accept", OCI_INDEX),)
-
-
-# --- the server's side -----------------------------------------------------------------------------------------------
-
-
-def parse(method: str, path: str, query: str = "", headers: dict[str, str] | None = None) -> Endpoint:
-    """Read a request line as one endpoint.
-
-    Args:
-        method: HTTP method.
-        path: Decoded path.
-        query: Query as it was sent, without the question mark.
-        headers: Header fields by lower-case name, as far as endpoints define them.
-
-    Raises:
-        NotFoundError: The path is none of the API's.
-        UnsupportedError: The path exists, not with this method.
-        NameInvalidError: The repository name does not follow the grammar.
-        DigestInvalidError: The digest does not follow the grammar.
-        TagInvalidError: The tag does not follow the grammar.
-        PaginationInvalidError: ``n`` is not a number.
-    """
-    fields = headers or {}
-    if path in {"/v2/", "/v2"}:
-        return _one(method, {"GET": Ping, "HEAD": Ping})()
-    if path == "/v2/_catalog":
-        n, last = _paging(query)
-        return _one(method, {"GET": ListRepositories})(n=n, last=last)
-    if not path.startswith("/v2/"):
-        raise NotFoundError(404, errors=[ErrorInfo("NOT_FOUND", "this path is not part of the distribution API")])
-    segments = path.removeprefix("/v2/").split("/")
-    match segments:
-        case [*name, "tags", "list"] if name:
-            n, last = _paging(query)
-            return _one(method, {"GET": ListTags})(_name(name), n=n, last=last)
-        case [*name, "manifests", reference] if name:
-            return _manifest(method, _name(name), reference, query, fields)
-        case [*name, "referrers", digest] if name:
-            wanted = dict(_pairs(query)).get("artifactType") or None
-            return _one(method, {"GET": ListReferrers})(_name(name), _digest(digest), artifact_type=wanted)
-        case [*name, "blobs", "uploads", session] if name and session:
-            return _session(method, _name(name), path, query, fields)
-        case [*name, "blobs", "uploads", ""] | [*name, "blobs", "uploads"] if name:
-            return _start(method, _name(name), query)
-        case [*name, "blobs", digest] if name:
-            return _blob(method, _name(name), _digest(digest), fields)
-    raise NotFoundError(404, errors=[ErrorInfo("NOT_FOUND", "this path is not part of the distribution API")])
-
-
-def _one(method: str, kinds: dict[str, _Kind]) -> _Kind:
-    if method not in kinds:
-        raise UnsupportedError(405, errors=[ErrorInfo("UNSUPPORTED", f"use {' or '.join(sorted(kinds))}")])
-    return kinds[method]
-
-
-def _pairs(query: str) -> list[tuple[str, str]]:
-    try:
-        return parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_QUERY_FIELDS)
-    except ValueError:
-        raise NotFoundError(400, errors=[ErrorInfo("NOT_FOUND", "too many query parameters")]) from None
-
-
-def _name(parts: list[str]) -> RepositoryName:
-    try:
-        return RepositoryName("/".join(parts))
-    except InvalidReferenceError as error:
-        raise NameInvalidError(400, errors=[ErrorInfo("NAME_INVALID", error.message)]) from None
-
-
-def _digest(text: str) -> Digest:
-    try:
-        return Digest(text)
-    except InvalidDigestError as error:
-        raise DigestInvalidError(400, errors=[ErrorInfo("DIGEST_INVALID", error.message)]) from None
-
-
-def _tag_or_digest(text: str) -> Tag | Digest:
-    if ":" in text:
-        return _digest(text)
-    return _tag(text)
-
-
-def _tag(text: str) -> Tag:
-    try:
-        return Tag(text)
-    except InvalidReferenceError as error:
-        raise TagInvalidError(400, errors=[ErrorInfo("TAG_INVALID", error.message)]) from None
-
-
-def _paging(query: str) -> tuple[int | None, str | None]:
-    fields = dict(_pairs(query))
-    if "n" not in fields:
-        return None, fields.get("last")
-    n = parse_int(fields["n"])
-    if n is None:
-        raise PaginationInvalidError(400, errors=[ErrorInfo("PAGINATION_NUMBER_INVALID", "n must be a whole number")])
-    return n, fields.get("last")
-
-
-def _manifest(method: str, name: RepositoryName, text: str, query: str, headers: dict[str, str]) -> Endpoint:
-    reference = _tag_or_digest(text)
-    accept = headers.get("accept", "")
-    match method:
-        case "GET":
-            return GetManifest(name, reference, accept=accept, if_none_match=_entity(headers.get("if-none-match")))
-        case "HEAD":
-            return StatManifest(name, reference, accept=accept)
-        case "PUT":
-            tags = tuple(_tag(value) for key, value in _pairs(query) if key == "tag")
-            kind = headers.get("content-type", "")
-            return PutManifest(name, reference, kind, tags=tags, if_match=headers.get("if-match"))
-        case _:
-            return _one(method, {"DELETE": DeleteManifest})(name, reference)
-
-
-def _entity(value: str | None) -> Digest | None:
-    if value is None:
-        return None
-    try:
-        return Digest(value.strip().removeprefix("W/").strip('"'))
-    except InvalidDigestError:
-        return None
-
-
-def _start(method: str, name: RepositoryName, query: str) -> Endpoint:
-    _one(method, {"POST": StartUpload})
-    fields = dict(_pairs(query))
-    if "mount" in fields:
-        source = _name(fields["from"].split("/")) if fields.get("from") else None
-        return MountBlob(name, _digest(fields["mount"]), source)
-    if "digest" in fields:
-        return PostBlob(name, _digest(fields["digest"]))
-    return StartUpload(name, fields.get("digest-algorithm"))
-
-
-def _session(method: str, name: RepositoryName, path: str, query: str, headers: dict[str, str]) -> Endpoint:
-    location = f"{path}?{query}" if query else path
-    match method:
-        case "PATCH":
-            return PatchUpload(name, location, *_chunk(headers))
-        case "PUT":
-            digest = dict(_pairs(query)).get("digest", "")
-            rest = "&".join(part for part in query.split("&") if part and part.partition("=")[0] != "digest")
-            return PutUpload(name, f"{path}?{rest}" if rest else path, _digest(digest), *_chunk(headers))
-        case "GET" | "HEAD":
-            return UploadStatus(name, location)
-        case _:
-            return _one(method, {"DELETE": CancelUpload})(name, location)
-
-
-def _chunk(headers: dict[str, str]) -> tuple[int | None, int | None]:
-    text = headers.get("content-range")
-    if text is None:
-        return None, None
-    found = parse_content_range(text)
-    return (None, None) if found is None else (found.first, found.last + 1)
-
-
-def _blob(method: str, name: RepositoryName, digest: Digest, headers: dict[str, str]) -> Endpoint:
-    match method:
-        case "GET":
-            return GetBlob(name, digest)
-        case "HEAD":
-            return StatBlob(name, digest)
-        case _:
-            return _one(method, {"DELETE": DeleteBlob})(name, digest)
