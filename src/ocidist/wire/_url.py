@@ -270,6 +270,9 @@ def kind_of(host: str) -> AddressKind:
 
 
 def _kind_of_name(name: str) -> AddressKind:
+    if ":" in name:
+        # Neither a name nor an address.
+        return AddressKind.FORBIDDEN
     if name in _LOCAL_NAMES or name.endswith(".localhost"):
         return AddressKind.LOOPBACK
     if name in _METADATA_NAMES or name.startswith("instance-data."):

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 MAX_WARNING_BYTES: Final = 4096
 """All warnings of one answer together; the specification forbids a registry to send more."""
 
-MAX_REMEMBERED: Final = 256
-
 _CODE: Final = "299"
 
 
@@ -39,32 +37,6 @@ def parse_warnings(values: Iterable[str]) -> tuple[str, ...]:
             if clean := clean_text(text, MAX_WARNING_BYTES):
                 texts[clean] = None
     return tuple(texts)
-
-
-class SeenWarnings:
-    """Remembers which warnings were shown, so that each is shown once; the oldest are forgotten first.
-
-    Args:
-        limit: Most warnings to remember.
-
-    Spec: distribution-spec, "Warnings".
-    """
-
-    def __init__(self, limit: int = MAX_REMEMBERED) -> None:
-        self._limit = limit
-        self._seen: dict[str, None] = {}
-
-    def new(self, texts: Iterable[str]) -> tuple[str, ...]:
-        """Return those that were not shown yet, and remember them."""
-        fresh = tuple(text for text in dict.fromkeys(texts) if text not in self._seen)
-        self._seen.update(dict.fromkeys(fresh))
-        while len(self._seen) > self._limit:
-            del self._seen[next(iter(self._seen))]
-        return fresh
-
-    def __len__(self) -> int:
-        """Count the warnings that are remembered."""
-        return len(self._seen)
 
 
 def _texts(value: str) -> Iterable[str]:

@@ -85,6 +85,8 @@ def test_a_step_away_from_the_registry_cannot_name_internal_addresses() -> None:
         ("169.254.169.254", "169.254.169.254", False),
         ("fe80::1%eth0", None, False),
         ("::ffff:127.0.0.1", None, False),
+        ("1.1.1.1:443", None, False),
+        ("::1::", "::1", False),
     ],
 )
 def test_an_address_is_judged_again_when_it_is_dialled(address: str, registry: str | None, allowed: bool) -> None:  # noqa: FBT001

@@ -129,6 +129,12 @@ def test_a_set_covers_what_its_token_is_good_for(mine: str, other: str, covered:
     assert scopes(mine).covers(scopes(other)) is covered
 
 
+def test_a_scope_covers_only_its_own_resource() -> None:
+    scope = Scope("repository", "a", frozenset({"*"}))
+    assert scope.covers(Scope("repository", "a", frozenset({"pull"})))
+    assert not scope.covers(Scope("repository", "b", frozenset({"pull"})))
+
+
 def test_two_classes_of_one_resource_are_one_resource() -> None:
     assert str(scopes("repository(plugin):a:pull repository:a:push")) == "repository:a:pull,push"
 
@@ -141,6 +147,12 @@ def test_q13_what_writes_comes_first() -> None:
 def test_q13_what_the_operation_wants_comes_before_everything_else() -> None:
     union = scopes("repository:base:push repository:app:pull")
     assert list(map(str, union.first(scopes("repository:app:pull")))) == ["repository:app:pull", "repository:base:push"]
+
+
+def test_t39_a_list_of_scopes_is_read_up_to_its_cap() -> None:
+    assert len(ScopeSet.parse("a " * (MAX_SCOPE_CHARS // 2))) == 1
+    with pytest.raises(UsageError):
+        ScopeSet.parse("a " * MAX_SCOPE_CHARS)
 
 
 def test_a_scope_cannot_be_changed() -> None:

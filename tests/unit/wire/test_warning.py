@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ocidist.wire.warning import MAX_WARNING_BYTES, SeenWarnings, parse_warnings
+from ocidist.wire.warning import MAX_WARNING_BYTES, parse_warnings
 
 
 @pytest.mark.parametrize(
@@ -37,15 +37,6 @@ def test_t37_one_endless_warning_is_cut() -> None:
     (text,) = parse_warnings(['299 - "' + "x" * 1_000_000 + '"'])
     assert set(text) == {"x"}
     assert len(text) <= MAX_WARNING_BYTES
-
-
-def test_t37_the_set_of_shown_warnings_is_bounded_and_shows_each_once() -> None:
-    seen = SeenWarnings()
-    assert seen.new(["a", "b", "a"]) == ("a", "b")
-    assert seen.new(["b", "c"]) == ("c",)
-    shown = [text for number in range(100_000) for text in seen.new([f"warning {number}"])]
-    assert len(shown) == 100_000
-    assert len(seen) == 256
 
 
 @pytest.mark.parametrize("hidden", ["\x1b", "\x07", "\x9b", "\u202e", "\u200b", "\x00"])
