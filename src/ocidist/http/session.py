@@ -40,7 +40,7 @@ from ocidist.http.tokens import MAX_TOKEN_BODY, Answer, TokenOptions, TokenSourc
 from ocidist.model.reference import RegistryName
 from ocidist.observe.events import Event, RequestRetried, WarningReceived
 from ocidist.observe.hooks import emit
-from ocidist.wire import endpoints
+from ocidist.wire import endpoints, routing
 from ocidist.wire.egress import EgressPolicy, Origin
 from ocidist.wire.errorbody import Subject, body_note, error_for, parse_errors
 from ocidist.wire.redact import redact_url
@@ -451,7 +451,7 @@ def raw_call(request: httpx.Request, *, direct: bool) -> Call:
     """Return the call behind a request that a user built: the scopes its path and method need."""
     scopes: ScopeSet | None = None
     try:
-        found = endpoints.parse(request.method, request.url.path, request.url.query.decode("ascii", "replace"))
+        found = routing.parse(request.method, request.url.path, request.url.query.decode("ascii", "replace"))
         scopes = found.scopes
     except OciError:
         # No endpoint of the API: the registry's own challenge says what it wants.
