@@ -100,8 +100,8 @@ class _Walk(Generic[_Name]):
 
     def _endpoint(self, request: NextPage) -> ListTags | ListRepositories:
         if self._listed.key == "tags":
-            return ListTags(self._channel.repository_name, request.n, request.last, request.url)
-        return ListRepositories(request.n, request.last, request.url)
+            return ListTags(self._channel.repository_name, n=request.n, last=request.last, page=request.url)
+        return ListRepositories(n=request.n, last=request.last, page=request.url)
 
     def _read(self, data: bytes, kind: str | None) -> Listing:
         try:

@@ -77,7 +77,9 @@ async def fetch(
     """
     if isinstance(reference, Digest) and not reference.verifiable:
         raise DigestUnsupportedError(reference.algorithm)
-    endpoint = GetManifest(channel.repository_name, reference, accept or DEFAULT_ACCEPT, if_none_match)
+    endpoint = GetManifest(
+        channel.repository_name, reference, accept=accept or DEFAULT_ACCEPT, if_none_match=if_none_match
+    )
     for last in (False, True):
         answered = False
         try:
@@ -139,7 +141,7 @@ async def describe(channel: Channel, reference: Tag | Digest, *, accept: str | N
     Raises:
         OciError: See ``Sender.exchange``.
     """
-    endpoint = StatManifest(channel.repository_name, reference, accept or DEFAULT_ACCEPT)
+    endpoint = StatManifest(channel.repository_name, reference, accept=accept or DEFAULT_ACCEPT)
     try:
         async with channel.exchange(endpoint, about=reference) as reply:
             return _described(reply, reference)

@@ -104,7 +104,9 @@ class _Walk:
         return page
 
     async def _ask(self, pager: Pager, page: str | None) -> Page[Descriptor]:
-        endpoint = ListReferrers(self._channel.repository_name, self._subject, self._artifact_type, page)
+        endpoint = ListReferrers(
+            self._channel.repository_name, self._subject, artifact_type=self._artifact_type, page=page
+        )
         try:
             async with self._channel.exchange(endpoint, about=self._subject) as reply:
                 kind = reply.header("Content-Type")
