@@ -160,22 +160,3 @@ def range_header(offset: int, length: int | None = None) -> str:
         msg = f"cannot ask for {length} bytes from offset {offset}"
         raise UsageError(msg)
     return f"bytes={offset}-" if length is None else f"bytes={offset}-{offset + length - 1}"
-
-
-def parse_range(text: str) -> tuple[int, int | None] | None:
-    """Read a Range as offset and length, the reverse of ``range_header``; a length of None reaches to the end.
-
-    None for what a server may answer with the whole body: another unit, several ranges, a range from the end, one that
-    contradicts itself.
-
-    Spec: RFC 9110, section 14.2.
-    """
-    unit, equals, span = text.strip(" \t").partition("=")
-    first_text, dash, last_text = span.strip(" \t").partition("-")
-    first = parse_int(first_text)
-    if not equals or unit.lower() != "bytes" or not dash or first is None:
-        return None
-    if not last_text:
-        return first, None
-    last = parse_int(last_text)
-    return None if last is None or last < first else (first, last - first + 1)

@@ -13,7 +13,6 @@ from ocidist.wire.ranges import (
     format_content_range,
     parse_content_range,
     parse_int,
-    parse_range,
     parse_unsatisfied_range,
     parse_upload_range,
     range_header,
@@ -150,29 +149,6 @@ def test_an_upload_range_tells_how_many_bytes_a_registry_claims_to_have(text: st
 )
 def test_an_upload_range_of_nothing_or_one_byte_or_garbage_says_nothing(text: str) -> None:
     assert parse_upload_range(text) is None
-
-
-@pytest.mark.parametrize(
-    ("text", "place"),
-    [
-        ("bytes=0-", (0, None)),
-        ("bytes=10-14", (10, 5)),
-        ("BYTES=0-0", (0, 1)),
-        (" bytes=0-0\t", (0, 1)),
-        ("bytes=-5", None),
-        ("bytes=5-4", None),
-        ("bytes=0-1,3-4", None),
-        ("items=0-1", None),
-        ("0-1", None),
-        ("bytes=a-b", None),
-        ("bytes=0", None),
-        ("", None),
-    ],
-)
-def test_a_read_is_understood_if_it_is_one_range_from_the_front(
-    text: str, place: tuple[int, int | None] | None
-) -> None:
-    assert parse_range(text) == place
 
 
 def test_a_read_is_asked_for_inclusively() -> None:
