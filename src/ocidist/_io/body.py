@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
 
@@ -63,12 +63,16 @@ class BytesBody:
 
     Args:
         data: The bytes; they are not copied.
+
+    Attributes:
+        data: The bytes.
+        size: Their number.
     """
 
     replayable = True
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
-        self._data = data
+        self.data = data
         self.size = memoryview(data).nbytes
 
     def __repr__(self) -> str:
@@ -76,13 +80,13 @@ class BytesBody:
 
     async def open(self) -> AsyncGenerator[bytes, None]:
         """Return a stream of the bytes in pieces of at most ``PIECE``."""
-        if isinstance(self._data, bytes) and self.size <= PIECE:
-            if self._data:
-                yield self._data
+        if isinstance(self.data, bytes) and self.size <= PIECE:
+            if self.data:
+                yield self.data
             return
         for start in range(0, self.size, PIECE):
             # The view is let go before each pause: a bytearray that somebody looks at cannot grow.
-            with memoryview(self._data) as view, view.cast("B") as octets:
+            with memoryview(self.data) as view, view.cast("B") as octets:
                 piece = bytes(octets[start : start + PIECE])
             yield piece
 
@@ -189,6 +193,52 @@ class FactoryBody:
     def open(self) -> AsyncGenerator[bytes, None]:
         """Return a fresh stream."""
         return _pieces(self._factory())
+
+
+class WatchedBody:
+    """A body that reports what is taken from it, and remembers what its source raised.
+
+    Args:
+        body: Where the bytes come from.
+        progress: Told how many were taken so far; begins anew each time the body is opened.
+
+    Attributes:
+        failure: What the source raised the last time it was open, or None. Somebody who only sees the request fail
+            can tell by it that the connection was not to blame.
+    """
+
+    def __init__(self, body: Body, progress: Progress | None = None) -> None:
+        self._body = body
+        self._progress = progress
+        self.failure: Exception | None = None
+
+    def __repr__(self) -> str:
+        return f"<WatchedBody of {self._body!r}>"
+
+    @property
+    def size(self) -> int | None:
+        """Bytes in all, or None if nobody knows."""
+        return self._body.size
+
+    @property
+    def replayable(self) -> bool:
+        """Whether it can be opened again."""
+        return self._body.replayable
+
+    async def open(self) -> AsyncGenerator[bytes, None]:
+        """Return a stream of the bytes. Raises what the source raises."""
+        self.failure = None
+        done = 0
+        try:
+            async with aclosing(self._body.open()) as pieces:
+                async for piece in pieces:
+                    yield piece
+                    done += len(piece)
+                    if self._progress is not None:
+                        self._progress(done, self.size)
+        except Exception as error:
+            self.failure = error
+            raise
 
 
 def as_body(source: Source) -> Body:

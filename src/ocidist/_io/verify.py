@@ -86,9 +86,6 @@ class ProvenBody:
         digest: Their digest.
         size: Their number.
 
-    Attributes:
-        failure: What the source raised, or the mismatch found, the last time it was opened.
-
     Raises:
         DigestUnsupportedError: The digest cannot be verified.
     """
@@ -98,7 +95,6 @@ class ProvenBody:
         self._body = body
         self._digest = digest
         self.size = size
-        self.failure: Exception | None = None
 
     def __repr__(self) -> str:
         return f"<ProvenBody of {self._body!r}>"
@@ -116,16 +112,6 @@ class ProvenBody:
             DigestMismatchError: They have another digest.
             Exception: Whatever the source raises.
         """
-        self.failure = None
-        try:
-            async with aclosing(self._checked()) as pieces:
-                async for piece in pieces:
-                    yield piece
-        except Exception as error:
-            self.failure = error
-            raise
-
-    async def _checked(self) -> AsyncGenerator[bytes, None]:
         hasher = self._digest.hasher()
         held = b""
         async with aclosing(self._body.open()) as pieces:

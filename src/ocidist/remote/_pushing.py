@@ -1,0 +1,211 @@
+"""Pushing one blob: what is known of it decides how it is sent.
+
+Spec: distribution-spec, "Pushing blobs".
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from ocidist._io.body import BytesBody, FileBody, WatchedBody, blame_source
+from ocidist._io.verify import ProvenBody, digest_of, digest_of_file
+from ocidist.errors import (
+    DigestMismatchError,
+    OciError,
+    ResponseError,
+    SizeMismatchError,
+    TransportError,
+    UploadExpiredError,
+    UsageError,
+)
+from ocidist.model.descriptor import Descriptor
+from ocidist.model.mediatype import OCTET_STREAM
+from ocidist.model.result import Mounted, OnExit
+from ocidist.remote._stat import stat
+from ocidist.remote._upload import UploadSession, check_stated, may_pass, opened
+from ocidist.remote.writer import BlobWriter
+from ocidist.wire.endpoints import PostBlob
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from ocidist._io.body import Body, Progress
+    from ocidist.model.digest import Digest
+    from ocidist.remote._channel import Channel
+    from ocidist.wire.upload import UploadStarted
+
+    Mount = Callable[..., Awaitable[Mounted | UploadStarted]]
+
+MAX_ATTEMPTS: Final = 3
+"""Times a source that can be read again is sent from its first byte."""
+FIRST_WAIT_S: Final = 0.1
+
+
+class BlobPush:
+    """One blob on its way into a repository.
+
+    Args:
+        channel: The repository.
+        body: The bytes.
+        descriptor: What they should be, if the caller knows.
+        chunk_size: Bytes per chunk, if it is sent in chunks.
+
+    Attributes:
+        digest: The blob's digest, once it is known.
+        size: Its size, once it is known.
+        chunked: Whether to send in chunks although one request would do.
+        single_post: Whether to try a single request.
+        progress: Told how many bytes were taken from the source.
+    """
+
+    def __init__(self, channel: Channel, body: Body, descriptor: Descriptor | None, *, chunk_size: int) -> None:
+        self._channel = channel
+        self._body = body
+        self._descriptor = descriptor
+        self._chunk_size = chunk_size
+        self._session: UploadSession | None = None
+        self._watched = WatchedBody(body)
+        self.digest = None if descriptor is None else descriptor.digest
+        self.size = None if descriptor is None else descriptor.size
+        self.chunked = False
+        self.single_post = False
+        self.progress: Progress | None = None
+
+    def described(self, digest: Digest) -> Descriptor:
+        """Return the blob's descriptor: the caller's own, if there is one."""
+        return self._descriptor or Descriptor(OCTET_STREAM, digest, self.size or 0)
+
+    async def prepare(self) -> None:
+        """Learn size and digest where that costs no second reading of a stream, and compare with the descriptor.
+
+        Raises:
+            DigestMismatchError: The bytes in memory are not what the descriptor says.
+            SizeMismatchError: The source has another size than the descriptor says.
+            DigestUnsupportedError: The descriptor's digest cannot be verified.
+            OSError: The file cannot be read.
+        """
+        algorithm = "sha256" if self.digest is None else self.digest.hasher().algorithm
+        body = self._body
+        if isinstance(body, FileBody):
+            body = self._body = await body.measure()
+        if body.size is not None and self.size is not None and body.size != self.size:
+            raise blame_source(SizeMismatchError(self.size, body.size))
+        self.size = body.size if self.size is None else self.size
+        if isinstance(body, BytesBody):
+            actual = await digest_of(body.data, algorithm)
+            if self.digest is not None and self.digest != actual:
+                raise blame_source(DigestMismatchError(self.digest, actual, size=body.size))
+            self.digest = actual
+        elif self.digest is None and isinstance(body, FileBody):
+            self.digest = await digest_of_file(body, algorithm)
+
+    async def exists(self) -> bool:
+        """Return whether the registry has the blob already; False also if it does not want to say."""
+        if self.digest is None:
+            return False
+        try:
+            return (await stat(self._channel, self.digest, to_push=True)).size == self.size
+        except (ResponseError, DigestMismatchError):
+            return False
+
+    async def mounted(self, mount: Mount, sources: Sequence[str]) -> bool:
+        """Try to mount the blob from one repository after the other.
+
+        A session that a registry opens instead is kept for the upload; an earlier one is cancelled. No failure counts:
+        then the blob is sent.
+        """
+        if isinstance(sources, str):
+            raise UsageError("mount_from takes several repository names, not one string")
+        for source in sources:
+            try:
+                found = await mount(self.digest, source=source)
+            except UsageError:
+                raise
+            except OciError:
+                continue
+            finally:
+                # Whatever comes next, only one session is ever open.
+                await self._drop_session()
+            if isinstance(found, Mounted):
+                return True
+            self._session = UploadSession(self._channel, found.state)
+        return False
+
+    async def _drop_session(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.cancel()
+
+    async def run(self) -> Descriptor:
+        """Send the blob.
+
+        Raises:
+            OciError: See ``Blobs.push``.
+        """
+        attempts = MAX_ATTEMPTS if self._body.replayable else 1
+        for attempt in range(1, attempts + 1):
+            try:
+                if self.digest is None or self.chunked:
+                    return await self._in_chunks()
+                await self._in_one(self.digest, self.size or 0)
+                return self.described(self.digest)
+            except (TransportError, ResponseError, UploadExpiredError) as error:
+                again = not isinstance(error, ResponseError) or may_pass(error)
+                if attempt == attempts or not again or self._watched.failure is not None:
+                    raise
+            await anyio.sleep(FIRST_WAIT_S * 2.0**attempt)
+        raise AssertionError
+
+    async def _in_chunks(self) -> Descriptor:
+        algorithm = "sha256" if self.digest is None else self.digest.algorithm
+        session, self._session = self._session, None
+        writer = BlobWriter(
+            self._channel,
+            chunk_size=self._chunk_size,
+            algorithm=algorithm,
+            on_exit=OnExit.CANCEL,
+            session=session,
+        )
+        self._watched = WatchedBody(self._body, self.progress)
+        async with writer, aclosing(self._watched.open()) as pieces:
+            async for piece in pieces:
+                if self.size is not None and writer.size + len(piece) > self.size:
+                    raise blame_source(SizeMismatchError(self.size, writer.size + len(piece)))
+                await writer.write(piece)
+            return await writer.commit(self._descriptor or self.digest)
+
+    async def _in_one(self, digest: Digest, size: int) -> None:
+        fixed = isinstance(self._body, BytesBody) and isinstance(self._body.data, bytes)
+        # Everything that may change, or was never looked at, proves itself while it is sent.
+        body = self._body if fixed else ProvenBody(self._body, digest, size)
+        self._watched = watched = WatchedBody(body, self.progress)
+        try:
+            if self._session is None and self.single_post and body.replayable and await self._post(digest, watched):
+                return
+            if self._session is None:
+                self._session = await UploadSession.begin(
+                    self._channel, chunk_size=self._chunk_size, algorithm=digest.algorithm
+                )
+            await self._session.finish_whole(digest, watched, size)
+        finally:
+            # Does nothing after the blob was stored.
+            await self._drop_session()
+
+    async def _post(self, digest: Digest, body: WatchedBody) -> bool:
+        """Return whether the registry took the blob in a single request; it may have opened a session instead."""
+        endpoint = PostBlob(self._channel.repository_name, digest)
+        try:
+            async with self._channel.exchange(endpoint, body=body, about=digest) as reply:
+                if reply.status == 201:
+                    check_stated(reply, digest)
+                    return True
+                state = opened(self._channel, reply, chunk_size=self._chunk_size, algorithm=digest.algorithm)
+        except ResponseError as error:
+            if body.failure is not None or error.status in {401, 403}:
+                raise
+            return False
+        self._session = UploadSession(self._channel, state)
+        return False

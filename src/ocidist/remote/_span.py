@@ -1,0 +1,66 @@
+"""What part of a blob an answer holds.
+
+Spec: RFC 9110, sections 14.4 and 15.3.7.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import attrs
+
+from ocidist.model.mediatype import bare
+from ocidist.wire.ranges import content_length, parse_content_range
+
+if TYPE_CHECKING:
+    from ocidist.http.sender import Reply
+    from ocidist.wire.endpoints import GetBlob
+
+
+@attrs.frozen
+class Span:
+    """The part of a blob an answer holds, as its head says; ``start`` moves on as bytes arrive.
+
+    Attributes:
+        start: Offset of the next byte of the answer.
+        stop: Offset after its last byte, or None if it does not say.
+        total: Bytes in the whole blob, or None if it does not say.
+        whole: Whether the answer ends where the blob ends.
+    """
+
+    start: int
+    stop: int | None
+    total: int | None
+    whole: bool = True
+
+    def moved(self, start: int) -> Self:
+        """Return the span with its next byte at *start*."""
+        return attrs.evolve(self, start=start)
+
+
+def span_of(reply: Reply, asked: GetBlob, *, size: int | None) -> Span | None:
+    """Return what part of a blob an answer holds; None if it is a part of no use.
+
+    Args:
+        reply: The answer.
+        asked: What was asked for.
+        size: The blob's size as far as it is known; a 206 that contradicts it is of another object.
+
+    Raises:
+        ProtocolError: Content-Length is no number, or several.
+    """
+    length = content_length(reply.header_values("Content-Length"))
+    if reply.status != 206:
+        # The whole blob, also in answer to a range: never to be joined to what is there, only to be skipped through.
+        return Span(0, length, length)
+    if bare(reply.header("Content-Type") or "") == "multipart/byteranges":
+        return None
+    values = reply.header_values("Content-Range")
+    part = parse_content_range(values[0]) if len(values) == 1 else None
+    if part is None or part.start != asked.offset:
+        return None
+    if part.total is not None and size is not None and part.total != size:
+        return None
+    if length is not None and length != part.stop - part.start:
+        return None
+    return Span(part.start, part.stop, part.total, whole=part.stop == part.total)

@@ -1,0 +1,246 @@
+"""A blob's bytes from any offset, over as many connections as it takes.
+
+Nothing is verified here: a stream knows where bytes belong, not what they should be.
+
+Spec: distribution-spec, "Pulling blobs"; RFC 9110, section 14.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from ocidist.errors import RangeInvalidError, SizeMismatchError, TransportError, TruncatedBodyError
+from ocidist.remote._span import Span, span_of
+from ocidist.remote._stat import stat
+from ocidist.wire.endpoints import GetBlob
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ocidist.errors import OciError
+    from ocidist.model.digest import Digest
+    from ocidist.remote._channel import Channel
+
+MAX_LOSSES: Final = 5
+"""Connections that may be lost in a row, with less than ``PROGRESS`` bytes between one and the next."""
+PROGRESS: Final = 64 * 1024
+CLEANUP_S: Final = 2.0
+_FIRST_WAIT_S: Final = 0.1
+
+
+class BlobStream:
+    """The bytes of a blob from ``at`` up to ``stop``, or to its end.
+
+    A connection that breaks is opened again at the byte where it broke; a part that is not the one asked for is never
+    joined to what came before.
+
+    Args:
+        channel: The repository.
+        digest: The blob.
+        size: Its size, if known.
+        at: Offset of the first byte wanted.
+        stop: Offset after the last byte wanted, or None for the blob's end.
+
+    Attributes:
+        at: Offset of the next byte.
+        stop: See above.
+        size: The blob's size, None until it is known.
+    """
+
+    def __init__(self, channel: Channel, digest: Digest, *, size: int | None, at: int, stop: int | None) -> None:
+        self._channel = channel
+        self._digest = digest
+        self.size = size
+        self.at = at
+        self.stop = stop
+        self._ranges = True
+        self._losses = 0
+        self._gained = 0
+        self._connection: AsyncExitStack | None = None
+        self._body: AsyncIterator[bytes] | None = None
+        self._span = Span(0, None, None)
+
+    @property
+    def end(self) -> int | None:
+        """Offset after the last byte there is to read, as far as it is known."""
+        ends = [end for end in (self.size, self.stop) if end is not None]
+        return min(ends, default=None)
+
+    @property
+    def done(self) -> bool:
+        """Whether the end is known and reached."""
+        end = self.end
+        return end is not None and self.at >= end
+
+    async def start(self) -> None:
+        """Send the first request.
+
+        Raises:
+            BlobUnknownError: There is no such blob.
+            SizeMismatchError: The registry announces another size than is known.
+            OciError: See ``Sender.exchange``.
+        """
+        try:
+            await self._connect()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def move(self, at: int) -> None:
+        """Go on from another byte; the connection is dropped."""
+        await self.close()
+        self.at = at
+
+    async def next(self) -> bytes:
+        """Return the next piece, or nothing at the end.
+
+        Raises:
+            SizeMismatchError: The blob goes on after its end.
+            TruncatedBodyError: It keeps ending early.
+            TransportError: The connection was lost too often.
+            OciError: See ``Sender.exchange``.
+        """
+        while not self.done:
+            piece = await self._receive()
+            if piece:
+                return self._counted(piece)
+            if self.size is None and self._span.whole:
+                self.size = self.at
+        return b""
+
+    def _counted(self, piece: bytes) -> bytes:
+        end = self.end
+        if end is not None and len(piece) > end - self.at:
+            if end == self.size:
+                raise self._located(SizeMismatchError(end, end + 1))
+            piece = piece[: end - self.at]
+        self.at += len(piece)
+        self._gained += len(piece)
+        return piece
+
+    async def check_end(self) -> None:
+        """Check that nothing follows the last byte; to be called at the end of the blob.
+
+        Raises:
+            SizeMismatchError: Something does.
+        """
+        if self._body is None:
+            return
+        try:
+            extra: bytes = await anext(self._body, b"")
+        except TransportError:
+            # Everything is there already; how the connection ended does not matter.
+            return
+        if extra:
+            raise self._located(SizeMismatchError(self.at, self.at + 1))
+
+    async def close(self) -> None:
+        """Release the connection. The next piece opens another one."""
+        connection, self._connection, self._body = self._connection, None, None
+        if connection is not None:
+            with anyio.move_on_after(CLEANUP_S, shield=True):
+                await connection.aclose()
+
+    async def _receive(self) -> bytes:
+        """Return the next piece of the current answer, or of the next one if this one broke; nothing if it ended."""
+        while True:
+            try:
+                if self._body is None:
+                    await self._connect()
+                body, self._body = self._body, None
+                if body is None:
+                    return b""
+                piece = await self._pull(body)
+                # Put back only now: a body whose reading was cancelled looks as if it had ended.
+                self._body = body
+            except TransportError as error:
+                if self._connection is None:
+                    # No answer came; that was tried again already.
+                    raise
+                await self._lost(error)
+                continue
+            if piece:
+                return piece
+            if self._span.stop is None or self.at >= self._span.stop:
+                # Where a part was sent completely, what is missing, if anything, is the next part.
+                await self.close()
+                return b""
+            await self._lost(TruncatedBodyError(self._span.stop, self.at))
+
+    async def _pull(self, body: AsyncIterator[bytes]) -> bytes:
+        async for piece in body:
+            gap = self.at - self._span.start
+            if gap <= 0 and piece:
+                self._span = self._span.moved(self.at + len(piece))
+                return piece
+            # A server that does not know ranges sends the beginning again.
+            self._span = self._span.moved(self._span.start + min(gap, len(piece)))
+            if len(piece) > gap:
+                return piece[gap:]
+        return b""
+
+    async def _lost(self, error: TransportError) -> None:
+        await self.close()
+        self._losses = 1 if self._gained >= PROGRESS else self._losses + 1
+        self._gained = 0
+        if self._losses > MAX_LOSSES:
+            raise self._located(error)
+        if self._losses > 1:
+            await anyio.sleep(_FIRST_WAIT_S * 2.0**self._losses)
+
+    # --- the connection ----------------------------------------------------------------------------------------------
+
+    @property
+    def _ranged(self) -> bool:
+        return self._ranges and (self.at > 0 or self.stop is not None)
+
+    async def _connect(self) -> None:
+        """Ask for the bytes from the current position; leaves no body where there are none."""
+        await self.close()
+        if self.done and self.stop is not None:
+            return
+        try:
+            await self._ask()
+        except RangeInvalidError as error:
+            if error.status != 416 or not self._ranged:
+                raise
+            if self.size is None:
+                self.size = (await stat(self._channel, self._digest)).size
+            if self.at < self.size:
+                self._ranges = False
+                await self._ask()
+
+    async def _ask(self) -> None:
+        for _ in range(2):
+            endpoint = self._endpoint()
+            connection = AsyncExitStack()
+            reply = await connection.enter_async_context(self._channel.exchange(endpoint, about=self._digest))
+            self._connection = connection
+            span = span_of(reply, endpoint, size=self.size)
+            if span is not None:
+                self._learn(span)
+                self._body = reply.chunks()
+                return
+            await self.close()
+            # It sent another part than the one asked for: take the whole, and skip.
+            self._ranges = False
+        raise self._located(TruncatedBodyError(self.end or self.at + 1, self.at))
+
+    def _endpoint(self) -> GetBlob:
+        name = self._channel.repository_name
+        if not self._ranged:
+            return GetBlob(name, self._digest)
+        return GetBlob(name, self._digest, self.at, None if self.stop is None else self.stop - self.at)
+
+    def _learn(self, span: Span) -> None:
+        if span.total is not None and self.size is not None and span.total != self.size:
+            raise self._located(SizeMismatchError(self.size, span.total))
+        self.size = self.size if span.total is None else span.total
+        self._span = span
+
+    def _located(self, error: OciError) -> OciError:
+        about = self._channel.name_of(self._digest)
+        return error.locate(operation=GetBlob.operation, reference=about, host=self._channel.host)

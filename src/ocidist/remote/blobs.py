@@ -1,0 +1,317 @@
+"""The blobs of a remote repository.
+
+Spec: distribution-spec, "Pulling blobs", "Pushing blobs", "Mounting a blob from another repository", "Deleting Blobs".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ocidist._io.body import as_body
+from ocidist.errors import (
+    LimitExceededError,
+    NotFoundError,
+    ProtocolError,
+    UsageError,
+)
+from ocidist.model.descriptor import Descriptor
+from ocidist.model.digest import Digest
+from ocidist.model.reference import RepositoryName
+from ocidist.model.result import Mounted, OnExit
+from ocidist.remote._channel import Channel
+from ocidist.remote._pushing import BlobPush
+from ocidist.remote._stat import stat
+from ocidist.remote._upload import appeared, check_stated, opened
+from ocidist.remote.download import download
+from ocidist.remote.reader import BlobReader
+from ocidist.remote.writer import BlobWriter, ResumedWriter
+from ocidist.wire.endpoints import DeleteBlob, MountBlob, StatBlob
+from ocidist.wire.upload import DEFAULT_CHUNK, UploadStarted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from ocidist._io.body import Progress, Source
+    from ocidist.credentials.store import Credential
+    from ocidist.http.sender import Sender
+    from ocidist.model.reference import RegistryName
+    from ocidist.wire.upload import UploadState
+
+MAX_SMALL_BLOB: Final = 4 * 1024 * 1024
+"""Bytes ``Blobs.get`` reads into memory unless told otherwise: configurations and other metadata fit."""
+
+
+class Blobs:
+    """Reads, writes, mounts and deletes the blobs of one repository. Get it from ``Repository.blobs``.
+
+    Args:
+        sender: The client.
+        registry: The registry.
+        repository: The repository.
+        credential: Identity to use instead of the client's own for this host.
+    """
+
+    def __init__(
+        self,
+        sender: Sender,
+        registry: RegistryName,
+        repository: RepositoryName,
+        credential: Credential | None = None,
+    ) -> None:
+        self._channel = Channel(sender, registry, repository, credential)
+
+    def __repr__(self) -> str:
+        return f"<Blobs {self._channel.name_of()}>"
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    async def stat(self, digest: Digest | str) -> Descriptor:
+        """Return a blob's descriptor, as the registry states it: the size is not proven.
+
+        Raises:
+            BlobUnknownError: There is no such blob.
+            ProtocolError: The registry does not state a size.
+            OciError: Another failure, see the error's class.
+
+        Spec: distribution-spec, "Checking if content exists in the registry".
+        """
+        return await stat(self._channel, Digest(digest))
+
+    async def exists(self, digest: Digest | str) -> bool:
+        """Return whether the blob exists.
+
+        Raises:
+            OciError: Any failure other than "not found".
+        """
+        name = Digest(digest)
+        try:
+            async with self._channel.exchange(StatBlob(self._channel.repository_name, name), about=name):
+                return True
+        except NotFoundError:
+            return False
+
+    async def get(self, digest: Digest | Descriptor | str, *, max_size: int = MAX_SMALL_BLOB) -> bytes:
+        """Return a small blob's verified bytes.
+
+        Args:
+            digest: The blob; a descriptor's size is checked too.
+            max_size: Most bytes to take.
+
+        Raises:
+            BlobUnknownError: There is no such blob.
+            LimitExceededError: It has more than *max_size* bytes.
+            DigestMismatchError: What came is another blob.
+            SizeMismatchError: What came is longer or shorter than the descriptor says.
+            DigestUnsupportedError: The digest cannot be verified.
+            OciError: Another failure, see the error's class.
+        """
+        reader = self.open(digest)
+        pieces: list[bytes] = []
+        count = 0
+        if (reader.size or 0) > max_size:
+            raise LimitExceededError("blob", max_size)
+        async with reader:
+            if (reader.size or 0) > max_size:
+                raise LimitExceededError("blob", max_size)
+            async for piece in reader:
+                count += len(piece)
+                if count > max_size:
+                    raise LimitExceededError("blob", max_size)
+                pieces.append(piece)
+        return b"".join(pieces)
+
+    def open(self, digest: Digest | Descriptor | str, *, offset: int = 0, length: int | None = None) -> BlobReader:
+        """Open a blob as a stream, to be used with ``async with``.
+
+        Only reading the whole blob in sequence proves its digest: see ``BlobReader``. A part of it is never proven.
+
+        Args:
+            digest: The blob; a descriptor's size is checked too.
+            offset: First byte to read.
+            length: Bytes to read from there, or None for all; the end of the blob ends a longer read.
+
+        Raises:
+            UsageError: Offset or length is negative.
+            DigestUnsupportedError: The digest cannot be verified.
+        """
+        known = digest if isinstance(digest, Descriptor) else None
+        name = digest.digest if isinstance(digest, Descriptor) else Digest(digest)
+        return BlobReader(self._channel, name, known, offset=offset, length=length)
+
+    async def download(
+        self, digest: Digest | Descriptor | str, path: Path, *, progress: Progress | None = None
+    ) -> Descriptor:
+        """Write a blob to a file, which appears only once it is verified and on the disk.
+
+        When this fails or is cancelled, nothing is left behind and a file that was there before is untouched.
+
+        Args:
+            digest: The blob; a descriptor's size is checked too.
+            path: Where to put it. Its directory must exist.
+            progress: Told the bytes that arrived so far and the bytes in all.
+
+        Raises:
+            BlobUnknownError: There is no such blob.
+            DigestMismatchError: What came is another blob.
+            StorageError: The file cannot be written.
+            OciError: Another failure, see the error's class.
+        """
+        return await download(self.open(digest), path, progress)
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    async def push(
+        self,
+        source: Source,
+        descriptor: Descriptor | None = None,
+        *,
+        mount_from: Sequence[str] = (),
+        check_exists: bool = True,
+        chunk_size: int | None = None,
+        single_post: bool = False,
+        progress: Progress | None = None,
+    ) -> Descriptor:
+        """Store a blob and return its descriptor.
+
+        Bytes and files, and every source whose descriptor is given, go in one streamed request; other sources in
+        chunks, of which one is held in memory. The upload session is cancelled on any failure or cancellation.
+
+        Args:
+            source: The bytes, a path, an asynchronous iterable that can be read once, or a callable returning a new one
+                each time. Only a source that can be read again survives a lost connection.
+            descriptor: What the blob is; checked before the registry has it all. None computes it.
+            mount_from: Repositories of this registry that may have the blob; they are tried first, in order.
+            check_exists: Whether to ask first if the blob is there, and then send nothing.
+            chunk_size: Send in chunks of this many bytes instead.
+            single_post: Whether to try to send a source that can be read again in a single request. Registries that
+                do not know how take the bytes twice.
+            progress: Told the bytes taken from the source so far and the bytes in all; begins anew when the source
+                is sent again. Not called where nothing is sent.
+
+        Raises:
+            DigestMismatchError: The source is not what the descriptor says, or the registry stored something else.
+            SizeMismatchError: The source is longer or shorter than the descriptor says.
+            DigestUnsupportedError: The descriptor's digest cannot be verified.
+            BodyNotReplayableError: The source can be read only once, and had to be sent again.
+            UploadExpiredError: The registry forgot the session, and the source can be read only once.
+            UsageError: The source is a string or another kind that is not content.
+            OSError: A file cannot be read.
+            OciError: Another failure, see the error's class.
+
+        Spec: distribution-spec, "Pushing blobs".
+        """
+        push = BlobPush(self._channel, as_body(source), descriptor, chunk_size=self._chunk_size(chunk_size))
+        push.chunked = chunk_size is not None
+        push.single_post = single_post
+        push.progress = progress
+        await push.prepare()
+        if push.digest is not None and await self._there(push, mount_from, check_exists=check_exists):
+            return push.described(push.digest)
+        return await push.run()
+
+    async def _there(self, push: BlobPush, mount_from: Sequence[str], *, check_exists: bool) -> bool:
+        if check_exists and await push.exists():
+            return True
+        return bool(mount_from) and await push.mounted(self.mount, mount_from)
+
+    def writer(
+        self, *, chunk_size: int | None = None, algorithm: str = "sha256", on_exit: OnExit = OnExit.KEEP
+    ) -> BlobWriter:
+        """Begin a blob whose bytes come piece by piece; use it with ``async with`` and end it with ``commit()``.
+
+        Args:
+            chunk_size: Bytes per chunk, of which one is held in memory. None takes the host's configured size, or
+                16 MiB. The registry's minimum raises it, to 64 MiB at most.
+            algorithm: Digest algorithm of the blob, ``sha256`` or ``sha512``.
+            on_exit: What leaving without ``commit()`` does to the session.
+
+        Raises:
+            UsageError: The chunk size is not positive.
+            DigestUnsupportedError: Content cannot be verified with the algorithm.
+
+        Spec: distribution-spec, "Pushing a blob in chunks".
+        """
+        return BlobWriter(self._channel, chunk_size=self._chunk_size(chunk_size), algorithm=algorithm, on_exit=on_exit)
+
+    def resume(
+        self, state: UploadState, *, source: Source | None = None, on_exit: OnExit = OnExit.KEEP
+    ) -> ResumedWriter:
+        """Go on with a blob that another writer began, perhaps in another process.
+
+        Write the bytes from ``writer.size`` on, or let ``commit()`` send them from *source*.
+
+        Args:
+            state: Where the other writer stood.
+            source: The blob's bytes from the first one on. What the registry has of them is hashed again. If it forgot
+                the session, a new one begins at 0. Without a source ``commit()`` needs the expected digest.
+            on_exit: What leaving without ``commit()`` does to the session.
+
+        Raises:
+            UsageError: The state is of another registry or repository, or the source is not content.
+
+        Spec: distribution-spec, "Pushing a blob in chunks".
+        """
+        if (state.registry, state.repository) != (self._channel.host, self._channel.repository):
+            raise UsageError(f"this upload belongs to {state.registry}/{state.repository}")
+        return ResumedWriter(self._channel, state, None if source is None else as_body(source), on_exit)
+
+    async def mount(self, digest: Digest | str, *, source: str | None) -> Mounted | UploadStarted:
+        """Link a blob from another repository of the same registry.
+
+        Args:
+            digest: The blob.
+            source: The repository that has it. None lets the registry look everywhere, which some refuse.
+
+        Returns:
+            ``Mounted``, or ``UploadStarted`` if the registry declined: send the blob with ``resume``, or cancel that.
+
+        Raises:
+            InvalidReferenceError: The source is not a repository name.
+            DigestMismatchError: The registry says it mounted another blob.
+            ProtocolError: It says it mounted the blob, but does not have it.
+            OciError: Another failure, see the error's class.
+
+        Spec: distribution-spec, "Mounting a blob from another repository".
+        """
+        name = Digest(digest)
+        origin = None if source is None else RepositoryName(source)
+        endpoint = MountBlob(self._channel.repository_name, name, origin)
+        async with self._channel.exchange(endpoint, about=name) as reply:
+            if reply.status == 202:
+                algorithm = name.algorithm if name.verifiable else "sha256"
+                return UploadStarted(
+                    opened(self._channel, reply, chunk_size=self._chunk_size(None), algorithm=algorithm)
+                )
+            check_stated(reply, name)
+        if not await appeared(self._channel, name, None):
+            raise ProtocolError("the registry reported a mount but does not have the blob").locate(
+                operation=endpoint.operation, reference=self._channel.name_of(name), host=self._channel.host
+            )
+        return Mounted(name, origin)
+
+    async def delete(self, digest: Digest | str) -> None:
+        """Delete a blob from this repository.
+
+        Raises:
+            BlobUnknownError: There is no such blob.
+            UnsupportedError: The registry does not delete blobs.
+            OciError: Another failure, see the error's class.
+
+        Spec: distribution-spec, "Deleting Blobs".
+        """
+        name = Digest(digest)
+        try:
+            async with self._channel.exchange(DeleteBlob(self._channel.repository_name, name), about=name):
+                return
+        except NotFoundError as error:
+            # An earlier attempt whose answer was lost has done it.
+            if (error.attempts or 1) == 1:
+                raise
+
+    def _chunk_size(self, wanted: int | None) -> int:
+        if wanted is None:
+            wanted = self._channel.sender.host_config(self._channel.registry).chunk_size or DEFAULT_CHUNK
+        if wanted < 1:
+            raise UsageError("a chunk has at least one byte")
+        return wanted

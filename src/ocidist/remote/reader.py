@@ -1,0 +1,244 @@
+"""Reading a blob as a stream: verified, seekable, and carried on after a lost connection.
+
+Spec: distribution-spec, "Pulling blobs".
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Self
+
+import anyio
+
+from ocidist._io.verify import update
+from ocidist.errors import DigestMismatchError, IntegrityError, TransportError, UsageError
+from ocidist.model.descriptor import Descriptor
+from ocidist.model.mediatype import OCTET_STREAM
+from ocidist.remote._stream import BlobStream
+from ocidist.wire.endpoints import GetBlob
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from types import TracebackType
+
+    from ocidist.model.digest import Digest, Hasher
+    from ocidist.remote._channel import Channel
+
+
+class BlobReader:
+    """A blob's bytes. ``async with`` opens it; get it from ``Blobs.open``.
+
+    Iterate over it, or use ``read()``. Reading from the first byte to the last proves the digest, and nothing else
+    does: the bytes handed out before are unverified, and what ``seek()``, ``offset=`` and ``length=`` select stays so.
+    Where the size is known, the last piece of a full read is handed out only after the digest was found right, so
+    nobody ever holds a whole blob that is wrong. A connection that is lost is opened again where it broke.
+
+    Use it from one task at a time.
+
+    Args:
+        channel: The repository.
+        digest: The blob's digest.
+        known: Its descriptor, if the caller has it.
+        offset: First byte to read.
+        length: Bytes to read from there, or None for all.
+
+    Raises:
+        DigestUnsupportedError: The digest cannot be verified.
+        UsageError: Offset or length is negative.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        digest: Digest,
+        known: Descriptor | None = None,
+        *,
+        offset: int = 0,
+        length: int | None = None,
+    ) -> None:
+        if offset < 0 or (length is not None and length < 0):
+            raise UsageError("offset and length must not be negative")
+        hasher = digest.hasher()
+        self._where = channel.name_of(digest)
+        self._host = channel.host
+        self._digest = digest
+        self._known = known
+        stop = None if length is None else offset + length
+        self._stream = BlobStream(channel, digest, size=None if known is None else known.size, at=offset, stop=stop)
+        # Present as long as every byte before the current position went through it.
+        self._hasher: Hasher | None = hasher if offset == 0 else None
+        self._verified = False
+        self._broken: IntegrityError | None = None
+        self._pending = b""
+        # A piece of which only the part before the cut was handed out.
+        self._ready = b""
+        self._cut = 0
+        self._guard = anyio.ResourceGuard("reading from")
+
+    def __repr__(self) -> str:
+        return f"<BlobReader {self._where} at {self.tell()}>"
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """The whole blob: the descriptor that was given, or one with the size the registry states.
+
+        Raises:
+            UsageError: The registry did not state a size; it is known once the blob was read to the end.
+        """
+        if self._known is not None:
+            return self._known
+        if self.size is None:
+            raise UsageError("the registry did not say how large the blob is; read it to the end first")
+        return Descriptor(OCTET_STREAM, self._digest, self.size)
+
+    @property
+    def size(self) -> int | None:
+        """Bytes in the whole blob, or None while unknown."""
+        return self._stream.size
+
+    @property
+    def verified(self) -> bool:
+        """Whether the whole blob was read in sequence and has the digest that was asked for."""
+        return self._verified
+
+    def tell(self) -> int:
+        """Return the offset of the next byte ``read()`` returns."""
+        return self._stream.at - len(self._pending) - (len(self._ready) - self._cut)
+
+    async def __aenter__(self) -> Self:
+        """Send the request, so that a missing blob is found here.
+
+        Raises:
+            BlobUnknownError: There is no such blob.
+            SizeMismatchError: The registry announces another size than the descriptor.
+            OciError: See ``Sender.exchange``.
+        """
+        await self._stream.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        """Release the connection."""
+        await self._stream.close()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Iterate over the bytes from the current position, in pieces as they arrive."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return the next piece. See ``read`` for what it raises."""
+        with self._guard:
+            piece = self._held() or await self._next()
+        if not piece:
+            raise StopAsyncIteration
+        return piece
+
+    async def read(self, size: int = -1) -> bytes:
+        """Return the next *size* bytes, fewer only at the end; all that are left when negative.
+
+        All that are left are held in memory.
+
+        Raises:
+            DigestMismatchError: The whole blob was read, and is another.
+            SizeMismatchError: It is longer than it should be.
+            TruncatedBodyError: It keeps ending early.
+            TransportError: The connection was lost too often.
+            OciError: See ``Sender.exchange``.
+        """
+        pieces: list[bytes] = []
+        count = 0
+        with self._guard:
+            while size < 0 or count < size:
+                try:
+                    piece = self._held(-1 if size < 0 else size - count) or await self._next()
+                except BaseException:
+                    # What was taken already is not lost to whoever tries again.
+                    self._hold(b"".join(pieces), 0)
+                    raise
+                if not piece:
+                    break
+                take = len(piece) if size < 0 else min(len(piece), size - count)
+                if take < len(piece):
+                    self._hold(piece, take)
+                pieces.append(piece[:take])
+                count += take
+        return b"".join(pieces)
+
+    async def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to another byte and return its offset in the blob.
+
+        The next read asks for the rest from there. Going anywhere but to the very beginning gives up verification.
+
+        Args:
+            offset: Bytes from the start, the current position or the end, as *whence* says.
+            whence: ``io.SEEK_SET``, ``io.SEEK_CUR`` or ``io.SEEK_END``.
+
+        Raises:
+            UsageError: It would lie before the start, or the blob's size is not known.
+        """
+        with self._guard:
+            target = offset + self._origin(whence)
+            if target < 0:
+                raise UsageError("cannot seek to before the start")
+            if target != self.tell():
+                await self._stream.move(target)
+                self._hold(b"", 0)
+                self._pending = b""
+                self._hasher = self._digest.hasher() if target == 0 else None
+                self._verified = False
+                self._broken = None
+            return target
+
+    def _origin(self, whence: int) -> int:
+        match whence:
+            case io.SEEK_SET:
+                return 0
+            case io.SEEK_CUR:
+                return self.tell()
+            case io.SEEK_END:
+                return self.descriptor.size
+        raise UsageError("whence is io.SEEK_SET, io.SEEK_CUR or io.SEEK_END")
+
+    def _hold(self, piece: bytes, cut: int) -> None:
+        self._ready, self._cut = piece, cut
+
+    def _held(self, size: int = -1) -> bytes:
+        """Return up to *size* bytes of what arrived but was not handed out yet."""
+        left = len(self._ready) - self._cut
+        take = left if size < 0 else min(size, left)
+        piece = self._ready[self._cut : self._cut + take]
+        self._cut += take
+        if take == left:
+            self._hold(b"", 0)
+        return piece
+
+    async def _next(self) -> bytes:
+        """Return the next piece, or nothing at the end."""
+        if self._broken is not None:
+            raise self._broken
+        try:
+            # A piece stays pending until it is hashed, so that a cancelled reader can go on without a gap.
+            self._pending = self._pending or await self._stream.next()
+            if self._hasher is not None:
+                hasher = self._hasher.copy()
+                await update(hasher, self._pending)
+                if self._stream.at == self.size and not self._verified:
+                    await self._prove(hasher)
+                self._hasher = hasher
+        except IntegrityError as error:
+            # A wrong blob stays wrong, however often somebody asks; a connection may be better next time.
+            if not isinstance(error, TransportError):
+                self._broken = error
+            raise
+        piece, self._pending = self._pending, b""
+        return piece
+
+    async def _prove(self, hasher: Hasher) -> None:
+        await self._stream.check_end()
+        await self._stream.close()
+        actual = hasher.digest()
+        if actual != self._digest:
+            error = DigestMismatchError(self._digest, actual, size=hasher.size)
+            raise error.locate(operation=GetBlob.operation, reference=self._where, host=self._host)
+        self._verified = True
