@@ -168,7 +168,11 @@ class Session:
             return Request(endpoint.method, url, headers=headers, extensions=extensions)
         if call.body.size is not None:
             headers.append(("Content-Length", str(call.body.size)))
-        return Request(endpoint.method, url, headers=headers, content=RequestStream(call.body), extensions=extensions)
+        stream = RequestStream(call.body)
+        request = Request(endpoint.method, url, headers=headers, content=stream, extensions=extensions)
+        # httpx wraps what it is given in a stream that cannot be closed.
+        request.stream = stream
+        return request
 
     async def _failure(self, response: httpx.Response, endpoint: Endpoint, base: str) -> ResponseError:
         url = str(response.request.url)
