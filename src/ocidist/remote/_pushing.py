@@ -9,6 +9,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 import anyio
+import attrs
 
 from ocidist._io.body import BytesBody, FileBody, WatchedBody, blame_source
 from ocidist._io.verify import ProvenBody, digest_of, digest_of_file
@@ -42,6 +43,12 @@ if TYPE_CHECKING:
 MAX_ATTEMPTS: Final = 3
 """Times a source that can be read again is sent from its first byte."""
 FIRST_WAIT_S: Final = 0.1
+
+
+@attrs.frozen
+class _PostOnce(PostBlob):
+    # A registry that does not want the bytes may cut the connection while they come, and would do so again.
+    repeatable = False
 
 
 class BlobPush:
@@ -196,16 +203,16 @@ class BlobPush:
 
     async def _post(self, digest: Digest, body: WatchedBody) -> bool:
         """Return whether the registry took the blob in a single request; it may have opened a session instead."""
-        endpoint = PostBlob(self._channel.repository_name, digest)
+        endpoint = _PostOnce(self._channel.repository_name, digest)
         try:
             async with self._channel.exchange(endpoint, body=body, about=digest) as reply:
                 if reply.status == 201:
                     check_stated(reply, digest)
                     return True
                 state = opened(self._channel, reply, chunk_size=self._chunk_size, algorithm=digest.algorithm)
-        except ResponseError as error:
-            if body.failure is not None or error.status in {401, 403}:
+        except (TransportError, ResponseError) as error:
+            if body.failure is not None or (isinstance(error, ResponseError) and error.status in {401, 403}):
                 raise
-            return False
+            return await self.exists()
         self._session = UploadSession(self._channel, state)
         return False
