@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import socket
 import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import uvicorn
 
 from tests.peers.peer import Mode, Peer
@@ -22,7 +22,8 @@ _STOP_S = 10.0
 
 def default_app() -> Any:  # noqa: ANN401 -- an ASGI application has no type of its own
     """Return the application under test: the registry over an empty memory store."""
-    pytest.skip("the embedded registry is not there yet")
+    server = importlib.import_module("ocidist.server")
+    return server.RegistryApp(importlib.import_module("ocidist.storage.memory").MemoryRegistry())
 
 
 @contextmanager

@@ -1,1 +1,12 @@
-"""The embedded registry: an ASGI application that serves any store."""
+"""The embedded registry: an ASGI application that serves any store.
+
+``RegistryApp(MemoryRegistry())`` runs under uvicorn, hypercorn or any other ASGI server, and inside a larger
+application; ``python -m ocidist.server`` runs it alone, on loopback.
+"""
+
+from __future__ import annotations
+
+from ocidist.server.app import RegistryApp
+from ocidist.server.limits import Limits
+
+__all__ = ["Limits", "RegistryApp"]

@@ -1,0 +1,138 @@
+"""The upload sessions of an embedded registry: who may go on where, and for how long."""
+
+from __future__ import annotations
+
+import uuid
+from collections import OrderedDict
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+import attrs
+
+from ocidist.errors import BlobUploadUnknownError, OciError, RateLimitedError
+from ocidist.model.result import OnExit
+from ocidist.server.refusal import said
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from ocidist.model.reference import RepositoryName
+    from ocidist.server.limits import Limits
+    from ocidist.storage.protocols import BlobWriter, Namespace
+    from ocidist.wire.upload import UploadState
+
+
+@attrs.define(eq=False)
+class Session:
+    """One upload session.
+
+    Attributes:
+        repository: The only repository it may be used for.
+        state: Where the store goes on.
+        used_at: Reading of the clock when it was last used.
+        id: Identifier that nobody can guess.
+        size: Bytes the store has.
+        users: Requests that use it or wait for it.
+        lock: Held by the one request that writes.
+    """
+
+    repository: RepositoryName
+    state: UploadState
+    used_at: float
+    id: str = attrs.field(factory=lambda: str(uuid.uuid4()))
+    size: int = 0
+    users: int = 0
+    lock: anyio.Lock = attrs.field(factory=anyio.Lock, repr=False)
+
+    @property
+    def location(self) -> str:
+        """Path of the session."""
+        return f"/v2/{self.repository}/blobs/uploads/{self.id}"
+
+    def follow(self, writer: BlobWriter) -> None:
+        """Take over how far a writer has come."""
+        self.state = writer.state
+        self.size = writer.size
+
+
+class Sessions:
+    """All open sessions, the longest unused one first.
+
+    Args:
+        store: Where their bytes are.
+        limits: How many there may be, and for how long.
+        clock: Seconds from any moment on.
+    """
+
+    def __init__(self, store: Namespace, limits: Limits, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._limits = limits
+        self._clock = clock
+        self._open: OrderedDict[str, Session] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    async def make_room(self) -> None:
+        """End the sessions that nobody used for too long.
+
+        Raises:
+            RateLimitedError: There are too many sessions even so.
+        """
+        deadline = self._clock() - self._limits.upload_ttl
+        expired = [each for each in self._open.values() if each.used_at < deadline and not each.users]
+        for session in expired:
+            self.drop(session)
+        for session in expired:
+            await self._discard(session)
+        if len(self._open) >= self._limits.max_uploads:
+            raise said(RateLimitedError, 429, "too many uploads are open")
+
+    def add(self, repository: RepositoryName, state: UploadState) -> Session:
+        """Open a session for an upload that the store has begun."""
+        session = Session(repository, state, self._clock())
+        self._open[session.id] = session
+        return session
+
+    def find(self, repository: RepositoryName, session_id: str) -> Session:
+        """Return an open session.
+
+        Raises:
+            BlobUploadUnknownError: There is none of this identifier, or it is another repository's.
+        """
+        found = self._open.get(session_id)
+        if found is None or found.repository != repository:
+            raise said(BlobUploadUnknownError, 404, "the upload session is not known")
+        return found
+
+    @asynccontextmanager
+    async def use(self, repository: RepositoryName, session_id: str) -> AsyncIterator[Session]:
+        """Have a session to oneself; others that want it wait.
+
+        Raises:
+            BlobUploadUnknownError: See ``find``; also if the session ended during the wait.
+        """
+        session = self.find(repository, session_id)
+        session.users += 1
+        try:
+            async with session.lock:
+                yield self.find(repository, session_id)
+        finally:
+            session.users -= 1
+            session.used_at = self._clock()
+            if session.id in self._open:
+                self._open.move_to_end(session.id)
+
+    def drop(self, session: Session) -> None:
+        """Forget a session; does nothing the second time."""
+        self._open.pop(session.id, None)
+
+    async def _discard(self, session: Session) -> None:
+        blobs = self._store.repository(session.repository).blobs
+        try:
+            async with blobs.resume(session.state, on_exit=OnExit.CANCEL):
+                pass
+        except OciError:
+            # Whatever is left of it is no more than the store itself will clear up.
+            return
