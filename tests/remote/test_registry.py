@@ -19,6 +19,8 @@ from tests.peers.peer import Mode
 from tests.remote.support import client_for
 
 if TYPE_CHECKING:
+    from ocidist import Registry, Repository
+    from ocidist.storage import protocols
     from tests.conftest import StartRegistry, StartWireServer
     from tests.peers.peer import Peer
     from tests.peers.wire_server import WireServer
@@ -123,3 +125,10 @@ async def test_objects_say_what_they_are_and_know_each_other(wire_server: WireSe
         assert repository.registry is registry
         assert str(registry.name) == wire_server.host
         assert str(repository.reference) == f"{wire_server.host}/{repository.name}"
+
+
+def test_remote_objects_play_the_roles_of_stores() -> None:
+    def roles(registry: Registry, repository: Repository) -> tuple[protocols.Namespace, protocols.Repository]:
+        return registry, repository  # what is checked here is checked by mypy
+
+    assert roles.__annotations__["registry"] == "Registry"

@@ -7,6 +7,7 @@ import pytest
 from ocidist import (
     Descriptor,
     Digest,
+    Manifest,
     ManifestUnknownError,
     NameUnknownError,
     NotFoundError,
@@ -70,7 +71,8 @@ async def test_a_tag_can_be_set_by_everything_that_names_a_manifest(any_registry
         repository = client.repository(f"{any_registry.host}/{fresh_name}")
         image = await push_image(repository, images.image(), "v1")
         index = await push_image(repository, images.index(), "all")
-        for number, target in enumerate([image, image.descriptor, image.digest, str(image.digest), "v1"]):
+        targets: list[Manifest | Descriptor | Digest | str] = [image, image.descriptor, image.digest, "v1"]
+        for number, target in enumerate([*targets, str(image.digest)]):
             assert await repository.tags.set(f"t{number}", target) == image.descriptor
             assert await repository.tags.stat(f"t{number}") == image.descriptor
         assert await repository.tags.set("t0", index.digest) == index.descriptor
