@@ -28,7 +28,7 @@ MAX_LOSSES: Final = 5
 """Connections that may be lost in a row, with less than ``PROGRESS`` bytes between one and the next."""
 PROGRESS: Final = 64 * 1024
 CLEANUP_S: Final = 2.0
-_FIRST_WAIT_S: Final = 0.1
+FIRST_WAIT_S: Final = 0.05
 
 
 class BlobStream:
@@ -189,7 +189,7 @@ class BlobStream:
         if self._losses > MAX_LOSSES:
             raise self._located(error)
         if self._losses > 1:
-            await anyio.sleep(_FIRST_WAIT_S * 2.0**self._losses)
+            await anyio.sleep(FIRST_WAIT_S * 2.0**self._losses)
 
     # --- the connection ----------------------------------------------------------------------------------------------
 

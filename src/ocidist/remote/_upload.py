@@ -42,6 +42,7 @@ MAX_TRIES: Final = 4
 """Times a chunk, or the closing request, is sent before it is an error."""
 LAG_WAITS: Final = (0.2, 0.8)
 """Seconds to wait, one after the other, for a registry whose replicas do not show yet what was just pushed."""
+FIRST_WAIT_S: Final = 0.1
 _MAX_WAIT_S: Final = 30.0
 
 
@@ -164,7 +165,7 @@ class UploadSession:
             wait = error.retry_after or 0.0
         if tries == MAX_TRIES:
             raise error
-        await anyio.sleep(min(max(wait, 0.1 * 2**tries), _MAX_WAIT_S))
+        await anyio.sleep(min(max(wait, FIRST_WAIT_S * 2.0**tries), _MAX_WAIT_S))
 
     async def ask(self) -> Answer:
         """Ask the registry where the session stands; a session it does not know is a 404.
