@@ -200,7 +200,7 @@ def described(content: Descriptor) -> str:
 
 @contextmanager
 def embedded_registry() -> Iterator[str]:
-    """Serve an empty registry from memory until the block ends, and yield its ``host:port``."""
+    """Serve an empty registry from memory until the block ends, and yield its address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(RegistryApp(MemoryRegistry()), log_level="warning", lifespan="off"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
@@ -209,7 +209,7 @@ def embedded_registry() -> Iterator[str]:
             while not server.started and thread.is_alive():
                 time.sleep(0.01)
             host, port = listener.getsockname()
-            yield f"{host}:{port}"
+            yield f"http://{host}:{port}"
         finally:
             server.should_exit = True
             thread.join()
