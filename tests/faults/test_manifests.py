@@ -479,6 +479,17 @@ async def test_the_bytes_and_their_type_arrive_as_they_are(wire_server: WireServ
         assert request.header("Content-Length") == str(len(IMAGE.data))
 
 
+async def test_one_connection_serves_one_request_after_the_other(wire_server: WireServer) -> None:
+    wire_server.on("PUT", "/v2/*", created())
+    wire_server.on("HEAD", BY_TAG, serve_manifest(IMAGE))
+    wire_server.on("DELETE", BY_TAG, respond(202))
+    async with repository_on(wire_server) as repository:
+        await repository.manifests.push(MADE, tags=["v1", "v2"])
+        await repository.tags.stat("v1")
+        await repository.tags.delete("v1")
+    assert len(wire_server.connections) == 1
+
+
 async def test_s16_a_tag_that_fails_is_reported_and_the_others_stand(wire_server: WireServer) -> None:
     wire_server.on("PUT", "/v2/*", created())
     wire_server.on("PUT", f"{MANIFESTS}/immutable", error(403, "DENIED", "this tag is immutable"))

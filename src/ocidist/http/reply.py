@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+import anyio
 import httpx
 
 from ocidist.errors import LimitExceededError, OciError, TransportError, TruncatedBodyError
@@ -17,6 +19,12 @@ if TYPE_CHECKING:
 
     from ocidist._io.body import Body
     from ocidist.http.limits import Slot
+
+
+DRAIN_BYTES: Final = 64 * 1024
+"""Longest body that is read only to keep its connection."""
+
+DRAIN_SECONDS: Final = 1.0
 
 
 class RequestStream(httpx.AsyncByteStream):
@@ -130,13 +138,29 @@ class HttpReply:
         return _Chunks(self._stream, content_length(self.header_values("Content-Length")))
 
     async def aclose(self) -> None:
-        """Release the connection."""
+        """Release the connection; a short body that nobody wanted is read, so that the connection can be used again."""
+        try:
+            with suppress(OciError):
+                if self._stream is None and not self._response.is_closed and self._is_short():
+                    with anyio.move_on_after(DRAIN_SECONDS):
+                        async for _ in self.chunks():
+                            pass
+        finally:
+            await self._close()
+
+    async def _close(self) -> None:
         stream = self._stream
         try:
             if stream is not None and hasattr(stream, "aclose"):
                 await stream.aclose()
         finally:
             await self._response.aclose()
+
+    def _is_short(self) -> bool:
+        if self._response.request.method == "HEAD" or self._response.status_code in {204, 304}:
+            return True
+        length = content_length(self.header_values("Content-Length"))
+        return length is not None and length <= DRAIN_BYTES
 
 
 async def read_capped(chunks: AsyncIterator[bytes], limit: int, what: str) -> bytes:
