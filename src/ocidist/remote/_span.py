@@ -5,7 +5,7 @@ Spec: RFC 9110, sections 14.4 and 15.3.7.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Span:
-    """The part of a blob an answer holds, as its head says; ``start`` moves on as bytes arrive.
+    """The part of a blob an answer holds, as its head says.
 
     Attributes:
-        start: Offset of the next byte of the answer.
+        start: Offset of its first byte.
         stop: Offset after its last byte, or None if it does not say.
         total: Bytes in the whole blob, or None if it does not say.
         whole: Whether the answer ends where the blob ends.
@@ -32,10 +32,6 @@ class Span:
     stop: int | None
     total: int | None
     whole: bool = True
-
-    def moved(self, start: int) -> Self:
-        """Return the span with its next byte at *start*."""
-        return attrs.evolve(self, start=start)
 
 
 def span_of(reply: Reply, asked: GetBlob, *, size: int | None) -> Span | None:

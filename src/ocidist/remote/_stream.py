@@ -62,6 +62,8 @@ class BlobStream:
         self._connection: AsyncExitStack | None = None
         self._body: AsyncIterator[bytes] | None = None
         self._span = Span(0, None, None)
+        # Offset of the next byte of the current answer.
+        self._came = 0
 
     @property
     def end(self) -> int | None:
@@ -172,12 +174,9 @@ class BlobStream:
 
     async def _pull(self, body: AsyncIterator[bytes]) -> bytes:
         async for piece in body:
-            gap = self.at - self._span.start
-            if gap <= 0 and piece:
-                self._span = self._span.moved(self.at + len(piece))
-                return piece
-            # A server that does not know ranges sends the beginning again.
-            self._span = self._span.moved(self._span.start + min(gap, len(piece)))
+            # A server that does not know ranges sends what came before, too.
+            gap = self.at - self._came
+            self._came += len(piece)
             if len(piece) > gap:
                 return piece[gap:]
         return b""
@@ -240,6 +239,7 @@ class BlobStream:
             raise self._located(SizeMismatchError(self.size, span.total))
         self.size = self.size if span.total is None else span.total
         self._span = span
+        self._came = span.start
 
     def _located(self, error: OciError) -> OciError:
         about = self._channel.name_of(self._digest)
