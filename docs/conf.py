@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from importlib.metadata import version as installed_version
+from typing import TYPE_CHECKING
+
+import ocidist
+
+if TYPE_CHECKING:
+    from docutils import nodes
+    from sphinx.addnodes import pending_xref
+    from sphinx.application import Sphinx
+    from sphinx.environment import BuildEnvironment
 
 project = "ocidist"
 author = "The ocidist maintainers"
@@ -14,6 +23,14 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build", "changes", "examples"]
 nitpicky = True
+# What other projects document; nothing is fetched while building, so that it works without a network.
+nitpick_ignore_regex = [(r"py:.*", r"(httpx|typing|collections\.abc|pathlib|datetime|enum)\..*")]
+# Names of annotations that are imported for type checkers only: of those other projects, of ASGI, and type variables.
+nitpick_ignore = [
+    ("py:class", name)
+    for name in ("AbstractAsyncContextManager", "AuthTypes", "Buffer", "HttpxOptions", "Path", "Receive", "Send", "T")
+    + ("UseClientDefault", "ocidist._io.pages.T", "ocidist.model.result.T")
+]
 
 html_theme = "furo"
 html_title = f"ocidist {release}"
@@ -28,3 +45,33 @@ autodoc_preserve_defaults = True
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+
+
+def _public_name(
+    app: Sphinx, environment: BuildEnvironment, node: pending_xref, text: nodes.TextElement
+) -> nodes.reference | None:
+    """Find what annotations and docstrings call by the module it is written in, under the name users import."""
+    name = str(node.get("reftarget", "")).rpartition(".")[2]
+    name = "BlobWriter" if name == "ResumedWriter" else name
+    if name not in ocidist.__all__:
+        return None
+    module = "ocidist.errors" if name in ocidist.errors.__all__ else "ocidist"
+    found = environment.get_domain("py").resolve_any_xref(
+        environment, node["refdoc"], app.builder, f"{module}.{name}", node, text
+    )
+    return found[0][1] if found else None
+
+
+def _no_type_before_a_colon(
+    app: Sphinx, what: str, name: str, found: object, options: object, lines: list[str]
+) -> None:
+    """Keep napoleon from reading the first words of a property's sentence as its type."""
+    del app, name, found, options
+    if what in {"attribute", "property"}:
+        lines.insert(0, "\\")  # an escaped end of line is nothing
+
+
+def setup(app: Sphinx) -> None:
+    """Register what this project adds to Sphinx."""
+    app.connect("missing-reference", _public_name)
+    app.connect("autodoc-process-docstring", _no_type_before_a_colon, priority=400)
