@@ -1,0 +1,102 @@
+"""What the conformance tests share: plain HTTP, and nothing of the client under test."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+if TYPE_CHECKING:
+    from tests.peers.images import Image
+
+LINK = re.compile(r'<(?P<target>[^>]+)>; rel="next"')
+
+
+def sha256(data: bytes) -> str:
+    """Return the digest of bytes."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def sha512(data: bytes) -> str:
+    """Return the digest of bytes by the other algorithm."""
+    return f"sha512:{hashlib.sha512(data).hexdigest()}"
+
+
+def client_for(origin: str) -> httpx.AsyncClient:
+    """Return a plain client that checks what every answer must have."""
+    return httpx.AsyncClient(base_url=origin, event_hooks={"response": [_check]}, timeout=30)
+
+
+async def _check(response: httpx.Response) -> None:
+    assert response.headers["Docker-Distribution-API-Version"] == "registry/2.0"
+    assert ("Content-Length" in response.headers) == (response.status_code not in {204, 304})
+    if response.is_error and response.request.method != "HEAD":
+        await response.aread()
+        assert response.headers["Content-Type"] == "application/json"
+        assert set(response.json()) == {"errors"}
+        assert response.json()["errors"]
+
+
+def codes(response: httpx.Response) -> list[str]:
+    """Return the codes of an error body."""
+    return [error["code"] for error in response.json()["errors"]]
+
+
+def refusal(response: httpx.Response) -> tuple[int, str]:
+    """Return status and first code of a refusal."""
+    return response.status_code, codes(response)[0]
+
+
+def next_page(response: httpx.Response) -> str | None:
+    """Return the target of the Link header, or None if there is none."""
+    if "Link" not in response.headers:
+        return None
+    found = LINK.fullmatch(response.headers["Link"])
+    assert found is not None
+    return found["target"]
+
+
+async def pages(http: httpx.AsyncClient, target: str, key: str) -> list[list[Any]]:
+    """Follow a list from link to link and return what is on each page."""
+    found = []
+    following: str | None = target
+    while following is not None:
+        response = await http.get(following)
+        assert response.status_code == 200
+        found.append(response.json()[key])
+        following = next_page(response)
+    return found
+
+
+async def push_blob(http: httpx.AsyncClient, name: str, data: bytes) -> str:
+    """Push a blob and return its digest."""
+    digest = sha256(data)
+    response = await http.post(f"/v2/{name}/blobs/uploads/", params={"digest": digest}, content=data)
+    assert response.status_code == 201
+    return digest
+
+
+async def start_upload(http: httpx.AsyncClient, name: str) -> str:
+    """Open an upload session and return its location."""
+    response = await http.post(f"/v2/{name}/blobs/uploads/")
+    assert response.status_code == 202
+    location: str = response.headers["Location"]
+    return location
+
+
+async def put_manifest(http: httpx.AsyncClient, name: str, reference: str, image: Image) -> httpx.Response:
+    """Push a manifest without what belongs to it."""
+    headers = {"Content-Type": image.manifest.media_type}
+    return await http.put(f"/v2/{name}/manifests/{reference}", content=image.manifest.data, headers=headers)
+
+
+async def push_image(http: httpx.AsyncClient, name: str, image: Image, *tags: str) -> None:
+    """Push an image with everything that belongs to it, under its digest and each tag."""
+    for blob in image.all_blobs:
+        await push_blob(http, name, blob.data)
+    for each in image.walk():
+        assert (await put_manifest(http, name, each.digest, each)).status_code == 201
+    for tag in tags:
+        assert (await put_manifest(http, name, tag, image)).status_code == 201
