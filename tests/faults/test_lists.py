@@ -395,6 +395,20 @@ async def test_q27_a_token_server_that_knows_no_catalog_scope_is_not_asked_again
     assert len(token_server.calls) <= 2
 
 
+async def test_q54_an_entry_to_begin_after_need_not_exist_even_where_the_registry_wants_it_to(
+    wire_server: WireServer,
+) -> None:
+    # zot answers 404 without a body.
+    wire_server.on("GET", LIST, page("a", "b", link=f'<{LIST}?p=2>; rel="next"'))
+    wire_server.on("GET", f"{LIST}?n=1000&last=b5", respond(404))
+    wire_server.on("GET", f"{LIST}?p=2", page("c", "d"))
+    async with repository_on(wire_server) as repository:
+        assert await repository.tags.list(after="b5").collect() == ["c", "d"]
+        wire_server.on("GET", LIST, respond(404))
+        with pytest.raises(NameUnknownError):
+            await repository.tags.list(after="b5").collect()
+
+
 async def test_q54_a_position_the_registry_does_not_know_is_reported_as_it_says(wire_server: WireServer) -> None:
     wire_server.on("GET", LIST, error(404, "NAME_UNKNOWN", "no such repository"))
     async with repository_on(wire_server) as repository:

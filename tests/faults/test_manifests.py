@@ -5,6 +5,7 @@ import json
 import zlib
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
 from ocidist import (
@@ -737,6 +738,72 @@ async def test_n10_where_neither_tags_nor_manifests_are_deleted_the_tag_stays_as
         with pytest.raises(UnsupportedError, match="neither tags nor manifests"):
             await repository.tags.delete("v1", strategy=TagDelete.DUMMY)
     assert wire_server.targets("PUT") == []
+
+
+class Moved:
+    """A registry that deletes manifests, as it says, but not this one; it remembers what the tag named."""
+
+    def __init__(self, *, hangs: bool) -> None:
+        self.hangs = hangs
+        self.named: list[bytes] = []
+
+    def __call__(self, request: Request, connection: Connection) -> None:
+        """Answer a request."""
+        body = request.read()
+        match request.method, request.path:
+            case "DELETE", path if path == BY_TAG:
+                answer = respond(405)
+            case "DELETE", path:
+                known = any(images.sha256(data) == path.rpartition("/")[2] for data in self.named)
+                answer = (
+                    error(404, "MANIFEST_UNKNOWN") if not known else answers.silence if self.hangs else respond(403)
+                )
+            case "PUT", path if path == BY_TAG:
+                self.named.append(body)
+                answer = respond(201)
+            case "GET", path if path == BY_TAG:
+                answer = serve_manifest(IMAGE)
+            case "POST", _:
+                answer = respond(201, {"Location": "/v2/x", "Docker-Content-Digest": images.sha256(b"{}")})
+            case _:
+                answer = respond(200 if request.method == "HEAD" else 404, {"Content-Length": "2"})
+        answer(request, connection)
+
+
+@pytest.mark.parametrize("hangs", [False, True], ids=["refused", "cancelled"])
+async def test_n10_a_tag_that_was_moved_to_the_dummy_is_put_back(
+    start_wire_server: StartWireServer,
+    hangs: bool,  # noqa: FBT001 -- a parameter
+) -> None:
+    registry = Moved(hangs=hangs)
+    server = start_wire_server(registry)
+    async with repository_on(server) as repository:
+        with anyio.move_on_after(1) as scope:
+            with pytest.raises(DeniedError):
+                await repository.tags.delete("v1", strategy=TagDelete.DUMMY)
+        assert scope.cancelled_caught == hangs
+    dummy, last = registry.named
+    assert b"deleted-tag" in dummy
+    assert last == IMAGE.data
+
+
+@pytest.mark.parametrize("kind", ["garbage", "a/b\xff", "x" * 300 + "/y", "text/plain;x"])
+async def test_a_head_whose_content_type_is_no_media_type_is_completed_by_reading(
+    wire_server: WireServer, kind: str
+) -> None:
+    wire_server.on("HEAD", BY_TAG, serve_manifest(IMAGE, Content_Type=kind))
+    wire_server.on("GET", BY_TAG, serve_manifest(IMAGE))
+    async with repository_on(wire_server) as repository:
+        assert await repository.manifests.stat("v1") == MADE.descriptor
+
+
+@pytest.mark.parametrize("accept", ["a/b\r\nHost: evil", "ü/b"])
+async def test_what_cannot_stand_in_a_header_is_refused(wire_server: WireServer, accept: str) -> None:
+    async with repository_on(wire_server) as repository:
+        for ask in (repository.manifests.get, repository.manifests.stat):
+            with pytest.raises(UsageError, match="accept"):
+                await ask("v1", accept=accept)
+    assert wire_server.requests == []
 
 
 async def test_a_lookup_skips_tags_that_vanish_and_keeps_the_order(wire_server: WireServer) -> None:

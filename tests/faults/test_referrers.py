@@ -302,6 +302,17 @@ async def test_q45_an_outage_is_never_taken_for_no_referrers(wire_server: WireSe
     assert len(wire_server.targets()) == 5
 
 
+async def test_q45_a_list_that_failed_goes_on_where_it_failed_and_does_not_end(wire_server: WireServer) -> None:
+    wire_server.on("GET", API, *[respond(503)] * 3, respond(404))
+    wire_server.on("GET", FALLBACK, *[respond(503)] * 3, tagged(listing(note(1))))
+    async with repository_on(wire_server) as repository:
+        found = aiter(repository.referrers(SUBJECT))
+        for _ in range(2):
+            with pytest.raises(ServerError):
+                await anext(found)
+        assert [entry.digest async for entry in found] == [note(1).digest]
+
+
 @pytest.mark.parametrize("status", [302, 303, 307])
 async def test_q46_a_redirect_to_another_host_is_not_followed(
     wire_server: WireServer, start_wire_server: StartWireServer, status: int

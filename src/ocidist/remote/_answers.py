@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeVar
 
+import anyio.to_thread
+
 from ocidist.errors import InvalidDigestError, NameUnknownError, ProtocolError, ResponseError
 from ocidist.model.digest import Digest
 from ocidist.model.mediatype import bare
 from ocidist.wire.redact import clean_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ocidist.http.sender import Reply
 
 DIGEST_HEADER: Final = "Docker-Content-Digest"
 MAX_EXCERPT: Final = 200
 """Characters of an unexpected body that an error message shows."""
 
+OFF_LOOP: Final = 256 * 1024
+"""Bytes from which on a body is read in a thread: parsing more would hold up everybody else on the loop."""
+
+_T = TypeVar("_T")
 _Error = TypeVar("_Error", bound=ResponseError)
 
 
@@ -32,6 +40,11 @@ def stated_digest(reply: Reply) -> Digest | None:
     except InvalidDigestError:
         return None
     return digest if digest.verifiable else None
+
+
+async def off_loop(size: int, work: Callable[[], _T]) -> _T:
+    """Return what *work* returns, done in a thread if it is about *size* bytes that take a while."""
+    return work() if size < OFF_LOOP else await anyio.to_thread.run_sync(work)
 
 
 def is_page_for_people(content_type: str | None) -> bool:

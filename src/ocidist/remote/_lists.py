@@ -15,7 +15,7 @@ from ocidist.errors import OciError, ProtocolError, ResponseError, UsageError
 from ocidist.model.mediatype import bare
 from ocidist.model.result import Page
 from ocidist.observe.events import NamesSkipped
-from ocidist.remote._answers import unexpected
+from ocidist.remote._answers import off_loop, says_name_unknown, unexpected
 from ocidist.wire.endpoints import ListRepositories, ListTags
 from ocidist.wire.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_BYTES, Listing, NextPage, Pager, parse_page
 
@@ -67,6 +67,7 @@ class _Walk(Generic[_Name]):
         self._listed = listed
         self._channel = listed.channel
         self._pager = Pager(n=page_size, after=after, policy=listed.channel.sender.egress)
+        self._after: str | None = None
         self._begun = False
 
     async def next_page(self) -> Page[_Name] | None:
@@ -76,27 +77,46 @@ class _Walk(Generic[_Name]):
                 page = await self._ask(request)
             except ResponseError as error:
                 # Whatever the registry calls it: a page size is the only number in the request it can object to.
-                if error.status == 400 and self._pager.shrink():
+                if (error.status == 400 and self._pager.shrink()) or self._begin_earlier(error):
                     continue
-                raise self._refusal(error) from None
+                self._refuse(error)
+                raise
             except OciError as error:
-                raise self._refusal(error) from None
+                self._refuse(error)
+                raise
             self._begun = True
             return page
         return None
 
-    def _refusal(self, error: OciError) -> OciError:
-        return error if self._begun else self._listed.refusal(error)
+    def _refuse(self, error: OciError) -> None:
+        other = error if self._begun else self._listed.refusal(error)
+        if other is not error:
+            raise other from None
+
+    def _begin_earlier(self, error: ResponseError) -> bool:
+        """Begin at the beginning where the registry (zot) wants an entry to exist in order to begin after it."""
+        request = self._pager.request
+        if self._begun or error.status != 404 or says_name_unknown(error) or request is None or request.last is None:
+            return False
+        self._after = request.last
+        self._pager = Pager(n=request.n, policy=self._channel.sender.egress)
+        return True
 
     async def _ask(self, request: NextPage) -> Page[_Name]:
         async with self._channel.exchange(self._endpoint(request)) as reply:
             kind = reply.header("Content-Type")
             data = await reply.read(MAX_PAGE_BYTES, "list page")
-            page = self._read(data, kind)
+            page = await off_loop(len(data), lambda: self._read(data, kind))
             fresh = self._pager.feed(page, links=reply.header_values("Link"), url=reply.url)
         if page.invalid:
             self._report(page.invalid)
-        return Page(tuple(map(self._listed.kind, fresh)), more=self._pager.request is not None)
+        found = tuple(self._listed.kind(name) for name in fresh if self._is_wanted(name))
+        return Page(found, more=self._pager.request is not None)
+
+    def _is_wanted(self, name: str) -> bool:
+        after = self._after
+        # In ASCII or in alphabetical order: nobody says which, and dropping too much would be worse.
+        return after is None or (name != after and (name > after or name.casefold() > after.casefold()))
 
     def _endpoint(self, request: NextPage) -> ListTags | ListRepositories:
         if self._listed.key == "tags":

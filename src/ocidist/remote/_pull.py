@@ -18,12 +18,12 @@ from ocidist.errors import (
     ProtocolError,
     TransportError,
     UnexpectedStatusError,
+    UsageError,
 )
 from ocidist.model.descriptor import Descriptor
 from ocidist.model.digest import Digest
 from ocidist.model.manifest import Manifest, sniff
 from ocidist.model.mediatype import DEFAULT_ACCEPT, DOCKER_SCHEMA1_SIGNED, OCTET_STREAM, bare
-from ocidist.model.reference import Tag
 from ocidist.remote._answers import is_page_for_people, restated, stated_digest, unexpected
 from ocidist.remote._encoding import content_encoding, decode
 from ocidist.wire.endpoints import GetManifest, StatManifest
@@ -31,6 +31,7 @@ from ocidist.wire.ranges import content_length
 
 if TYPE_CHECKING:
     from ocidist.http.sender import Reply
+    from ocidist.model.reference import Tag
     from ocidist.remote._channel import Channel
 
 MAX_MANIFEST: Final = 4 * 1024 * 1024
@@ -75,11 +76,10 @@ async def fetch(
         ProtocolError: The answer is no manifest at all.
         OciError: See ``Sender.exchange``.
     """
+    accepted = _checked(accept)
     if isinstance(reference, Digest) and not reference.verifiable:
         raise DigestUnsupportedError(reference.algorithm)
-    endpoint = GetManifest(
-        channel.repository_name, reference, accept=accept or DEFAULT_ACCEPT, if_none_match=if_none_match
-    )
+    endpoint = GetManifest(channel.repository_name, reference, accept=accepted, if_none_match=if_none_match)
     for last in (False, True):
         answered = False
         try:
@@ -95,6 +95,14 @@ async def fetch(
             if last or not answered:
                 raise
     raise AssertionError
+
+
+def _checked(accept: str | None) -> str:
+    if accept is None:
+        return DEFAULT_ACCEPT
+    if not (accept.isascii() and accept.isprintable()):
+        raise UsageError("accept cannot be sent in a header")
+    return accept
 
 
 async def _proven(reply: Reply, reference: Tag | Digest, max_size: int) -> Fetched:
@@ -115,7 +123,12 @@ async def _proven(reply: Reply, reference: Tag | Digest, max_size: int) -> Fetch
             raise unexpected("a manifest", kind, data) from None
         raise
     digest = expected or Digest.of(data)
-    return Fetched(Manifest(data, media_type, digest), None if encoding else reply.header("ETag"))
+    return Fetched(Manifest(data, media_type, digest), None if encoding else _etag(reply))
+
+
+def _etag(reply: Reply) -> str | None:
+    etag = reply.header("ETag")
+    return etag if etag is not None and etag.isascii() and etag.isprintable() else None
 
 
 def _verified(data: bytes, expected: Digest | None, encoding: str | None, max_size: int) -> bytes:
@@ -141,7 +154,7 @@ async def describe(channel: Channel, reference: Tag | Digest, *, accept: str | N
     Raises:
         OciError: See ``Sender.exchange``.
     """
-    endpoint = StatManifest(channel.repository_name, reference, accept=accept or DEFAULT_ACCEPT)
+    endpoint = StatManifest(channel.repository_name, reference, accept=_checked(accept))
     try:
         async with channel.exchange(endpoint, about=reference) as reply:
             return _described(reply, reference)
@@ -157,8 +170,13 @@ def _described(reply: Reply, reference: Tag | Digest) -> Descriptor | str:
     if not size:
         return "it states no size"
     stated = None if kind == DOCKER_SCHEMA1_SIGNED else stated_digest(reply)
-    if isinstance(reference, Tag):
-        return "it states no digest" if stated is None else Descriptor(kind, stated, size)
-    if stated is not None and stated.algorithm == reference.algorithm and stated != reference:
-        return f"it is about {stated}"
-    return Descriptor(kind, reference, size)
+    if isinstance(reference, Digest):
+        if stated is not None and stated.algorithm == reference.algorithm and stated != reference:
+            return f"it is about {stated}"
+        stated = reference
+    if stated is None:
+        return "it states no digest"
+    try:
+        return Descriptor(kind, stated, size)
+    except UsageError as error:
+        return error.message

@@ -23,7 +23,7 @@ from ocidist.model.manifest import ImageIndex, Manifest
 from ocidist.model.mediatype import OCI_INDEX, bare
 from ocidist.model.result import Page
 from ocidist.remote import _referrers_tag
-from ocidist.remote._answers import says_name_unknown, unexpected
+from ocidist.remote._answers import off_loop, says_name_unknown, unexpected
 from ocidist.remote._memory import ReferrersApi, learn_referrers_api, referrers_api
 from ocidist.wire.endpoints import ListReferrers
 from ocidist.wire.paging import MAX_PAGE_BYTES, Listing, Pager
@@ -74,7 +74,7 @@ class _Walk:
         self._pager: Pager | None = None
 
     async def next_page(self) -> Page[Descriptor] | None:
-        """Return the next page, or None after the last one."""
+        """Return the next page, or None after the last one. A page that failed may be asked for again."""
         if self._pager is None:
             return await self._first()
         if self._pager.request is None:
@@ -83,7 +83,7 @@ class _Walk:
 
     async def from_api(self) -> Page[Descriptor] | None:
         """Return the first page of the referrers API, or None if the registry does not serve it."""
-        self._pager = pager = Pager(n=None, policy=self._channel.sender.egress)
+        pager = Pager(n=None, policy=self._channel.sender.egress)
         if referrers_api(self._channel) is not ReferrersApi.ABSENT:
             try:
                 page = await self._ask(pager, None)
@@ -92,8 +92,8 @@ class _Walk:
                     learn_referrers_api(self._channel, ReferrersApi.ABSENT)
             else:
                 learn_referrers_api(self._channel, ReferrersApi.PRESENT)
+                self._pager = pager
                 return page
-        pager.request = None
         return None
 
     async def _first(self) -> Page[Descriptor]:
@@ -101,6 +101,7 @@ class _Walk:
         if page is None:
             entries = await _referrers_tag.listed(self._channel, self._subject)
             page = Page(self._matching(entries), more=False)
+            self._pager = _exhausted()
         return page
 
     async def _ask(self, pager: Pager, page: str | None) -> Page[Descriptor]:
@@ -111,7 +112,7 @@ class _Walk:
             async with self._channel.exchange(endpoint, about=self._subject) as reply:
                 kind = reply.header("Content-Type")
                 data = await reply.read(MAX_PAGE_BYTES, "page of referrers")
-                entries = _entries(data, kind, first=page is None)
+                entries = await off_loop(len(data), lambda: _entries(data, kind, first=page is None))
                 fresh = pager.feed(Listing(tuple(entries)), links=reply.header_values("Link"), url=reply.url)
         except OciError as error:
             if page is None and _means_absent(error):
@@ -124,6 +125,12 @@ class _Walk:
             return entries
         # Whatever OCI-Filters-Applied says: a filter that was applied changes nothing by being applied again.
         return tuple(entry for entry in entries if entry.artifact_type == self._artifact_type)
+
+
+def _exhausted() -> Pager:
+    pager = Pager()
+    pager.request = None
+    return pager
 
 
 def _entries(data: bytes, kind: str | None, *, first: bool) -> dict[str, Descriptor]:

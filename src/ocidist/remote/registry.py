@@ -123,7 +123,7 @@ def _refusal(error: OciError) -> OciError:
     if isinstance(error, UnsupportedError | NotFoundError):
         return restated(UnsupportedError, _NO_CATALOG, error)
     if isinstance(error, ScopeDeniedError | CredentialsRejectedError):
-        # The token server refused, so there is no answer of the registry itself.
+        # Docker Hub gives out a token for the catalog and then refuses it: as with a wrong password, but it is none.
         made = foreseen(DeniedError, 401, f"{_DENIED_CATALOG} ({error.message})")
         return made.locate(
             operation=error.operation, reference=error.reference, host=error.host, attempts=error.attempts

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import enum
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
+
+import anyio
 
 from ocidist.errors import NotFoundError, OciError, ResponseError, UnsupportedError
 from ocidist.model.builder import EMPTY_BLOB, build_artifact
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
 
 LOOKUPS_AT_ONCE: Final = 8
 """Requests that ``Tags.lookup`` has under way at any moment."""
+
+RESTORE_SECONDS: Final = 5.0
+"""How long a tag that could not be deleted may take to be put back."""
 
 DUMMY_TYPE: Final = "application/vnd.ocidist.deleted-tag.v1"
 """Artifact type of the manifest that ``TagDelete.DUMMY`` pushes and deletes again."""
@@ -120,12 +126,20 @@ class Tags:
         dummy = build_artifact(DUMMY_TYPE, annotations={"org.ocidist.unique": uuid.uuid4().hex})
         await self._check_deletes(dummy.digest)
         await self._blobs.push(EMPTY_BLOB)
-        await put(self._channel, tag, dummy)
         try:
+            await put(self._channel, tag, dummy)
             await remove(self._channel, dummy.digest)
-        except OciError:
-            await put(self._channel, tag, before)
+        except BaseException as failure:
+            # Nobody asked for a tag that names the dummy: neither failing nor being cancelled may leave it there.
+            if not await self._restored(tag, before):
+                failure.add_note(f"the tag {tag} may name {dummy.digest} now; it named {before.digest}")
             raise
+
+    async def _restored(self, tag: Tag, manifest: Manifest) -> bool:
+        with anyio.move_on_after(RESTORE_SECONDS, shield=True), suppress(OciError):
+            await put(self._channel, tag, manifest)
+            return True
+        return False
 
     async def _check_deletes(self, missing: Digest) -> None:
         """Find out whether manifests can be deleted, before anything is changed."""
