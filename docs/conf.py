@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING
+
+import attrs
 
 import ocidist
 
@@ -28,8 +31,10 @@ nitpick_ignore_regex = [(r"py:.*", r"(httpx|typing|collections\.abc|pathlib|date
 # Names of annotations that are imported for type checkers only: of those other projects, of ASGI, and type variables.
 nitpick_ignore = [
     ("py:class", name)
-    for name in ("AbstractAsyncContextManager", "AuthTypes", "Buffer", "HttpxOptions", "Path", "Receive", "Send", "T")
-    + ("UseClientDefault", "ocidist._io.pages.T", "ocidist.model.result.T")
+    for name in (
+        *("AbstractAsyncContextManager", "AuthTypes", "Buffer", "HttpxOptions", "Path", "Receive", "Send"),
+        *("T", "UseClientDefault", "ocidist._io.pages.T", "ocidist.model.result.T"),
+    )
 ]
 
 html_theme = "furo"
@@ -45,6 +50,7 @@ autodoc_preserve_defaults = True
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False
 
 
 def _public_name(
@@ -62,7 +68,7 @@ def _public_name(
     return found[0][1] if found else None
 
 
-def _no_type_before_a_colon(
+def _no_type_before_a_colon(  # noqa: PLR0917 -- what Sphinx calls it with
     app: Sphinx, what: str, name: str, found: object, options: object, lines: list[str]
 ) -> None:
     """Keep napoleon from reading the first words of a property's sentence as its type."""
@@ -71,7 +77,22 @@ def _no_type_before_a_colon(
         lines.insert(0, "\\")  # an escaped end of line is nothing
 
 
+def _readable_signature(  # noqa: PLR0917 -- what Sphinx calls it with
+    app: Sphinx, what: str, name: str, found: object, options: object, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """Leave out what readers never call, and write the defaults of attrs classes as values instead of placeholders."""
+    del app, name, options
+    if what == "exception" or getattr(found, "_is_protocol", False):
+        return "", None
+    if signature is None or not isinstance(found, type) or not attrs.has(found):
+        return signature, returns
+    fields = attrs.fields_dict(found)
+    signature = re.sub(r"attr_dict\['(\w+)'\]\.default", lambda hit: repr(fields[hit[1]].default), signature)
+    return signature.replace("NOTHING", "..."), returns
+
+
 def setup(app: Sphinx) -> None:
     """Register what this project adds to Sphinx."""
     app.connect("missing-reference", _public_name)
+    app.connect("autodoc-process-signature", _readable_signature)
     app.connect("autodoc-process-docstring", _no_type_before_a_colon, priority=400)
