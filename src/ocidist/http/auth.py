@@ -18,7 +18,7 @@ from ocidist._io.flight import SingleFlight
 from ocidist.credentials.store import ANONYMOUS, Basic, Credential, IdentityToken, RegistryToken
 from ocidist.errors import AuthError, ChallengeError, CredentialsRejectedError, ScopeDeniedError
 from ocidist.http.retry import monotonic
-from ocidist.http.tokens import Grant, TokenOptions, TokenSource, basic_header, identity
+from ocidist.http.tokens import TokenOptions, TokenSource, basic_header, identity
 from ocidist.wire.challenge import BASIC, BEARER, Challenge, CredentialKind, choose, parse_challenges
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Authenticator:
         self._challenges = challenges
         self._tokens = tokens
         self._margin = options.margin
-        self._flights: SingleFlight[Grant] = SingleFlight()
+        self._flights: SingleFlight[Token] = SingleFlight()
         self._scouts: dict[str, _Scout] = {}
         self._open: OrderedDict[tuple[str, str, ScopeSet], None] = OrderedDict()
 
@@ -255,15 +255,15 @@ class Authenticator:
         owner = self._source.owner(turn.origin, challenge, turn.credential)
         found = self._tokens.find(owner, scopes, now=monotonic() + self._margin)
         if found is not None:
-            return Proof(_header(found), found)
+            return Proof(_header(found), found, refusal=self._source.refusal(owner))
 
-        async def fetch() -> Grant:
-            grant = await self._source.fetch(turn.origin, challenge, scopes, turn.credential)
-            self._tokens.store(owner, grant.token)
-            return grant
+        async def fetch() -> Token:
+            token = await self._source.fetch(turn.origin, challenge, scopes, turn.credential)
+            self._tokens.store(owner, token)
+            return token
 
-        grant = await self._flights.do((owner, scopes), fetch)
-        return Proof(_header(grant.token), grant.token, fresh=True, refusal=grant.refusal)
+        token = await self._flights.do((owner, scopes), fetch)
+        return Proof(_header(token), token, fresh=True, refusal=self._source.refusal(owner))
 
     async def _replace(self, turn: Turn, sent: Proof, token: Token, challenge: Challenge, needed: ScopeSet) -> Proof:
         self._tokens.discard(self._source.owner(turn.origin, challenge, turn.credential), token)

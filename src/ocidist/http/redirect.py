@@ -1,7 +1,7 @@
 """Redirects, followed by our own rules.
 
-Reads follow within the egress policy and leave every secret behind when the origin changes. Writes follow 307 and 308 to
-the same origin only, with a body that can be opened again. No redirect ever turns one method into another.
+Reads follow within the egress policy and leave every secret behind when the origin changes. Writes follow 307 and 308
+to the same origin only, with a body that can be opened again. No redirect ever turns one method into another.
 
 Spec: distribution-spec, "API"; RFC 9110, section 15.4.
 """

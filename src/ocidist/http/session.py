@@ -220,10 +220,7 @@ class Session:
         try:
             response = await self._authenticated(request, call, follow=follow)
             self._notice(response)
-            if response.status_code in RETRIED_STATUSES and (call.endpoint or request.method in _SAFE):
-                limit = MAX_ERROR_BODY if call.endpoint else MAX_RAW_ERROR_BODY
-                wait = retry_after_of(response)
-                raise BusyError(response.status_code, wait, await snapshot(response, limit))
+            await _refuse_busy(request, response, call)
         except BaseException:
             slot.release()
             raise
@@ -244,7 +241,7 @@ class Session:
         if not replayable(request, call) and not self._auth.informed(turn):
             # The body can be sent once: find out first what has to come with it.
             await self._scout(request, turn)
-        answered = await self._auth.first(turn, attempt)
+        answered = await self._expired(await self._auth.first(turn, attempt))
         while answered.refused is not None:
             refusal = await snapshot(answered.response, MAX_ERROR_BODY)
             proof = await self._next_proof(request, call, turn, answered)
@@ -253,8 +250,22 @@ class Session:
             if not replayable(request, call):
                 msg = f"the registry wants other credentials for the {request.method}, and its body was sent already"
                 raise BodyNotReplayableError(msg)
-            answered = await attempt(proof)
+            answered = await self._expired(await attempt(proof))
+        if answered.sent.refusal is not None and answered.response.status_code == 403 and call.endpoint is not None:
+            await snapshot(answered.response, 0)
+            raise answered.sent.refusal
         return answered.response
+
+    @staticmethod
+    async def _expired(answered: Answered) -> Answered:
+        """Take a 403 for the 401 it means: Amazon ECR answers so when a token it once took has expired."""
+        remembered = answered.sent.token is not None and not answered.sent.fresh
+        if answered.response.status_code != 403 or not remembered:
+            return answered
+        kept = await snapshot(answered.response, MAX_ERROR_BODY)
+        values = tuple(kept.headers.get_list("WWW-Authenticate"))
+        refused = values if values or b"expired" in kept.content.lower() else None
+        return Answered(refused, kept, answered.sent)
 
     async def _turn(self, request: httpx.Request, call: Call) -> Turn | None:
         if call.direct or "Authorization" in request.headers:
@@ -396,6 +407,13 @@ class Session:
         reason = error.message if isinstance(error, OciError) else type(error).__name__
         _log.info("%s: %s failed (%s), attempt %d; trying again", host, operation, reason, attempt)
         self.emit(RequestRetried(host, operation, attempt, wait, reason))
+
+
+async def _refuse_busy(request: httpx.Request, response: httpx.Response, call: Call) -> None:
+    """Raise BusyError for an answer that asks for another attempt, with a closed copy of it."""
+    if response.status_code in RETRIED_STATUSES and (call.endpoint or request.method in _SAFE):
+        limit = MAX_ERROR_BODY if call.endpoint else MAX_RAW_ERROR_BODY
+        raise BusyError(response.status_code, retry_after_of(response), await snapshot(response, limit))
 
 
 def _answer(busy: BusyError) -> httpx.Response:

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 import httpx
@@ -34,11 +34,13 @@ if TYPE_CHECKING:
 
     from ocidist.errors import AuthRealmRefusedError
     from ocidist.wire.challenge import Challenge
-    from ocidist.wire.egress import EgressPolicy, Origin
+    from ocidist.wire.egress import EgressPolicy, Origin, RealmDecision
     from ocidist.wire.scope import ScopeSet
 
 MAX_TOKEN_BODY = 128 * 1024
+MAX_OWNERS = 1024
 _NO_POST = frozenset({404, 405})
+_Value = TypeVar("_Value")
 
 
 @attrs.frozen
@@ -71,14 +73,6 @@ class Answer:
     body: bytes = attrs.field(repr=False)
 
 
-@attrs.frozen
-class Grant:
-    """A token, and why the stored credentials were not used for it, if they were not."""
-
-    token: Token
-    refusal: AuthRealmRefusedError | None = None
-
-
 @lru_cache(maxsize=256)
 def identity(credential: Credential) -> str:
     """Return a digest that tells credentials apart without keeping them readable."""
@@ -109,12 +103,18 @@ class TokenSource:
         self._policy = policy
         self._options = options
         self._refresh: dict[TokenOwner, IdentityToken] = {}
+        self._untrusted: dict[TokenOwner, RealmDecision] = {}
 
     def owner(self, origin: Origin, challenge: Challenge, credential: Credential) -> TokenOwner:
         """Return whose token a challenge asks for."""
         return TokenOwner(str(origin), challenge.realm or "", challenge.service or "", identity(credential))
 
-    async def fetch(self, origin: Origin, challenge: Challenge, scopes: ScopeSet, credential: Credential) -> Grant:
+    def refusal(self, owner: TokenOwner) -> AuthRealmRefusedError | None:
+        """Return why an owner's tokens were fetched without its credentials, or None if they were not."""
+        decision = self._untrusted.get(owner)
+        return None if decision is None else decision.refusal()
+
+    async def fetch(self, origin: Origin, challenge: Challenge, scopes: ScopeSet, credential: Credential) -> Token:
         """Ask the challenge's realm for a token.
 
         Stored credentials are sent only where the egress policy trusts the realm with them; elsewhere the request is
@@ -129,13 +129,13 @@ class TokenSource:
         decision = check_realm(str(origin), challenge.realm or "", policy=self._policy)
         owner = self.owner(origin, challenge, credential)
         if decision.credentials or credential == ANONYMOUS:
-            return Grant(await self._ask(decision.url, owner, scopes, credential))
-        refusal = decision.refusal()
+            return await self._ask(decision.url, owner, scopes, credential)
+        _remember(self._untrusted, owner, decision)
         try:
-            return Grant(await self._ask(decision.url, owner, scopes, ANONYMOUS), refusal)
+            return await self._ask(decision.url, owner, scopes, ANONYMOUS)
         except (CredentialsRejectedError, ScopeDeniedError):
             pass
-        raise refusal
+        raise decision.refusal()
 
     async def _ask(self, realm: str, owner: TokenOwner, scopes: ScopeSet, credential: Credential) -> Token:
         refresh = credential if isinstance(credential, IdentityToken) else self._refresh.get(owner)
@@ -199,9 +199,16 @@ class TokenSource:
                 msg = f"the token server at {where} answered {status}{_said(answer.body)}"
                 raise TokenError(msg)
         if token.refresh_token and identity(ANONYMOUS) != owner.identity:
-            self._refresh[owner] = IdentityToken(token.refresh_token)
+            _remember(self._refresh, owner, IdentityToken(token.refresh_token))
         life = _jwt_life(token)
         return token if life is None or life >= token.lifetime else token.lasting(life, now=monotonic())
+
+
+def _remember(memory: dict[TokenOwner, _Value], owner: TokenOwner, value: _Value) -> None:
+    # A hostile registry may name a new realm each time.
+    if len(memory) >= MAX_OWNERS:
+        del memory[next(iter(memory))]
+    memory[owner] = value
 
 
 def _token_request(method: str, url: str, form: bytes | None = None) -> httpx.Request:
