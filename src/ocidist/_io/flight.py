@@ -6,6 +6,7 @@ fails, those who waited get the same failure, and the next caller tries afresh.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
@@ -64,12 +65,8 @@ class SingleFlight(Generic[T]):
 def _again(error: Exception) -> Exception:
     # Each waiter raises its own copy: one exception raised in many tasks would collect all their tracebacks.
     try:
-        copied = error.__reduce_ex__(4)
-        rebuild, args = copied[0], copied[1]
-        fresh = rebuild(*args)
+        fresh = copy(error)
     except Exception:  # noqa: BLE001 -- an exception that cannot be copied is shared as it is
-        return error
-    if not isinstance(fresh, Exception):
         return error
     fresh.__cause__ = error.__cause__
     return fresh

@@ -236,7 +236,7 @@ class Blobs:
 
     def resume(
         self, state: UploadState, *, source: Source | None = None, on_exit: OnExit = OnExit.KEEP
-    ) -> ResumedWriter:
+    ) -> BlobWriter:
         """Go on with a blob that another writer began, perhaps in another process.
 
         Write the bytes from ``writer.size`` on, or let ``commit()`` send them from *source*.
