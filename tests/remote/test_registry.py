@@ -67,7 +67,7 @@ async def test_f041_a_registry_without_a_ping_is_told_and_not_an_error(wire_serv
 
 
 @pytest.mark.parametrize("status", [301, 302, 307])
-async def test_q4_a_ping_that_leads_elsewhere_blocks_nothing(
+async def test_q04_a_ping_that_leads_elsewhere_blocks_nothing(
     wire_server: WireServer, start_wire_server: StartWireServer, status: int
 ) -> None:
     other = start_wire_server(address="127.0.0.2")
