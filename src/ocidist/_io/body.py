@@ -45,10 +45,12 @@ class Body(Protocol):
     @property
     def size(self) -> int | None:
         """Bytes in all, or None if nobody knows."""
+        ...
 
     @property
     def replayable(self) -> bool:
         """Whether it can be opened again."""
+        ...
 
     def open(self) -> AsyncGenerator[bytes, None]:
         """Return a fresh stream of the bytes; close it with ``aclose()`` if it is not read to the end.
@@ -56,6 +58,7 @@ class Body(Protocol):
         Raises:
             BodyNotReplayableError: It was opened before and is not replayable.
         """
+        ...
 
 
 class BytesBody:

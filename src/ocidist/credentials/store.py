@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import attrs
 
@@ -95,6 +95,7 @@ class RegistryToken(Credential):
 ANONYMOUS = Anonymous()
 
 
+@runtime_checkable
 class CredentialProvider(Protocol):
     """Finds the credential for a registry host."""
 
@@ -160,6 +161,6 @@ def as_provider(credentials: Credentials | None) -> CredentialProvider:
         return StaticCredentials({})
     if isinstance(credentials, Mapping):
         return StaticCredentials(credentials)
-    if hasattr(credentials, "get"):
+    if isinstance(credentials, CredentialProvider):
         return credentials
     return CallableCredentials(credentials)

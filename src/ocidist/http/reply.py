@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -32,7 +33,7 @@ class RequestStream(httpx.AsyncByteStream):
 
     def __init__(self, body: Body) -> None:
         self._body = body
-        self._source: AsyncIterator[bytes] | None = None
+        self._source: AsyncGenerator[bytes, None] | None = None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         self._source = self._body.open()
@@ -41,7 +42,7 @@ class RequestStream(httpx.AsyncByteStream):
     async def aclose(self) -> None:
         """Close the source where an attempt left it half-read; to be called after each attempt."""
         source, self._source = self._source, None
-        if source is not None and hasattr(source, "aclose"):
+        if source is not None:
             await source.aclose()
 
 
@@ -151,7 +152,8 @@ class HttpReply:
     async def _close(self) -> None:
         stream = self._stream
         try:
-            if stream is not None and hasattr(stream, "aclose"):
+            # Transports of other makers may hand out plain iterators, which have nothing to close.
+            if isinstance(stream, AsyncGenerator):
                 await stream.aclose()
         finally:
             await self._response.aclose()
