@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -11,6 +12,8 @@ import httpx
 if TYPE_CHECKING:
     from tests.peers.images import Image
 
+# Loading the authorities anew for each client would take longer than the tests.
+_TLS = ssl.create_default_context()
 LINK = re.compile(r'<(?P<target>[^>]+)>; rel="next"')
 
 
@@ -26,7 +29,7 @@ def sha512(data: bytes) -> str:
 
 def client_for(origin: str) -> httpx.AsyncClient:
     """Return a plain client that checks what every answer must have."""
-    return httpx.AsyncClient(base_url=origin, event_hooks={"response": [_check]}, timeout=30)
+    return httpx.AsyncClient(base_url=origin, event_hooks={"response": [_check]}, timeout=30, verify=_TLS)
 
 
 async def _check(response: httpx.Response) -> None:

@@ -7,15 +7,17 @@ import contextlib
 import ipaddress
 import socket
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ocidist.server.app import RegistryApp
 from ocidist.storage.memory import MemoryRegistry
+from ocidist.wire.ranges import parse_int
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MISSING = "ocidist.server needs uvicorn to run alone: pip install 'ocidist[server]'"
+MAX_PORT: Final = 65535
+MISSING: Final = "ocidist.server needs uvicorn to run alone: pip install 'ocidist[server]'"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,11 +68,25 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m ocidist.server", description="Run a registry that keeps everything in memory."
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", default=5000, type=int, help="port, 0 for any free one (default: %(default)s)")
+    parser.add_argument("--port", default=5000, type=_port, help="port, 0 for any free one (default: %(default)s)")
     parser.add_argument("--allow-remote", action="store_true", help="listen on an address other machines can reach")
     parser.add_argument("--read-only", action="store_true", help="refuse everything but reading")
-    parser.add_argument("--max-bytes", type=int, help="most bytes to keep (default: no limit)")
+    parser.add_argument("--max-bytes", type=_count, help="most bytes to keep (default: no limit)")
     return parser
+
+
+def _count(text: str) -> int:
+    found = parse_int(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return found
+
+
+def _port(text: str) -> int:
+    found = _count(text)
+    if found > MAX_PORT:
+        raise argparse.ArgumentTypeError(f"a port is at most {MAX_PORT}")
+    return found
 
 
 def _fail(message: str) -> int:

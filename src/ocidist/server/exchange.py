@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import anyio
 
-from ocidist.errors import PayloadTooLargeError, UnexpectedStatusError
+from ocidist.errors import PayloadTooLargeError, ProtocolError, SizeInvalidError, UnexpectedStatusError
 from ocidist.server.refusal import said
 from ocidist.wire.ranges import content_length
 
@@ -69,10 +69,13 @@ class Exchange:
         """Bytes the body has according to its Content-Length, or None.
 
         Raises:
-            ProtocolError: The header is malformed; HTTP servers usually refuse that themselves.
+            SizeInvalidError: The header is malformed; most HTTP servers refuse that themselves.
         """
         text = self.headers.get("content-length")
-        return None if text is None else content_length([text])
+        try:
+            return None if text is None else content_length([text])
+        except ProtocolError as error:
+            raise said(SizeInvalidError, 400, error.message) from None
 
     async def next_piece(self) -> bytes | None:
         """Return more of the body, None at its end.
