@@ -133,7 +133,7 @@ class SchemeDetectionError(ConnectError):
 
     def __init__(self, host: str, causes: Sequence[str]) -> None:
         super().__init__(f"no registry answered at {host}: {'; '.join(causes)}")
-        self.causes = tuple(causes)
+        self.causes: tuple[str, ...] = tuple(causes)
 
 
 # --- an answer that no registry should give --------------------------------------------------------------------------

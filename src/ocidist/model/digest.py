@@ -140,8 +140,8 @@ class Hasher:
 
     def __init__(self, algorithm: str = "sha256") -> None:
         self._state = _function(algorithm)(b"")
-        self.algorithm = algorithm
-        self.size = 0
+        self.algorithm: str = algorithm
+        self.size: int = 0
 
     def __repr__(self) -> str:
         return f"<Hasher {self.algorithm}, {self.size} bytes>"

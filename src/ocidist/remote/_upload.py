@@ -59,7 +59,7 @@ class UploadSession:
 
     def __init__(self, channel: Channel, state: UploadState) -> None:
         self._channel = channel
-        self.state = state
+        self.state: UploadState = state
         self._over = False
         # Whether a chunk is under way whose fate is unknown; true from before it is sent until its answer is read.
         self._doubt = False

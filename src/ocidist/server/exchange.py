@@ -52,13 +52,13 @@ class Exchange:
         root: str = scope.get("root_path", "").rstrip("/")
         self.method: str = scope["method"]
         self.root = root
-        self.path = path.removeprefix(root) if path.startswith(f"{root}/") else path
-        self.query = scope["query_string"].decode("latin-1")
+        self.path: str = path.removeprefix(root) if path.startswith(f"{root}/") else path
+        self.query: str = scope["query_string"].decode("latin-1")
         self.headers: dict[str, str] = {}
         for raw_name, raw_value in scope["headers"]:
             name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
             self.headers[name] = f"{self.headers[name]}, {value}" if name in self.headers else value
-        self.started = False
+        self.started: bool = False
         self._receive = receive
         self._send = send
         self._idle = idle

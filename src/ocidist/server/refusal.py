@@ -44,7 +44,7 @@ class RefusedError(Exception):
     def __init__(self, error: ResponseError, headers: Sequence[tuple[str, str]]) -> None:
         super().__init__(str(error))
         self.error = error
-        self.headers = tuple(headers)
+        self.headers: tuple[tuple[str, str], ...] = tuple(headers)
 
 
 def said(kind: type[_Error], status: int, message: str, detail: str = "") -> _Error:

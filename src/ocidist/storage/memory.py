@@ -35,9 +35,9 @@ class MemoryRepository:
     def __init__(self, state: State, name: RepositoryName) -> None:
         self._state = state
         self.name = name
-        self.blobs = MemoryBlobs(state, name)
-        self.manifests = MemoryManifests(state, name)
-        self.tags = MemoryTags(state, name)
+        self.blobs: MemoryBlobs = MemoryBlobs(state, name)
+        self.manifests: MemoryManifests = MemoryManifests(state, name)
+        self.tags: MemoryTags = MemoryTags(state, name)
 
     def __repr__(self) -> str:
         return f"<MemoryRepository {self.name}>"

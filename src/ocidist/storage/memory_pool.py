@@ -25,7 +25,7 @@ class Budget:
 
     def __init__(self, limit: int | None) -> None:
         self.limit = limit
-        self.used = 0
+        self.used: int = 0
 
     def take(self, count: int) -> None:
         """Count bytes that are about to be kept.
@@ -46,7 +46,7 @@ class Pieces:
     """Bytes that grow at the end and can be read from any offset. All pieces but the last have the same length."""
 
     def __init__(self) -> None:
-        self.size = 0
+        self.size: int = 0
         self._full: list[bytes] = []
         self._tail = bytearray()
 

@@ -102,8 +102,8 @@ class State:
     """
 
     def __init__(self, *, max_bytes: int | None, check_references: bool) -> None:
-        self.budget = Budget(max_bytes)
-        self.pool = Pool(self.budget)
+        self.budget: Budget = Budget(max_bytes)
+        self.pool: Pool = Pool(self.budget)
         self.check_references = check_references
         self.order: Names[RepositoryName] = Names()
         self.uploads: dict[str, Upload] = {}

@@ -145,7 +145,7 @@ class GetBlob(_OfRepository):
 
     id = "end-2"
     operation = "pull blob"
-    success = frozenset({200, 206})
+    success: ClassVar[frozenset[int]] = frozenset({200, 206})
     digest: Digest
     offset: int = 0
     length: int | None = None
@@ -174,7 +174,7 @@ class StatBlob(_OfRepository):
     id = "end-2"
     method = "HEAD"
     operation = "stat blob"
-    success = frozenset({200, 206})
+    success: ClassVar[frozenset[int]] = frozenset({200, 206})
     digest: Digest
 
     @property
@@ -230,7 +230,7 @@ class StatManifest(_OfRepository):
 
 @attrs.frozen
 class _Push(_OfRepository):
-    actions = ("pull", "push")
+    actions: ClassVar[tuple[str, ...]] = ("pull", "push")
 
 
 @attrs.frozen
@@ -244,7 +244,7 @@ class StartUpload(_Push):
     id = "end-4a"
     method = "POST"
     operation = "start upload"
-    success = frozenset({202})
+    success: ClassVar[frozenset[int]] = frozenset({202})
     algorithm: str | None = None
 
     @property
@@ -259,7 +259,7 @@ class PostBlob(_Push):
     id = "end-4b"
     method = "POST"
     operation = "push blob"
-    success = frozenset({201, 202})
+    success: ClassVar[frozenset[int]] = frozenset({201, 202})
     digest: Digest
 
     @property
@@ -283,7 +283,7 @@ class MountBlob(_Push):
     id = "end-11"
     method = "POST"
     operation = "mount blob"
-    success = frozenset({201, 202})
+    success: ClassVar[frozenset[int]] = frozenset({201, 202})
     digest: Digest
     source: RepositoryName | None = None
 
@@ -331,7 +331,7 @@ class PatchUpload(_UploadSession):
     method = "PATCH"
     operation = "push chunk"
     # 201: Amazon ECR. 204: seen from older Artifactory.
-    success = frozenset({201, 202, 204})
+    success: ClassVar[frozenset[int]] = frozenset({201, 202, 204})
     start: int | None = None
     stop: int | None = None
 
@@ -357,7 +357,7 @@ class PutUpload(_UploadSession):
     method = "PUT"
     operation = "finish upload"
     # 202 and 204 instead of 201 are answers of registries in use.
-    success = frozenset({201, 202, 204})
+    success: ClassVar[frozenset[int]] = frozenset({201, 202, 204})
     digest: Digest
     start: int | None = None
     stop: int | None = None
@@ -380,7 +380,7 @@ class UploadStatus(_UploadSession):
 
     id = "end-13"
     operation = "ask upload status"
-    success = frozenset({200, 204})
+    success: ClassVar[frozenset[int]] = frozenset({200, 204})
     repeatable = True
 
 
@@ -391,7 +391,7 @@ class CancelUpload(_UploadSession):
     id = "end-14"
     method = "DELETE"
     operation = "cancel upload"
-    success = frozenset({200, 202, 204, 404})
+    success: ClassVar[frozenset[int]] = frozenset({200, 202, 204, 404})
     repeatable = True
 
 
@@ -410,7 +410,7 @@ class PutManifest(_Push):
     method = "PUT"
     operation = "push manifest"
     # 200 and 202 instead of 201 are answers of registries in use.
-    success = frozenset({200, 201, 202})
+    success: ClassVar[frozenset[int]] = frozenset({200, 201, 202})
     reference: Tag | Digest
     media_type: str
     tags: tuple[Tag, ...] = ()
@@ -434,8 +434,8 @@ class DeleteManifest(_OfRepository):
     id = "end-9"
     method = "DELETE"
     operation = "delete manifest"
-    success = frozenset({200, 202, 204})
-    actions = ("delete", "pull")
+    success: ClassVar[frozenset[int]] = frozenset({200, 202, 204})
+    actions: ClassVar[tuple[str, ...]] = ("delete", "pull")
     reference: Tag | Digest
 
     @property
@@ -450,8 +450,8 @@ class DeleteBlob(_OfRepository):
     id = "end-10"
     method = "DELETE"
     operation = "delete blob"
-    success = frozenset({200, 202, 204})
-    actions = ("delete", "pull")
+    success: ClassVar[frozenset[int]] = frozenset({200, 202, 204})
+    actions: ClassVar[tuple[str, ...]] = ("delete", "pull")
     digest: Digest
 
     @property
