@@ -18,7 +18,7 @@ class Limits:
     Attributes:
         max_manifest: Bytes of a manifest. The specification wants room for 4 MiB.
         max_blob: Bytes of a blob, or None for no limit but the store's own.
-        max_uploads: Upload sessions open at once; one more is answered with 429.
+        max_uploads: Uploads under way at once, sessions that rest included; one more is answered with 429.
         upload_ttl: Seconds after which a session that nobody used is ended, when the next one is opened.
         min_chunk: Bytes that clients are asked to send per chunk (``OCI-Chunk-Min-Length``); 0 asks nothing. Smaller
             chunks are taken all the same.

@@ -70,15 +70,17 @@ class Sessions:
         self._limits = limits
         self._clock = clock
         self._open: OrderedDict[str, Session] = OrderedDict()
+        self._begun = 0
 
     def __len__(self) -> int:
         return len(self._open)
 
-    async def make_room(self) -> None:
-        """End the sessions that nobody used for too long.
+    @asynccontextmanager
+    async def room(self) -> AsyncIterator[None]:
+        """Hold room for one more upload, after ending the sessions that nobody used for too long.
 
         Raises:
-            RateLimitedError: There are too many sessions even so.
+            RateLimitedError: There are too many uploads even so.
         """
         deadline = self._clock() - self._limits.upload_ttl
         expired = [each for each in self._open.values() if each.used_at < deadline and not each.users]
@@ -86,8 +88,13 @@ class Sessions:
             self.drop(session)
         for session in expired:
             await self._discard(session)
-        if len(self._open) >= self._limits.max_uploads:
+        if len(self._open) + self._begun >= self._limits.max_uploads:
             raise said(RateLimitedError, 429, "too many uploads are open")
+        self._begun += 1
+        try:
+            yield
+        finally:
+            self._begun -= 1
 
     def add(self, repository: RepositoryName, state: UploadState) -> Session:
         """Open a session for an upload that the store has begun."""

@@ -50,9 +50,9 @@ async def post(exchange: Exchange, service: Service, endpoint: PostBlob) -> None
     """Take a blob in one request (end-4b); nothing is kept of one that fails."""
     _check_verifiable(endpoint.digest)
     _check_size(exchange, service)
-    await service.sessions.make_room()
     blobs = service.store.repository(endpoint.repository).blobs
-    async with blobs.writer(algorithm=endpoint.digest.algorithm, on_exit=OnExit.CANCEL) as writer:
+    opening = blobs.writer(algorithm=endpoint.digest.algorithm, on_exit=OnExit.CANCEL)
+    async with service.sessions.room(), opening as writer:
         await _feed(exchange, service, writer)
         await _commit(writer, endpoint.digest)
     await _created(exchange, endpoint.repository, endpoint.digest)
@@ -61,17 +61,18 @@ async def post(exchange: Exchange, service: Service, endpoint: PostBlob) -> None
 async def mount(exchange: Exchange, service: Service, endpoint: MountBlob) -> None:
     """Link a blob of another repository, or open a session for it (end-11)."""
     _check_verifiable(endpoint.digest)
-    await service.sessions.make_room()
     blobs = service.store.repository(endpoint.repository).blobs
     try:
-        result = await blobs.mount(endpoint.digest, source=endpoint.source)
+        async with service.sessions.room():
+            result = await blobs.mount(endpoint.digest, source=endpoint.source)
+            session = None if isinstance(result, Mounted) else service.sessions.add(endpoint.repository, result.state)
     except NotFoundError:
         await _start(exchange, service, endpoint.repository, endpoint.digest.algorithm)
         return
-    if isinstance(result, Mounted):
+    if session is None:
         await _created(exchange, endpoint.repository, endpoint.digest)
     else:
-        await _accepted(exchange, service, service.sessions.add(endpoint.repository, result.state))
+        await _accepted(exchange, service, session)
 
 
 async def patch(exchange: Exchange, service: Service, endpoint: PatchUpload) -> None:
@@ -115,8 +116,8 @@ async def cancel(exchange: Exchange, service: Service, endpoint: CancelUpload) -
 
 async def _start(exchange: Exchange, service: Service, repository: RepositoryName, algorithm: str) -> None:
     Hasher(algorithm)  # refuses what cannot be verified before the store is asked
-    await service.sessions.make_room()
-    async with service.store.repository(repository).blobs.writer(algorithm=algorithm) as writer:
+    opening = service.store.repository(repository).blobs.writer(algorithm=algorithm)
+    async with service.sessions.room(), opening as writer:
         session = service.sessions.add(repository, writer.state)
     await _accepted(exchange, service, session)
 

@@ -219,6 +219,19 @@ async def test_sessions_that_nobody_uses_end_after_a_while() -> None:
     assert store.used_bytes == len(b"abc")
 
 
+async def test_uploads_that_begin_at_once_are_counted_too() -> None:
+    app = RegistryApp(MemoryRegistry(), limits=Limits(max_uploads=5))
+    statuses = []
+
+    async def begin() -> None:
+        statuses.append((await call(app, "POST", "/v2/a/blobs/uploads/")).status)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(20):
+            tasks.start_soon(begin)
+    assert sorted(statuses) == [202] * 5 + [429] * 15
+
+
 async def test_a_session_that_is_being_used_does_not_end() -> None:
     clock = _Clock()
     app = RegistryApp(MemoryRegistry(), limits=Limits(upload_ttl=1), clock=clock)

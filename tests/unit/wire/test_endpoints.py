@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
@@ -42,6 +43,9 @@ from ocidist.wire.endpoints import (
 )
 from ocidist.wire.routing import MAX_QUERY_FIELDS, parse
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _HEX = "0123456789abcdef"
 SHA = Digest("sha256:" + "a" * 64)
 
@@ -67,7 +71,7 @@ locations = st.builds("/v2/{}/blobs/uploads/{}{}".format, names, st.uuids(), que
 spans = st.none() | st.tuples(st.integers(0, 2**40), st.integers(1, 2**40)).map(lambda pair: (pair[0], sum(pair)))
 
 
-def _of_session(kind: type[Endpoint], *args: object) -> Endpoint:
+def _of_session(kind: Callable[..., Endpoint], *args: object) -> Endpoint:
     location = args[0]
     assert isinstance(location, str)
     name = location.removeprefix("/v2/").partition("?")[0].rpartition("/blobs/uploads/")[0]
