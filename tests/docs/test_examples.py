@@ -1,8 +1,8 @@
 """Every Python example of the README and the documentation runs, page by page, on real registries on loopback.
 
-Examples may await at their top level, as their pages say. Names that stand for the reader's own registry, files and
-secrets are replaced by those of the registry at hand; what an example needs to be checked or prepared stands in comments
-that readers do not see.
+Examples may await at their top level, as their pages say. Names that stand for a reader's registry, files and secrets
+are replaced by those of the registry at hand; what prepares or checks an example stands in comments that readers do not
+see.
 """
 
 from __future__ import annotations
