@@ -129,7 +129,7 @@ class UploadSession:
         with memoryview(chunk) as view, view[state.offset - start :] as part:
             async with self._channel.exchange(endpoint, body=BytesBody(part)) as reply:
                 # Before anything is awaited: a cancellation must not make this chunk doubtful again.
-                step = upload.patched(state, stop, self._answer(reply))
+                step = upload.patched(state, stop, self._heard(reply))
                 if isinstance(step, upload.Advance):
                     self.state = step.state
                     self._doubt = self._asked = False
@@ -176,7 +176,7 @@ class UploadSession:
         endpoint = UploadStatus(self.state.repository, self.state.location)
         try:
             async with self._channel.exchange(endpoint) as reply:
-                return self._answer(reply)
+                return self._heard(reply)
         except ResponseError as error:
             # 400 is what some registries answer for a session they do not know.
             if error.status not in {400, 404, 410}:
@@ -254,8 +254,11 @@ class UploadSession:
 
     # --- details -----------------------------------------------------------------------------------------------------
 
-    def _answer(self, reply: Reply) -> Answer:
-        return answer_of(self._channel, reply)
+    def _heard(self, reply: Reply) -> Answer:
+        answer = answer_of(self._channel, reply)
+        # Whatever else the answer says: an older Location may be of no use any more, not even to cancel.
+        self.state = attrs.evolve(self.state, location=answer.location or self.state.location)
+        return answer
 
     async def _conflict(self, step: upload.Conflict) -> None:
         await self.cancel()
