@@ -14,16 +14,18 @@ from ocidist.errors import *  # noqa: F403 -- the module's own __all__ says whic
 
 # fmt: off
 if TYPE_CHECKING:
-    from ocidist._io.body import Body, Source
+    from ocidist._io.body import Body, Progress, Source
     from ocidist._io.pages import Paginator
     from ocidist.client import Client
     from ocidist.credentials.store import (
-        ANONYMOUS, Anonymous, Basic, Credential, CredentialProvider, IdentityToken, RegistryToken, StaticCredentials,
+        ANONYMOUS, Anonymous, Basic, Credential, CredentialProvider, Credentials, IdentityToken, RegistryToken,
+        StaticCredentials,
     )
     from ocidist.hosts.config import HostConfig, HostsConfig
     from ocidist.http.caches import ChallengeCache, MemoryChallengeCache, MemoryTokenCache, TokenCache, TokenOwner
     from ocidist.http.limits import HostLimits
     from ocidist.http.retry import RetryPolicy
+    from ocidist.http.sender import Call
     from ocidist.http.timeouts import Timeouts
     from ocidist.http.tokens import TokenOptions
     from ocidist.model.builder import build_artifact, build_image, build_index
@@ -50,11 +52,12 @@ if TYPE_CHECKING:
     from ocidist.wire.upload import UploadStarted, UploadState
 
 __all__ = [
-    "ANONYMOUS", "Anonymous", "Basic", "BlobReader", "BlobWriter", "Blobs", "Body", "Challenge", "ChallengeCache",
-    "Client", "Credential", "CredentialProvider", "Descriptor", "Digest", "EgressPolicy", "Event", "Hasher", "Hook",
+    "ANONYMOUS", "Anonymous", "Basic", "BlobReader", "BlobWriter", "Blobs", "Body", "Call", "Challenge",
+    "ChallengeCache", "Client", "Credential", "CredentialProvider", "Credentials", "Descriptor", "Digest",
+    "EgressPolicy", "Event", "Hasher", "Hook",
     "HostConfig", "HostLimits", "HostsConfig", "IdentityToken", "ImageIndex", "ImageManifest", "Manifest",
     "Manifests", "MemoryChallengeCache", "MemoryRegistry", "MemoryTokenCache", "Mounted", "NamesSkipped", "OnExit",
-    "Page", "Paginator", "Platform", "PushResult", "Reference", "Registry", "RegistryInfo", "RegistryName",
+    "Page", "Paginator", "Platform", "Progress", "PushResult", "Reference", "Registry", "RegistryInfo", "RegistryName",
     "RegistryToken", "Repository", "RepositoryName", "RequestRetried", "RetryPolicy", "Schema1View", "Scope",
     "ScopeSet", "Source", "StaticCredentials", "Tag", "TagDelete", "Tags", "Timeouts", "Token", "TokenCache",
     "TokenOptions", "TokenOwner", "UploadStarted", "UploadState", "WarningReceived", "build_artifact", "build_image",
@@ -63,15 +66,16 @@ __all__ = [
 __all__ += errors.__all__
 
 _WHERE = {
-    "_io.body": "Body Source",
+    "_io.body": "Body Progress Source",
     "_io.pages": "Paginator",
     "client": "Client",
     "credentials.store": "ANONYMOUS Anonymous Basic Credential "
-        "CredentialProvider IdentityToken RegistryToken StaticCredentials",
+        "CredentialProvider Credentials IdentityToken RegistryToken StaticCredentials",
     "hosts.config": "HostConfig HostsConfig",
     "http.caches": "ChallengeCache MemoryChallengeCache MemoryTokenCache TokenCache TokenOwner",
     "http.limits": "HostLimits",
     "http.retry": "RetryPolicy",
+    "http.sender": "Call",
     "http.timeouts": "Timeouts",
     "http.tokens": "TokenOptions",
     "model.builder": "build_artifact build_image build_index",

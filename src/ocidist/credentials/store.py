@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
 from ocidist.errors import InvalidCredentialError
 from ocidist.model.reference import RegistryName
-
-if TYPE_CHECKING:
-    from typing import TypeAlias
 
 _CONTROL = frozenset(map(chr, (*range(32), 127)))
 
@@ -113,7 +110,7 @@ class CredentialProvider(Protocol):
 
 
 Credentials: TypeAlias = (
-    "CredentialProvider | Mapping[str, Credential] | Callable[[str], Credential | Awaitable[Credential]]"
+    CredentialProvider | Mapping[str, Credential] | Callable[[str], Credential | Awaitable[Credential]]
 )
 """What ``Client(credentials=...)`` takes: a provider, a mapping from host to credential, or an (async) callable."""
 
