@@ -110,7 +110,7 @@ async def test_a_blob_may_have_so_many_bytes_and_no_more(
     start: Callable[..., Peer],
     size: int,
     status: int,
-    announced: bool,  # noqa: FBT001 -- parametrised
+    announced: bool,
 ) -> None:
     async def stream() -> AsyncIterator[bytes]:
         for _ in range(size):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("named", [True, False])
-async def test_a_blob_can_be_mounted(http: httpx.AsyncClient, fresh_name: str, named: bool) -> None:  # noqa: FBT001 -- parametrised
+async def test_a_blob_can_be_mounted(http: httpx.AsyncClient, fresh_name: str, named: bool) -> None:
     digest = await push_blob(http, f"{fresh_name}-source", fresh_name.encode() + bytes([named]))
     query = {"mount": digest, **({"from": f"{fresh_name}-source"} if named else {})}
     response = await http.post(f"/v2/{fresh_name}/blobs/uploads/", params=query)

@@ -103,7 +103,7 @@ async def test_the_examples_of_a_page_run(
         await _finish(*namespace[PENDING])
 
 
-async def _finish(run: Callable[[], Coroutine[Any, Any, None] | None], is_async: bool) -> None:  # noqa: FBT001 -- private
+async def _finish(run: Callable[[], Coroutine[Any, Any, None] | None], is_async: bool) -> None:
     if is_async:
         pending = run()
         assert pending is not None

@@ -126,7 +126,7 @@ class Moved:
 @pytest.mark.parametrize("hangs", [False, True], ids=["refused", "cancelled"])
 async def test_n10_a_tag_that_was_moved_to_the_dummy_is_put_back(
     start_wire_server: StartWireServer,
-    hangs: bool,  # noqa: FBT001 -- a parameter
+    hangs: bool,
 ) -> None:
     registry = Moved(hangs=hangs)
     server = start_wire_server(registry)

@@ -199,7 +199,7 @@ async def test_q49_an_image_without_artifact_type_is_listed_under_its_configs_ty
 
 
 @pytest.mark.parametrize("etags", [False, True])
-async def test_f104_twenty_concurrent_pushers_are_all_listed(start_wire_server: StartWireServer, etags: bool) -> None:  # noqa: FBT001 -- a parameter
+async def test_f104_twenty_concurrent_pushers_are_all_listed(start_wire_server: StartWireServer, etags: bool) -> None:
     shelf = Shelf(etags=etags)
     server = start_wire_server(shelf)
     async with repository_on(server) as repository, anyio.create_task_group() as group:
@@ -272,7 +272,7 @@ async def test_n08_a_change_that_never_stays_is_an_error_after_a_while(wire_serv
 
 
 @pytest.mark.parametrize("stored", [True, False])
-async def test_f105_a_lost_answer_leaves_exactly_one_entry(start_wire_server: StartWireServer, stored: bool) -> None:  # noqa: FBT001 -- a parameter
+async def test_f105_a_lost_answer_leaves_exactly_one_entry(start_wire_server: StartWireServer, stored: bool) -> None:
     shelf = Shelf()
     plain = shelf.put
     lost: list[str] = []

@@ -33,7 +33,7 @@ def test_q55_a_list_in_either_order_is_given_whole_and_once(
     tags: list[str],
     key: None,
     size: int,
-    links: bool,  # noqa: FBT001
+    links: bool,
 ) -> None:
     tags.sort(key=key)
     pager = Pager(n=size)

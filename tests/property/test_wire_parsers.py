@@ -187,7 +187,7 @@ def test_tokens_are_read_with_a_sane_life_or_refused(data: bytes, now: float, wa
 @given(BODIES, st.sampled_from(["tags", "repositories"]))
 def test_pages_are_read_or_refused(data: bytes, key: str) -> None:
     try:
-        page = parse_page(data, key)  # type: ignore[arg-type]
+        page = parse_page(data, key)  # type: ignore[arg-type]  # a wrong argument is the point
     except ProtocolError:
         return
     assert len(page.items) + len(page.invalid) <= page.count
@@ -237,7 +237,7 @@ challenges = st.one_of(
 
 @MANY
 @given(st.lists(challenges, max_size=5), st.booleans())
-def test_t41_challenges_that_are_written_are_read_back(offered: list[Challenge], one_line: bool) -> None:  # noqa: FBT001
+def test_t41_challenges_that_are_written_are_read_back(offered: list[Challenge], one_line: bool) -> None:
     values = [format_challenge(challenge) for challenge in offered]
     assert list(parse_challenges([", ".join(values)] if one_line else values)) == offered
 

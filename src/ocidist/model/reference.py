@@ -319,7 +319,7 @@ class Reference:
         host, path = _split_host(rest)
         path, colon, tag = path.partition(":")
         if not colon:
-            tag = default_tag if digest is None else None  # type: ignore[assignment]
+            tag = default_tag if digest is None else None  # type: ignore[assignment]  # a converter takes the text
         registry = RegistryName.parse(default_registry if host is None else host)
         return cls(registry, path, tag, digest)
 

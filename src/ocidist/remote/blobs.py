@@ -234,9 +234,7 @@ class Blobs:
         """
         return BlobWriter(self._channel, chunk_size=self._chunk_size(chunk_size), algorithm=algorithm, on_exit=on_exit)
 
-    def resume(
-        self, state: UploadState, *, source: Source | None = None, on_exit: OnExit = OnExit.KEEP
-    ) -> BlobWriter:
+    def resume(self, state: UploadState, *, source: Source | None = None, on_exit: OnExit = OnExit.KEEP) -> BlobWriter:
         """Go on with a blob that another writer began, perhaps in another process.
 
         Write the bytes from ``writer.size`` on, or let ``commit()`` send them from *source*.

@@ -28,9 +28,9 @@ class CredentialKind(enum.Enum):
     """What kind of credential there is for a registry."""
 
     ANONYMOUS = "anonymous"
-    PASSWORD = "password"  # noqa: S105  the name of a kind, not a secret
-    IDENTITY_TOKEN = "identity token"  # noqa: S105
-    REGISTRY_TOKEN = "registry token"  # noqa: S105
+    PASSWORD = "password"  # noqa: S105 -- the name of a kind, not a secret
+    IDENTITY_TOKEN = "identity token"  # noqa: S105 -- the name of a kind
+    REGISTRY_TOKEN = "registry token"  # noqa: S105 -- the name of a kind
 
 
 def _lower(text: str) -> str:

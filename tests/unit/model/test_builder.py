@@ -127,8 +127,8 @@ def test_an_index_is_built_only_as_an_index(media_type: str) -> None:
 
 def test_wrong_types_are_usage_errors() -> None:
     with pytest.raises(UsageError, match="expected descriptors"):
-        build_image(CONFIG, [str(LAYER.digest)])  # type: ignore[list-item]
+        build_image(CONFIG, [str(LAYER.digest)])  # type: ignore[list-item]  # a wrong argument is the point
     with pytest.raises(UsageError, match="annotations map strings to strings"):
-        build_index([], annotations={"a": 1})  # type: ignore[dict-item]
+        build_index([], annotations={"a": 1})  # type: ignore[dict-item]  # a wrong argument is the point
     with pytest.raises(UsageError, match="cannot be written as JSON"):
         build_index([], annotations={"a": "\ud800"})

@@ -56,7 +56,7 @@ def test_t30_a_size_may_be_any_63_bit_number_and_nothing_is_allocated_for_it(siz
 )
 def test_t30_a_size_that_is_no_63_bit_number_is_refused(size: object) -> None:
     with pytest.raises(UsageError, match="a size is an integer from 0"):
-        Descriptor("a/b", DIGEST, size)  # type: ignore[arg-type]
+        Descriptor("a/b", DIGEST, size)  # type: ignore[arg-type]  # a wrong argument is the point
 
 
 SIZES = {
@@ -253,7 +253,7 @@ def test_a_descriptor_is_an_object(value: object) -> None:
 )
 def test_the_constructor_refuses_wrong_types_too(arguments: dict[str, object]) -> None:
     with pytest.raises(UsageError):
-        Descriptor("a/b", DIGEST, 0, **arguments)  # type: ignore[arg-type]
+        Descriptor("a/b", DIGEST, 0, **arguments)  # type: ignore[arg-type]  # a wrong argument is the point
 
 
 def test_descriptors_are_values() -> None:

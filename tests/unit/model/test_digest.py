@@ -93,7 +93,7 @@ def test_t17_a_string_that_is_not_a_digest_never_becomes_one(text: str) -> None:
 @pytest.mark.parametrize("value", [None, 5, b"sha256:" + HEX64.encode(), ["a:b"]])
 def test_t17_only_strings_become_digests(value: object) -> None:
     with pytest.raises(InvalidDigestError, match="a digest is a string"):
-        Digest(value)  # type: ignore[arg-type]
+        Digest(value)  # type: ignore[arg-type]  # a wrong argument is the point
 
 
 @pytest.mark.parametrize("length", [63, 64, 65])
@@ -184,7 +184,7 @@ def test_a_copied_hasher_goes_its_own_way() -> None:
 def test_a_digest_is_a_plain_string_to_dicts_json_pickle_and_copy() -> None:
     digest = Digest.of(b"x")
     assert {str(digest): 1}[digest] == 1
-    for twin in (pickle.loads(pickle.dumps(digest)), copy.deepcopy(digest), Digest.parse(digest)):  # noqa: S301 -- own
+    for twin in (pickle.loads(pickle.dumps(digest)), copy.deepcopy(digest), Digest.parse(digest)):  # noqa: S301 -- our own bytes
         assert twin == digest
         assert type(twin) is Digest
 

@@ -281,7 +281,7 @@ def test_a_manifest_is_a_value() -> None:
     assert pickle.loads(pickle.dumps(manifest)) == manifest  # noqa: S301 -- our own
     assert len({manifest, build_image(CONFIG, LAYERS)}) == 1
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        manifest.data = b""  # type: ignore[misc]
+        manifest.data = b""  # type: ignore[misc]  # that it cannot be set is the point
 
 
 def test_a_mutable_buffer_is_copied() -> None:

@@ -265,7 +265,7 @@ def test_the_tables_hold_a_hundred_rows_and_no_row_twice() -> None:
 def test_only_strings_are_parsed(value: object) -> None:
     for parse in (Reference.parse, RegistryName.parse, RepositoryName, Tag):
         with pytest.raises(InvalidReferenceError, match="is a string, not"):
-            parse(value)  # type: ignore[arg-type]
+            parse(value)  # type: ignore[arg-type]  # a wrong argument is the point
 
 
 @pytest.mark.parametrize("size", [MAX_NAME_LENGTH - 1, MAX_NAME_LENGTH, MAX_NAME_LENGTH + 1])
@@ -430,4 +430,4 @@ def test_references_are_values() -> None:
         assert twin == reference
         assert [type(part) for part in (twin.repository, twin.tag, twin.digest)] == [RepositoryName, Tag, Digest]
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        reference.tag = None  # type: ignore[misc]
+        reference.tag = None  # type: ignore[misc]  # that it cannot be set is the point

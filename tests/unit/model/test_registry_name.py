@@ -106,7 +106,7 @@ def test_t39_anything_more_or_less_than_that_is_refused(text: str) -> None:
 )
 def test_the_constructor_checks_as_the_parser_does(arguments: tuple[object, ...]) -> None:
     with pytest.raises(InvalidReferenceError):
-        RegistryName(*arguments)  # type: ignore[arg-type]
+        RegistryName(*arguments)  # type: ignore[arg-type]  # a wrong argument is the point
 
 
 @pytest.mark.parametrize("size", [MAX_LABEL_LENGTH - 1, MAX_LABEL_LENGTH, MAX_LABEL_LENGTH + 1])

@@ -27,7 +27,7 @@ from ocidist.server.__main__ import MISSING, is_loopback, main
         ("example.com", False),
     ],
 )
-def test_only_this_machine_is_loopback(host: str, expected: bool) -> None:  # noqa: FBT001 -- parametrised
+def test_only_this_machine_is_loopback(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
 
 

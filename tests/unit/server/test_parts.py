@@ -41,7 +41,7 @@ A, B = Digest.of(b"a"), Digest.of(b"b")
         ("", A, True, False),
     ],
 )
-def test_entity_tags_name_content(value: str, digest: Digest | None, weak: bool, expected: bool) -> None:  # noqa: FBT001 -- parametrised
+def test_entity_tags_name_content(value: str, digest: Digest | None, weak: bool, expected: bool) -> None:
     assert names_entity(value, digest, weak=weak) is expected
 
 

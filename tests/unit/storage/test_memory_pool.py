@@ -64,7 +64,7 @@ def test_any_buffer_is_seen_as_its_bytes(buffer: bytes | bytearray | memoryview,
 
 
 @pytest.mark.parametrize(("count", "fits"), [(9, True), (10, True), (11, False)])
-def test_a_budget_takes_up_to_its_limit(count: int, fits: bool) -> None:  # noqa: FBT001 -- parametrised
+def test_a_budget_takes_up_to_its_limit(count: int, fits: bool) -> None:
     budget = Budget(10)
     if fits:
         budget.take(count)

@@ -89,7 +89,7 @@ def test_a_step_away_from_the_registry_cannot_name_internal_addresses() -> None:
         ("::1::", "::1", False),
     ],
 )
-def test_an_address_is_judged_again_when_it_is_dialled(address: str, registry: str | None, allowed: bool) -> None:  # noqa: FBT001
+def test_an_address_is_judged_again_when_it_is_dialled(address: str, registry: str | None, allowed: bool) -> None:
     assert (address_refusal(address, registry=registry) is None) is allowed
 
 
@@ -131,7 +131,7 @@ def test_a_private_address_may_be_dialled_where_the_policy_says_so() -> None:
         ("http://a.localhost:5000/v2/", "https://b.localhost:5000/token", False),
     ],
 )
-def test_credentials_stay_with_their_owner(registry: str, realm: str, credentials: bool) -> None:  # noqa: FBT001
+def test_credentials_stay_with_their_owner(registry: str, realm: str, credentials: bool) -> None:
     assert check_realm(registry, realm).credentials is credentials
 
 
@@ -172,7 +172,7 @@ def test_an_https_registry_never_has_an_http_realm(realm: str, policy: EgressPol
         ("evil.io", "https://auth.evil.io/token", False),
     ],
 )
-def test_a_trusted_realm_may_see_credentials(entry: str, realm: str, trusted: bool) -> None:  # noqa: FBT001
+def test_a_trusted_realm_may_see_credentials(entry: str, realm: str, trusted: bool) -> None:
     policy = EgressPolicy(trusted_realms=(entry,))
     assert check_realm(REGISTRY, realm, policy=policy).credentials is trusted
 
@@ -210,7 +210,7 @@ def test_a_realm_that_is_not_trusted_is_asked_anonymously_or_not_at_all() -> Non
 )
 def test_a_policy_that_means_nothing_is_refused(options: dict[str, object]) -> None:
     with pytest.raises(UsageError):
-        EgressPolicy(**options)  # type: ignore[arg-type]
+        EgressPolicy(**options)  # type: ignore[arg-type]  # a wrong argument is the point
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_a_policy_that_means_nothing_is_refused(options: dict[str, object]) -> N
         ("a.unknown-tld", "b.unknown-tld", False),
     ],
 )
-def test_a_registrable_domain_has_one_owner(one: str, other: str, same: bool) -> None:  # noqa: FBT001
+def test_a_registrable_domain_has_one_owner(one: str, other: str, same: bool) -> None:
     assert same_registrable_domain(one, other) is same
 
 
@@ -246,7 +246,7 @@ def test_a_registrable_domain_has_one_owner(one: str, other: str, same: bool) ->
         ("/b", True),
     ],
 )
-def test_a_redirect_takes_secrets_along_to_the_same_origin_only(target: str, same_origin: bool) -> None:  # noqa: FBT001
+def test_a_redirect_takes_secrets_along_to_the_same_origin_only(target: str, same_origin: bool) -> None:
     assert check_redirect(REGISTRY, target).same_origin is same_origin
 
 

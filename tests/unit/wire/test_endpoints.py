@@ -278,7 +278,7 @@ def test_closing_a_session_keeps_the_rest_of_its_query() -> None:
 
 
 @pytest.mark.parametrize(("count", "taken"), [(MAX_QUERY_FIELDS, True), (MAX_QUERY_FIELDS + 1, False)])
-def test_a_query_has_so_many_parameters_and_no_more(count: int, taken: bool) -> None:  # noqa: FBT001 -- parametrised
+def test_a_query_has_so_many_parameters_and_no_more(count: int, taken: bool) -> None:
     query = "&".join(f"tag=v{index}" for index in range(count))
     if taken:
         found = parse("PUT", f"/v2/a/manifests/{SHA}", query)

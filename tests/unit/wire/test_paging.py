@@ -155,7 +155,7 @@ TAGS = [f"v{number:03}" for number in range(25)]
 
 @pytest.mark.parametrize("size", [1, 2, 5, 24, 25, 26, 1000])
 @pytest.mark.parametrize("links", [True, False])
-def test_every_tag_is_given_once_whatever_the_page_size(size: int, links: bool) -> None:  # noqa: FBT001
+def test_every_tag_is_given_once_whatever_the_page_size(size: int, links: bool) -> None:
     assert walk(Registry(TAGS, links=links), Pager(n=size)) == TAGS
 
 
@@ -394,7 +394,7 @@ def test_a_list_that_was_read_to_its_end_takes_no_more() -> None:
 @pytest.mark.parametrize("numbers", [{"n": 0}, {"n": -1}, {"max_pages": 0}, {"max_items": 0}])
 def test_numbers_are_positive(numbers: dict[str, int]) -> None:
     with pytest.raises(UsageError):
-        Pager(**numbers)  # type: ignore[arg-type]
+        Pager(**numbers)  # type: ignore[arg-type]  # a wrong argument is the point
 
 
 # --- the rest --------------------------------------------------------------------------------------------------------

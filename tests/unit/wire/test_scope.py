@@ -125,7 +125,7 @@ def test_sets_are_united() -> None:
         ("aws", "gcp", False),
     ],
 )
-def test_a_set_covers_what_its_token_is_good_for(mine: str, other: str, covered: bool) -> None:  # noqa: FBT001
+def test_a_set_covers_what_its_token_is_good_for(mine: str, other: str, covered: bool) -> None:
     assert scopes(mine).covers(scopes(other)) is covered
 
 
@@ -157,4 +157,4 @@ def test_t39_a_list_of_scopes_is_read_up_to_its_cap() -> None:
 
 def test_a_scope_cannot_be_changed() -> None:
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        CATALOG.entries = ()  # type: ignore[misc]
+        CATALOG.entries = ()  # type: ignore[misc]  # that it cannot be set is the point

@@ -314,7 +314,7 @@ def test_a_post_with_a_password_survives_any_character() -> None:
 )
 def test_a_post_needs_exactly_one_way_to_prove_who_asks(secrets: dict[str, str]) -> None:
     with pytest.raises(UsageError):
-        post_form("s", NO_SCOPES, client_id="me", **secrets)  # type: ignore[arg-type]
+        post_form("s", NO_SCOPES, client_id="me", **secrets)  # type: ignore[arg-type]  # a wrong argument is the point
 
 
 DIGEST = [("digest", "sha256:abc")]
