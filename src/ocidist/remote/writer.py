@@ -289,6 +289,8 @@ class ResumedWriter(BlobWriter):
         super().__init__(channel, chunk_size=state.chunk_size, algorithm=state.algorithm, on_exit=on_exit)
         self._before = state
         self._source = source
+        # What the registry does not have of the source: the end of the piece in hand, and the pieces after it.
+        self._left = b""
         self._rest: AsyncGenerator[bytes, None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -337,6 +339,7 @@ class ResumedWriter(BlobWriter):
         if self._rest is not None:
             rest, self._rest = self._rest, None
             async with aclosing(rest):
+                await super().write(self._left)
                 async for piece in rest:
                     await super().write(piece)
         return await super().commit(expected)
@@ -345,25 +348,16 @@ class ResumedWriter(BlobWriter):
         """Hash the first bytes of the source, as many as the registry has."""
         hasher = Hasher(self._algorithm)
         self._rest = pieces = source.open()
-        left = b""
         while hasher.size < self._base:
             piece = await anext(pieces, None)
             if piece is None:
                 error = UploadConflictError(f"the registry has {self._base} bytes, the source {hasher.size}")
                 raise error.locate(reference=self._channel.name_of(), host=self._channel.host)
-            left = piece[self._base - hasher.size :]
+            self._left = piece[self._base - hasher.size :]
             await update(hasher, piece[: self._base - hasher.size])
         self._hasher = hasher
-        self._rest = _after(left, pieces)
 
     async def _close_source(self) -> None:
         rest, self._rest = self._rest, None
         if rest is not None:
             await rest.aclose()
-
-
-async def _after(first: bytes, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    async with aclosing(pieces):
-        yield first
-        async for piece in pieces:
-            yield piece
