@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -9,16 +10,19 @@ import httpx
 
 from ocidist._version import version
 from ocidist.credentials.store import as_provider
-from ocidist.errors import ClientClosedError, EgressError, OciError, UsageError
-from ocidist.hosts.config import HostConfig, HostsConfig
+from ocidist.errors import ClientClosedError, OciError, UsageError
+from ocidist.hosts.config import HostsConfig
 from ocidist.http.caches import MemoryChallengeCache, MemoryTokenCache
+from ocidist.http.failure import as_httpx
 from ocidist.http.limits import HostLimits
+from ocidist.http.message import raw_call, scrubbed
+from ocidist.http.reply import TimedStream
 from ocidist.http.retry import RetryPolicy
 from ocidist.http.sender import Call
-from ocidist.http.session import Parts, Session, raw_call
+from ocidist.http.session import Parts, Session
 from ocidist.http.timeouts import Timeouts
 from ocidist.http.tokens import TokenOptions
-from ocidist.http.transport.default import POOL, make_transport, silence_headers, tls_context
+from ocidist.http.transport.default import POOL, HostTransports, SystemTrust, silence_headers
 from ocidist.model.reference import Reference, RegistryName
 from ocidist.wire.egress import EgressPolicy
 
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ocidist.credentials.store import Credential, Credentials
+    from ocidist.hosts.config import HostConfig
     from ocidist.http.caches import ChallengeCache, TokenCache
     from ocidist.observe.hooks import Hook
     from ocidist.remote.registry import Registry
@@ -76,13 +81,16 @@ class Client(httpx.AsyncClient):
         limits: How many requests may be under way at once on one host.
         hooks: Callables that are given event records.
         timeout: Idle timeouts of each phase; httpx's forms are taken too.
-        trust_env: Whether to use the proxies of the environment.
-        **options: httpx's own arguments. A ``transport`` or ``mounts`` given here carries every request; per-host TLS
-            settings then do not apply.
+        trust_env: Whether to use the proxies of the environment; never for loopback hosts.
+        **options: httpx's own arguments. A ``transport``, or those of ``mounts``, carry the requests that are theirs as
+            they are: per-host TLS settings do not apply there. ``headers`` go with every request to a registry.
+            ``auth`` and ``params`` are for requests made with httpx's methods only; registries and repositories use
+            ``credentials``.
+
+    Certificate files are read when a connection first needs them, in a worker thread.
 
     Raises:
         UsageError: An argument cannot be used.
-        TlsError: A certificate file cannot be read.
     """
 
     def __init__(
@@ -103,11 +111,18 @@ class Client(httpx.AsyncClient):
     ) -> None:
         timeouts = Timeouts.of(timeout)
         self._hosts = hosts if isinstance(hosts, HostsConfig) else HostsConfig(hosts)
-        self._own_transports = options.get("transport") is None
-        self._host_transports: dict[str, httpx.AsyncBaseTransport] = {}
-        self._http2 = options.get("http2", False)
-        if "verify" not in options:
-            options["verify"] = tls_context(HostConfig())
+        self._transports = HostTransports(
+            self._hosts,
+            trust_env=trust_env,
+            http1=options.get("http1", True),
+            http2=options.get("http2", False),
+            proxy=options.get("proxy"),
+        )
+        self._given = options.get("transport") is not None
+        self._mounted = bool(options.get("mounts"))
+        self._trust = SystemTrust() if "verify" not in options else None
+        if self._trust is not None:
+            options["verify"] = self._trust.context
         super().__init__(
             timeout=timeouts.as_httpx(),
             trust_env=trust_env,
@@ -125,7 +140,7 @@ class Client(httpx.AsyncClient):
             Parts(
                 wire=self._wire,
                 dispatch=self._dispatch,
-                user_agent=self.headers["User-Agent"],
+                headers=lambda: self.headers,
                 credentials=as_provider(credentials),
                 hosts=self._hosts,
                 egress=egress or EgressPolicy(),
@@ -183,7 +198,11 @@ class Client(httpx.AsyncClient):
             SchemeDetectionError: Nothing answers.
         """
         found = name if isinstance(name, RegistryName) else RegistryName.parse(name)
-        base = await self._session.base(found)
+        try:
+            base = await self._session.base(found)
+        except OciError as error:
+            error.locate(operation="detect the scheme", host=str(found))
+            raise scrubbed(error) from error.__cause__
         return base.partition(":")[0]
 
     # --- httpx -------------------------------------------------------------------------------------------------------
@@ -204,9 +223,7 @@ class Client(httpx.AsyncClient):
             httpx.HTTPError: No complete answer arrived, or a redirect is refused.
             ClientClosedError: The client was closed.
         """
-        if self.is_closed:
-            msg = "the client was closed"
-            raise ClientClosedError(msg)
+        self._check_open()
         call = request.extensions.get("ocidist")
         if isinstance(call, Call) and call.endpoint is not None:
             response = await self._session.send(request, call, follow=True)
@@ -219,6 +236,11 @@ class Client(httpx.AsyncClient):
                 await response.aclose()
         return response
 
+    def _check_open(self) -> None:
+        if self.is_closed:
+            msg = "the client was closed"
+            raise ClientClosedError(msg)
+
     async def _send_raw(
         self,
         request: httpx.Request,
@@ -230,6 +252,11 @@ class Client(httpx.AsyncClient):
         if type(chosen) is not httpx.Auth:
             # The caller brings an identity of their own: httpx's flow does exactly what they expect.
             return await super().send(request, stream=True, auth=auth, follow_redirects=follow)
+        # Requests that were made without the client have no timeouts yet.
+        self._set_timeout(request)
+        if request.url.scheme not in {"http", "https"}:
+            msg = "only http and https URLs can be asked"
+            raise httpx.UnsupportedProtocol(msg, request=request)
         given = request.extensions.get("ocidist")
         call = raw_call(request, direct=isinstance(given, Call) and given.direct)
         failure: httpx.HTTPError
@@ -238,46 +265,60 @@ class Client(httpx.AsyncClient):
         except UsageError:
             raise
         except OciError as error:
-            kind = httpx.TooManyRedirects if isinstance(error, EgressError) else httpx.RemoteProtocolError
-            failure = kind(str(error), request=request)
+            failure = as_httpx(error, request)
         raise failure
 
     async def _dispatch(self, request: httpx.Request) -> httpx.Response:
         return await self.send(request, stream=True)
 
     async def _wire(self, request: httpx.Request) -> httpx.Response:
-        """Send one request over a transport: no authentication, no redirect, no cookie, no log of its URL."""
-        if self.is_closed:
-            msg = "the client was closed"
-            raise ClientClosedError(msg)
+        """Send one request with the user's event hooks around it: no authentication, no redirect."""
         for hook in self.event_hooks["request"]:
             await hook(request)
-        response = await self._transport_of(request.url).handle_async_request(request)
-        response.request = request
-        response.default_encoding = self._default_encoding
-        for hook in self.event_hooks["response"]:
-            await hook(response)
+        response = await self._send_single_request(request)
+        try:
+            for hook in self.event_hooks["response"]:
+                await hook(response)
+        except BaseException:
+            await response.aclose()
+            raise
         return response
 
-    def _transport_of(self, url: httpx.URL) -> httpx.AsyncBaseTransport:
+    async def _send_single_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request over its transport. httpx's own version would keep cookies, and log the whole URL."""
+        self._check_open()
+        start = time.perf_counter()
+        try:
+            transport = await self._transport_of(request.url)
+            response = await transport.handle_async_request(request)
+        except httpx.RequestError as error:
+            error.request = request
+            raise
+        response.request = request
+        response.default_encoding = self._default_encoding
+        response.stream = TimedStream(response.stream, response, start)  # type: ignore[arg-type]  # the async side
+        return response
+
+    async def _transport_of(self, url: httpx.URL) -> httpx.AsyncBaseTransport:
         chosen = self._transport_for_url(url)
-        if not self._own_transports or chosen is not self._transport:
+        proxied = chosen is not self._transport
+        if self._given or (proxied and self._mounted):
             return chosen
-        host = url.netloc.decode("ascii")
-        found = self._host_transports.get(host)
-        if found is None:
-            config = self._hosts.for_host(RegistryName.parse(host))
-            custom = config.custom_tls and url.scheme == "https"
-            found = make_transport(config, trust_env=self.trust_env, http2=self._http2) if custom else chosen
-            self._host_transports[host] = found
-        return found
+        if proxied and self._transports.stays_here(url):
+            chosen, proxied = self._transport, False
+        if url.scheme != "https":
+            return chosen
+        own = await self._transports.get(url, proxied=proxied)
+        if own is None and self._trust is not None:
+            await self._trust.load()
+        return own or chosen
 
     async def aclose(self) -> None:
         """Close every connection. Closing twice is harmless."""
         try:
             await super().aclose()
         finally:
-            await self._close_host_transports()
+            await self._transports.aclose()
 
     async def __aexit__(
         self,
@@ -289,12 +330,7 @@ class Client(httpx.AsyncClient):
         try:
             await super().__aexit__(exc_type, exc_value, traceback)
         finally:
-            await self._close_host_transports()
-
-    async def _close_host_transports(self) -> None:
-        transports, self._host_transports = set(self._host_transports.values()), {}
-        for transport in transports - {self._transport}:
-            await transport.aclose()
+            await self._transports.aclose()
 
     def __repr__(self) -> str:
         return f"<ocidist.Client {'closed' if self.is_closed else 'open'}>"

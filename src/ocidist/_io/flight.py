@@ -6,6 +6,7 @@ fails, those who waited get the same failure, and the next caller tries afresh.
 
 from __future__ import annotations
 
+import time
 from copy import copy
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -26,10 +27,17 @@ class _Flight(Generic[T]):
 
 
 class SingleFlight(Generic[T]):
-    """Shares one run of a coroutine among all callers that name the same key while it runs."""
+    """Shares one run of a coroutine among all callers that name the same key while it runs.
 
-    def __init__(self) -> None:
+    Args:
+        keep_failures: Seconds for which a failure is also given to callers who come too late to have waited for it,
+            as those do who had to wait for a place first.
+    """
+
+    def __init__(self, *, keep_failures: float = 0.0) -> None:
+        self._keep = keep_failures
         self._flights: dict[Hashable, _Flight[T]] = {}
+        self._failures: dict[Hashable, tuple[float, Exception]] = {}
 
     async def do(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
         """Return what *work* returns for *key*, running it only if nobody else is doing so.
@@ -46,6 +54,9 @@ class SingleFlight(Generic[T]):
             if flight.landed:
                 return flight.result  # type: ignore[return-value]  # landed says that the result is set
             # The leader was cancelled: whoever wakes first takes its place.
+        until, error = self._failures.get(key, (0.0, None))
+        if error is not None and time.monotonic() < until:
+            raise _again(error)
         return await self._lead(key, work)
 
     async def _lead(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
@@ -55,11 +66,19 @@ class SingleFlight(Generic[T]):
             flight.landed = True
         except Exception as error:
             flight.error = error
+            self._remember(key, error)
             raise
         finally:
             del self._flights[key]
             flight.done.set()
         return flight.result
+
+    def _remember(self, key: Hashable, error: Exception) -> None:
+        if not self._keep:
+            return
+        now = time.monotonic()
+        self._failures = {known: kept for known, kept in self._failures.items() if now < kept[0]}
+        self._failures[key] = (now + self._keep, _again(error))
 
 
 def _again(error: Exception) -> Exception:

@@ -5,16 +5,21 @@ Keys are registry names as users write them (``host[:port]``); Docker Hub is fou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from ocidist.errors import UsageError
+from ocidist.errors import InvalidReferenceError, UsageError
 from ocidist.model.reference import RegistryName
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from ocidist.wire.egress import Origin
+
 Scheme = Literal["http", "https"]
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def _scheme(_instance: object, _attribute: attrs.Attribute[Scheme | None], value: Scheme | None) -> None:
@@ -82,6 +87,19 @@ class HostsConfig:
         """Return what is configured for a registry; defaults where nothing is."""
         found = self._entries.get(str(attrs.evolve(registry, scheme=None)), _DEFAULT)
         return attrs.evolve(found, scheme=registry.scheme) if registry.scheme else found
+
+    def for_origin(self, origin: Origin) -> HostConfig:
+        """Return what is configured for the host of a URL, whether its key spells out the scheme's own port or not."""
+        usual = origin.port == DEFAULT_PORTS[origin.scheme]
+        for port in (None, origin.port) if usual else (origin.port,):
+            try:
+                name = RegistryName(origin.host, port)
+            except InvalidReferenceError:
+                # A host no registry could have, for example behind a redirect.
+                break
+            if str(name) in self._entries:
+                return self._entries[str(name)]
+        return _DEFAULT
 
 
 _DEFAULT = HostConfig()

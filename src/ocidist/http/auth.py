@@ -3,13 +3,16 @@
 The first request to a host whose habits are unknown goes out alone and tells the others: so hundreds of tasks with cold
 caches cause one challenge and one token request. A token that a registry refuses is fetched once more and no oftener.
 
+Where a registry offers both, a token is preferred to sending the password with each request.
+
 Spec: docker token authentication, "How to authenticate"; RFC 9110, section 11.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import attrs
@@ -17,23 +20,30 @@ import attrs
 from ocidist._io.flight import SingleFlight
 from ocidist.credentials.store import ANONYMOUS, Basic, Credential, IdentityToken, RegistryToken
 from ocidist.errors import AuthError, ChallengeError, CredentialsRejectedError, ScopeDeniedError
-from ocidist.http.retry import monotonic
+from ocidist.http.retry import RETRIED_STATUSES, monotonic
 from ocidist.http.tokens import TokenOptions, TokenSource, basic_header, identity
 from ocidist.wire.challenge import BASIC, BEARER, Challenge, CredentialKind, choose, parse_challenges
+from ocidist.wire.scope import NO_SCOPES, ScopeSet
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from typing import TypeAlias
 
     import httpx
 
     from ocidist.errors import AuthRealmRefusedError
     from ocidist.http.caches import ChallengeCache, TokenCache
     from ocidist.wire.egress import Origin
-    from ocidist.wire.scope import ScopeSet
     from ocidist.wire.token import Token
 
-MAX_ROUNDS = 3
-MAX_OPEN = 4096
+MAX_ROUNDS: Final = 3
+MAX_SEEN: Final = 4096
+
+PATIENCE: Final = 5.0
+"""Seconds that requests wait for the one that goes ahead: a slow answer, or a long upload, must not stop everybody."""
+
+KEEP_FAILURES: Final = 1.0
+"""Seconds for which a token server's refusal is not asked for again."""
 
 
 @attrs.frozen
@@ -43,17 +53,35 @@ class Proof:
     Attributes:
         header: The Authorization value, or None.
         token: The token in it, if it was fetched.
-        fresh: Whether it was fetched for this very request.
+        asked: The scopes the token was fetched with for this very request; None if it was there already.
         refusal: Why the stored credentials were not used for it, if they were not.
     """
 
     header: str | None = attrs.field(default=None, repr=False)
     token: Token | None = None
-    fresh: bool = False
+    asked: ScopeSet | None = None
     refusal: AuthRealmRefusedError | None = None
 
 
-NOTHING = Proof()
+NOTHING: Final = Proof()
+
+
+@attrs.frozen
+class Answered:
+    """What came of one attempt, as far as authentication is concerned.
+
+    Attributes:
+        refused: The WWW-Authenticate fields of a 401 of the registry itself; None for any other answer.
+        response: The answer, for the caller; a refusal was read and closed.
+        sent: What was sent with it.
+    """
+
+    refused: tuple[str, ...] | None
+    response: httpx.Response
+    sent: Proof
+
+
+Attempt: TypeAlias = "Callable[[Proof], Awaitable[Answered]]"
 
 
 @attrs.define
@@ -64,20 +92,26 @@ class Turn:
         origin: The registry's origin.
         credential: Who asks.
         scopes: What the request needs.
+        root: Whether the request is for ``/v2/`` itself. The scope in its challenge belongs to no repository: some
+            registries write an example there.
         rounds: Refusals so far.
         widened: Whether a fresh token was already replaced by one with more scopes.
+        host: The origin as text.
+        key: What decides whether requests may share what was learned.
     """
 
     origin: Origin
     credential: Credential
     scopes: ScopeSet
+    root: bool = False
     rounds: int = 0
     widened: bool = False
+    host: str = attrs.field(init=False)
+    key: tuple[str, str, ScopeSet] = attrs.field(init=False, repr=False)
 
-    @property
-    def key(self) -> tuple[str, str, ScopeSet]:
-        """What decides whether requests may share what was learned."""
-        return str(self.origin), identity(self.credential), self.scopes
+    def __attrs_post_init__(self) -> None:
+        self.host = str(self.origin)
+        self.key = (self.host, identity(self.credential), self.scopes)
 
 
 def kind_of(credential: Credential) -> CredentialKind:
@@ -94,7 +128,7 @@ def kind_of(credential: Credential) -> CredentialKind:
 
 
 class _Scout:
-    """The one request that goes ahead to a host nothing is known of."""
+    """The one request that goes ahead where nothing is known."""
 
     def __init__(self) -> None:
         self.back = anyio.Event()
@@ -109,33 +143,112 @@ class Authenticator:
         challenges: The challenge cache.
         tokens: The token cache.
         options: How tokens are asked for.
+        ask_root: Returns the WWW-Authenticate fields of a host's ``/v2/``, none if it sends none. Never raises.
     """
 
     def __init__(
-        self, source: TokenSource, challenges: ChallengeCache, tokens: TokenCache, options: TokenOptions
+        self,
+        source: TokenSource,
+        challenges: ChallengeCache,
+        tokens: TokenCache,
+        options: TokenOptions,
+        ask_root: Callable[[Origin], Awaitable[tuple[str, ...]]],
     ) -> None:
         self._source = source
         self._challenges = challenges
         self._tokens = tokens
         self._margin = options.margin
-        self._flights: SingleFlight[Token] = SingleFlight()
-        self._scouts: dict[str, _Scout] = {}
-        self._open: OrderedDict[tuple[str, str, ScopeSet], None] = OrderedDict()
+        self._ask_root = ask_root
+        self._fetches: SingleFlight[Token] = SingleFlight(keep_failures=KEEP_FAILURES)
+        self._roots: SingleFlight[tuple[str, ...]] = SingleFlight()
+        self._scouts: dict[object, _Scout] = {}
+        # Hosts that answered without a challenge, and the requests they did so for: True where those were let in.
+        self._met: set[str] = set()
+        self._seen: OrderedDict[object, bool] = OrderedDict()
 
-    def knows(self, origin: Origin) -> bool:
-        """Return whether the host's challenge is known."""
-        return self._challenges.get(str(origin)) is not None
+    # --- before anything is known ------------------------------------------------------------------------------------
 
-    def learn(self, origin: Origin, values: Sequence[str], credential: Credential) -> Challenge | None:
-        """Remember the challenge of an answer, if there is one that this credential can meet.
+    def informed(self, turn: Turn) -> bool:
+        """Return whether it is known what a request has to send."""
+        if isinstance(turn.credential, RegistryToken) or turn.key in self._seen:
+            return True
+        return self._challenges.get(turn.host) is not None
+
+    def learn(self, origin: Origin, values: Sequence[str]) -> Challenge | None:
+        """Remember what a host asks for, if it is something that some credential can meet.
 
         Raises:
             ChallengeError: The header is malformed.
         """
-        chosen = choose(parse_challenges(values), have=kind_of(credential))
+        chosen = choose(parse_challenges(values), have=CredentialKind.PASSWORD)
         if chosen is not None:
             self._challenges.set(str(origin), chosen)
         return chosen
+
+    async def inquire(self, turn: Turn) -> None:
+        """Find out what a host asks for without sending the request itself.
+
+        Raises:
+            ChallengeError: Its challenge is malformed.
+        """
+        self.learn(turn.origin, await self._root(turn))
+
+    async def _root(self, turn: Turn) -> tuple[str, ...]:
+        return () if turn.root else await self._roots.do(turn.host, partial(self._ask_root, turn.origin))
+
+    async def first(self, turn: Turn, attempt: Attempt) -> Answered:
+        """Make a request's first attempt; where nothing is known of the host, one request goes ahead of all others.
+
+        Cancelling the one that goes ahead lets another one take its place; when it fails or is slow, the others go on
+        by themselves, all at once.
+
+        Raises:
+            AuthError: A token is needed and cannot be had.
+        """
+        while not self.informed(turn):
+            # A host that let somebody in may still ask others: then each sort of request has one that goes ahead.
+            key = turn.key if turn.host in self._met else turn.host
+            scout = self._scouts.get(key)
+            if scout is None:
+                return await self._go_ahead(key, turn, attempt)
+            with anyio.move_on_after(PATIENCE):
+                await scout.back.wait()
+            if scout.failed or not scout.back.is_set():
+                return await attempt(NOTHING)
+        return await attempt(await self.prove(turn))
+
+    async def _go_ahead(self, key: object, turn: Turn, attempt: Attempt) -> Answered:
+        scout = self._scouts[key] = _Scout()
+        try:
+            answered = await attempt(NOTHING)
+            scout.failed = not await self._note(turn, answered)
+        except Exception:
+            scout.failed = True
+            raise
+        finally:
+            del self._scouts[key]
+            scout.back.set()
+        return answered
+
+    async def _note(self, turn: Turn, answered: Answered) -> bool:
+        """Remember what an answer to a bare request tells, and return whether others can go by it."""
+        learned = None
+        if answered.refused is not None:
+            try:
+                learned = self.learn(turn.origin, answered.refused or await self._root(turn))
+            except ChallengeError:
+                # Told again, with more to go by, when this answer is dealt with.
+                return False
+        elif answered.response.status_code in RETRIED_STATUSES:
+            return False
+        if learned is None:
+            self._met.add(turn.host)
+            self._seen[turn.key] = answered.refused is None and answered.response.is_success
+            if len(self._seen) > MAX_SEEN:
+                self._seen.popitem(last=False)
+        return True
+
+    # --- what to send ------------------------------------------------------------------------------------------------
 
     async def prove(self, turn: Turn) -> Proof:
         """Return what to send with a first attempt, from what is known already.
@@ -145,62 +258,14 @@ class Authenticator:
         """
         if isinstance(turn.credential, RegistryToken):
             return Proof("Bearer " + turn.credential.token)
-        challenge = self._challenges.get(str(turn.origin))
-        if challenge is None or turn.key in self._open:
+        challenge = self._challenges.get(turn.host)
+        if challenge is None or self._seen.get(turn.key):
             return NOTHING
         if challenge.scheme == BASIC:
             return Proof(basic_header(turn.credential)) if isinstance(turn.credential, Basic) else NOTHING
         if challenge.scheme != BEARER:
             return NOTHING
         return await self._bearer(turn, challenge, turn.scopes)
-
-    async def first(self, turn: Turn, attempt: Callable[[Proof], Awaitable[Answered]]) -> Answered:
-        """Make a request's first attempt; where nothing is known of the host, one request goes ahead of all others.
-
-        Cancelling the one that goes ahead lets another one take its place; when it fails, the others go on by
-        themselves.
-        """
-        key = str(turn.origin)
-        while not self.informed(turn):
-            scout = self._scouts.get(key)
-            if scout is None:
-                return await self._scout(key, turn, attempt)
-            await scout.back.wait()
-            if scout.failed:
-                return await attempt(NOTHING)
-        return await attempt(await self.prove(turn))
-
-    async def _scout(self, key: str, turn: Turn, attempt: Callable[[Proof], Awaitable[Answered]]) -> Answered:
-        scout = self._scouts[key] = _Scout()
-        try:
-            answered = await attempt(NOTHING)
-        except Exception:
-            scout.failed = True
-            raise
-        else:
-            self._note(turn, answered)
-            return answered
-        finally:
-            del self._scouts[key]
-            scout.back.set()
-
-    def informed(self, turn: Turn) -> bool:
-        """Return whether it is known what a request has to send."""
-        if isinstance(turn.credential, RegistryToken) or turn.key in self._open:
-            return True
-        return self._challenges.get(str(turn.origin)) is not None
-
-    def _note(self, turn: Turn, answered: Answered) -> None:
-        if answered.refused is None:
-            self._open[turn.key] = None
-            if len(self._open) > MAX_OPEN:
-                self._open.popitem(last=False)
-            return
-        try:
-            self.learn(turn.origin, answered.refused, turn.credential)
-        except ChallengeError:
-            # Told again, with more to go by, when this answer is dealt with.
-            return
 
     async def answer(self, turn: Turn, sent: Proof, values: Sequence[str]) -> Proof | None:
         """Return what to send after a 401, or None when there is nothing more to try.
@@ -216,40 +281,44 @@ class Authenticator:
             ScopeDeniedError: A fresh token does not grant what is needed.
             CredentialsRejectedError: A fresh token is refused.
         """
-        self._open.pop(turn.key, None)
+        self._seen.pop(turn.key, None)
         if isinstance(turn.credential, RegistryToken):
             return None
-        challenge = self.learn(turn.origin, values, turn.credential) if values else None
-        if challenge is None:
-            challenge = self._fallback(turn, values)
+        challenge = await self._challenge(turn, values)
         if challenge.scheme == BASIC:
             return self._basic(turn, sent)
         # Only this answer's own scope counts: what a challenge of /v2/ named belongs to no repository.
-        needed = turn.scopes | challenge.scopes if values else turn.scopes
+        own = NO_SCOPES if turn.root or not values else challenge.scopes
         if sent.token is None:
-            return await self._bearer(turn, challenge, needed)
-        return await self._replace(turn, sent, sent.token, challenge, needed)
+            return await self._bearer(turn, challenge, turn.scopes | own)
+        return await self._replace(turn, sent, sent.token, challenge, turn.scopes | own)
 
-    def _fallback(self, turn: Turn, values: Sequence[str]) -> Challenge:
+    async def _challenge(self, turn: Turn, values: Sequence[str]) -> Challenge:
         # Some registries challenge on /v2/ only and answer a bare 401 elsewhere.
-        known = None if values else self._challenges.get(str(turn.origin))
+        known = None if values else self._challenges.get(turn.host)
         if known is not None:
             return known
-        if not values:
-            msg = f"{turn.origin} answered 401 without saying how to authenticate"
+        told = values or await self._root(turn)
+        offered = parse_challenges(told)
+        if not offered:
+            msg = f"{turn.host} answered 401 without saying how to authenticate"
             raise ChallengeError(msg)
-        offered = ", ".join(sorted({c.scheme for c in parse_challenges(values)})) or "nothing"
-        if isinstance(turn.credential, type(ANONYMOUS)) and BASIC in offered:
-            msg = f"{turn.origin} wants a user name and password, and there is none for it"
+        self.learn(turn.origin, told)
+        chosen = choose(offered, have=kind_of(turn.credential))
+        if chosen is not None:
+            return chosen
+        schemes = {challenge.scheme for challenge in offered}
+        if turn.credential == ANONYMOUS and BASIC in schemes:
+            msg = f"{turn.host} wants a user name and password, and there is none for it"
             raise CredentialsRejectedError(msg)
-        msg = f"{turn.origin} offers {offered}, which this credential cannot answer"
+        msg = f"{turn.host} offers {', '.join(sorted(schemes))}, which this credential cannot answer"
         raise ChallengeError(msg)
 
     @staticmethod
     def _basic(turn: Turn, sent: Proof) -> Proof | None:
         if not isinstance(turn.credential, Basic) or sent.header is not None:
             return None
-        return Proof(basic_header(turn.credential), fresh=True)
+        return Proof(basic_header(turn.credential))
 
     async def _bearer(self, turn: Turn, challenge: Challenge, scopes: ScopeSet) -> Proof:
         owner = self._source.owner(turn.origin, challenge, turn.credential)
@@ -262,42 +331,29 @@ class Authenticator:
             self._tokens.store(owner, token)
             return token
 
-        token = await self._flights.do((owner, scopes), fetch)
-        return Proof(_header(token), token, fresh=True, refusal=self._source.refusal(owner))
+        token = await self._fetches.do((owner, scopes), fetch)
+        return Proof(_header(token), token, scopes, self._source.refusal(owner))
 
     async def _replace(self, turn: Turn, sent: Proof, token: Token, challenge: Challenge, needed: ScopeSet) -> Proof:
         self._tokens.discard(self._source.owner(turn.origin, challenge, turn.credential), token)
         turn.rounds += 1
-        wider = not token.scopes.covers(needed)
-        if turn.rounds > MAX_ROUNDS or (sent.fresh and (turn.widened or not wider)):
-            raise self._refused(turn, sent, challenge)
-        turn.widened = turn.widened or sent.fresh
+        if sent.asked is not None:
+            if turn.widened or sent.asked.covers(needed):
+                raise self._refused(turn, sent, token, challenge)
+            turn.widened = True
+        if turn.rounds > MAX_ROUNDS:
+            raise self._refused(turn, sent, token, challenge)
         return await self._bearer(turn, challenge, needed)
 
     @staticmethod
-    def _refused(turn: Turn, sent: Proof, challenge: Challenge) -> AuthError:
+    def _refused(turn: Turn, sent: Proof, token: Token, challenge: Challenge) -> AuthError:
         if sent.refusal is not None:
             return sent.refusal
-        if challenge.error == "insufficient_scope":
-            msg = f"{turn.origin} says that a fresh token does not grant {turn.scopes}"
+        if challenge.error == "insufficient_scope" or not token.scopes.covers(turn.scopes):
+            msg = f"{turn.host} says that a fresh token does not grant {turn.scopes or 'what it needs'}"
             return ScopeDeniedError(msg, scope=str(turn.scopes))
-        msg = f"{turn.origin} refuses a token that was fetched just now"
+        msg = f"{turn.host} refuses a token that was fetched just now"
         return CredentialsRejectedError(msg)
-
-
-@attrs.frozen
-class Answered:
-    """What came of one attempt, as far as authentication is concerned.
-
-    Attributes:
-        refused: The WWW-Authenticate fields of a 401 of the registry itself; None for any other answer.
-        response: The answer, for the caller.
-        sent: What was sent with it.
-    """
-
-    refused: tuple[str, ...] | None
-    response: httpx.Response
-    sent: Proof
 
 
 def _header(token: Token) -> str:

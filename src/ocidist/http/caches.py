@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
+from ocidist.wire.redact import redact_url
+
 if TYPE_CHECKING:
     from ocidist.wire.challenge import Challenge
     from ocidist.wire.scope import ScopeSet
@@ -24,13 +26,14 @@ class TokenOwner:
         origin: Origin of the registry (``https://host:port``).
         realm: URL of the token server.
         service: The service the token is for.
-        identity: A digest of the credential; the credential itself is not kept.
+        identity: A digest of the credential; the credential itself is not kept. Not shown, because short passwords
+            can be guessed from it.
     """
 
     origin: str
-    realm: str
+    realm: str = attrs.field(repr=lambda realm: repr(redact_url(realm)))
     service: str
-    identity: str
+    identity: str = attrs.field(repr=False)
 
 
 class ChallengeCache(Protocol):
@@ -99,9 +102,9 @@ class MemoryTokenCache:
     def find(self, owner: TokenOwner, scopes: ScopeSet, *, now: float) -> Token | None:
         """Return a fresh token whose scopes cover *scopes*, or None."""
         owned = self._by_owner.get(owner, {})
-        exact = owned.get(scopes)
-        candidates = owned.values() if exact is None else (exact,)
-        found = next((token for token in candidates if token.fresh(now) and token.scopes.covers(scopes)), None)
+        found = owned.get(scopes)
+        if found is None or not found.fresh(now):
+            found = next((token for token in owned.values() if token.scopes.covers(scopes) and token.fresh(now)), None)
         if found is not None:
             self._tokens.move_to_end((owner, found.scopes))
         return found

@@ -14,6 +14,7 @@ import httpx
 
 from ocidist.errors import (
     ConnectError,
+    EgressError,
     OciError,
     ProtocolError,
     TlsError,
@@ -42,6 +43,15 @@ _KINDS: dict[type[Exception], tuple[type[OciError], str]] = {
     httpx.UnsupportedProtocol: (UsageError, ""),
     httpx.LocalProtocolError: (UsageError, ""),
 }
+# What raw requests raise instead; the first that fits.
+_RAW_KINDS: tuple[tuple[type[OciError], type[httpx.RequestError]], ...] = (
+    (TransportTimeoutError, httpx.ReadTimeout),
+    (TlsError, httpx.ConnectError),
+    (ConnectError, httpx.ConnectError),
+    (TransportError, httpx.ReadError),
+    (EgressError, httpx.TooManyRedirects),
+    (OciError, httpx.RemoteProtocolError),
+)
 # h11's words for a connection that ended early; everything else it reports is a malformed answer.
 _CUT = ("Server disconnected", "peer closed connection")
 
@@ -88,6 +98,12 @@ def _made(error: Exception) -> OciError:
     if kind is httpx.RemoteProtocolError and text.startswith(_CUT):
         return TransportError(f"the connection ended early: {text}")
     return words[0](f"{words[1]}{text}")
+
+
+def as_httpx(error: OciError, request: httpx.Request) -> httpx.HTTPError:
+    """Return the httpx error for a failure of ocidist's own, for callers who made a raw request."""
+    kind = next(kind for ours, kind in _RAW_KINDS if isinstance(error, ours))
+    return kind(str(error), request=request)
 
 
 def names_nothing(error: BaseException) -> bool:

@@ -6,6 +6,8 @@ download into an upload of the same host does not wait for itself; token request
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import anyio
 import attrs
 
@@ -40,12 +42,24 @@ class Slot:
 
     async def take(self) -> None:
         """Wait for the place."""
-        if self._limiter is not None:
-            try:
-                await self._limiter.acquire_on_behalf_of(self)
-            except BaseException:
-                self._limiter = None
-                raise
+        limiter = self._limiter
+        if limiter is None:
+            return
+        try:
+            # Where a place is free nothing is awaited, so nothing can be cancelled between taking and keeping it.
+            limiter.acquire_on_behalf_of_nowait(self)
+        except anyio.WouldBlock:
+            await self._wait(limiter)
+
+    async def _wait(self, limiter: anyio.CapacityLimiter) -> None:
+        try:
+            await limiter.acquire_on_behalf_of(self)
+        except BaseException:
+            self._limiter = None
+            # A native cancellation may arrive just after the place was given.
+            with suppress(RuntimeError):
+                limiter.release_on_behalf_of(self)
+            raise
 
     def release(self) -> None:
         """Give the place back; a second time does nothing."""

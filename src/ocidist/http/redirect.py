@@ -88,7 +88,8 @@ def replayable(request: httpx.Request, call: Call) -> bool:
 
 def _again(request: httpx.Request, url: str, *, same_origin: bool) -> httpx.Request:
     if same_origin:
-        headers = [(k, v) for k, v in request.headers.multi_items() if k not in {"host", "authorization"}]
+        # An Authorization field in here is the caller's own: what a session adds is added to a copy.
+        headers = [(name, value) for name, value in request.headers.multi_items() if name != "host"]
     else:
         headers = [(name, request.headers[name]) for name in _HARMLESS if name in request.headers]
     hop = httpx.Request(request.method, url, headers=headers, extensions=request.extensions)

@@ -27,6 +27,9 @@ DRAIN_BYTES: Final = 64 * 1024
 
 DRAIN_SECONDS: Final = 1.0
 
+SNAPSHOT_SECONDS: Final = 5.0
+"""Longest time for the body of an answer that is an error, a challenge or a redirect: its status says what counts."""
+
 
 class RequestStream(httpx.AsyncByteStream):
     """A request body that can be iterated again for another attempt, if its source can be opened again."""
@@ -46,24 +49,43 @@ class RequestStream(httpx.AsyncByteStream):
             await source.aclose()
 
 
-class TrackedStream(httpx.AsyncByteStream):
-    """A response body that gives its slot back as soon as it is closed."""
-
-    def __init__(self, stream: httpx.AsyncByteStream, slot: Slot, response: httpx.Response, start: float) -> None:
+class _Wrapped(httpx.AsyncByteStream):
+    def __init__(self, stream: httpx.AsyncByteStream) -> None:
         self._stream = stream
-        self._slot = slot
-        self._response = response
-        self._start = start
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return aiter(self._stream)
 
     async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class TimedStream(_Wrapped):
+    """A response body that notes how long it took until it was closed, as httpx's own clients do."""
+
+    def __init__(self, stream: httpx.AsyncByteStream, response: httpx.Response, start: float) -> None:
+        super().__init__(stream)
+        self._response = response
+        self._start = start
+
+    async def aclose(self) -> None:
+        """Note the time, then release the connection."""
+        self._response.elapsed = timedelta(seconds=time.perf_counter() - self._start)
+        await super().aclose()
+
+
+class TrackedStream(_Wrapped):
+    """A response body that gives its slot back as soon as it is closed."""
+
+    def __init__(self, stream: httpx.AsyncByteStream, slot: Slot) -> None:
+        super().__init__(stream)
+        self._slot = slot
+
+    async def aclose(self) -> None:
         """Release the slot, then the connection."""
         # First what cannot be interrupted.
         self._slot.release()
-        self._response.elapsed = timedelta(seconds=time.perf_counter() - self._start)
-        await self._stream.aclose()
+        await super().aclose()
 
 
 class _Chunks:
@@ -186,11 +208,12 @@ async def snapshot(response: httpx.Response, limit: int) -> httpx.Response:
     size = 0
     reply = HttpReply(response)
     try:
-        async for piece in reply.chunks():
-            pieces.append(piece)
-            size += len(piece)
-            if size >= limit:
-                break
+        with anyio.move_on_after(SNAPSHOT_SECONDS):
+            async for piece in reply.chunks():
+                pieces.append(piece)
+                size += len(piece)
+                if size >= limit:
+                    break
     except OciError:
         # What came before the cut is all there is to show.
         pass

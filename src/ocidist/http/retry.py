@@ -5,20 +5,26 @@ stamina does the waiting and counting; what is worth trying again is decided her
 
 from __future__ import annotations
 
+import logging
+import random
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
+from ocidist._io.load import load_module
 from ocidist.errors import OciError, TlsError, TransportError, UsageError
 from ocidist.http.failure import names_nothing
+from ocidist.wire.retryafter import parse_retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    import httpx
+
 T = TypeVar("T")
 
-RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+RETRIED_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 
 
 @attrs.frozen
@@ -45,9 +51,24 @@ class RetryPolicy:
     max_retry_after: float = 60.0
 
     def __attrs_post_init__(self) -> None:
-        if self.attempts < 1 or min(self.timeout, self.wait_initial, self.wait_max, self.jitter) < 0:
+        times = (self.timeout, self.wait_initial, self.wait_max, self.jitter, self.max_retry_after)
+        if self.attempts < 1 or min(times) < 0:
             msg = "attempts must be at least 1 and no time may be negative"
             raise UsageError(msg)
+
+    def wait(self, attempt: int, asked: float | None) -> float | None:
+        """Return the seconds to wait after a failed attempt; None when the registry asks for more than is allowed.
+
+        Args:
+            attempt: Number of the attempt that failed, from 1.
+            asked: What the registry's ``Retry-After`` says, or None.
+        """
+        if asked is not None and asked > self.max_retry_after:
+            return None
+        # The exponent is bounded so that a large number of attempts is no huge number.
+        seconds = min(self.wait_max, self.wait_initial * 2 ** min(attempt - 1, 32)) if asked is None else asked
+        # Everybody who was turned away at once must not come back at once.
+        return seconds + random.uniform(0, self.jitter)  # noqa: S311 -- nobody gains by guessing it
 
 
 class BusyError(OciError):
@@ -59,11 +80,17 @@ class BusyError(OciError):
         answer: What to give the caller when no further attempt is made.
     """
 
-    def __init__(self, status: int, retry_after: float | None, answer: object) -> None:
+    def __init__(self, status: int, retry_after: float | None, answer: httpx.Response | OciError) -> None:
         super().__init__(f"answered {status}")
         self.status = status
         self.retry_after = retry_after
         self.answer = answer
+
+
+def retry_after_of(response: httpx.Response) -> float | None:
+    """Return the seconds a response asks to wait, or None."""
+    value = response.headers.get("Retry-After")
+    return None if value is None else parse_retry_after(value, now=time.time())
 
 
 def worth_another_try(error: Exception) -> bool:
@@ -94,48 +121,68 @@ async def retrying(
         What *work* returned, and how many attempts it took.
 
     Raises:
-        Exception: The last attempt's failure.
+        Exception: The last attempt's failure, with the number of attempts in it if it is one of ocidist's.
     """
+    started = monotonic()
     try:
         return await work(), 1
     except Exception as error:
         # The usual case never gets here, and so does not pay for the machinery below.
         first: Exception | None = error
-        if policy.attempts == 1 or not again(error):
+        if isinstance(error, OciError):
+            error.locate(attempts=1)
+        if policy.attempts == 1 or policy.timeout == 0 or not again(error):
             raise
-    import stamina  # noqa: PLC0415 -- loaded only when something fails
-
     made = 0
 
-    def decide(error: Exception) -> bool | float:
-        if not again(error):
-            return False
-        wait = error.retry_after if isinstance(error, BusyError) else None
-        if wait is not None and wait > policy.max_retry_after:
-            return False
-        if made < policy.attempts:
-            report(made, wait or 0.0, error)
-        return True if wait is None else wait
+    async def attempt() -> T:
+        nonlocal made, first
+        made += 1
+        if first is not None:
+            failure, first = first, None
+            raise failure
+        return await work()
 
-    async for attempt in stamina.retry_context(
-        on=decide,
-        attempts=policy.attempts,
-        timeout=policy.timeout,
-        wait_initial=policy.wait_initial,
-        wait_max=policy.wait_max,
-        wait_jitter=policy.jitter,
-    ):
-        with attempt:
-            made = attempt.num
-            if first is not None:
-                failure, first = first, None
-                raise failure
-            try:
-                return await work(), made
-            except OciError as error:
-                error.locate(attempts=made)
-                raise
-    raise AssertionError  # stamina ends by returning or raising
+    def decide(error: Exception) -> bool | float:
+        wait = policy.wait(made, error.retry_after if isinstance(error, BusyError) else None)
+        if wait is None or not again(error):
+            return False
+        if made < policy.attempts and monotonic() - started < policy.timeout:
+            report(made, wait, error)
+        return wait
+
+    await load_module("stamina")
+    import stamina  # noqa: PLC0415 -- loaded only when something fails
+
+    _quieten()
+    caller = stamina.AsyncRetryingCaller(attempts=policy.attempts, timeout=policy.timeout)
+    try:
+        return await caller(decide, attempt), made
+    except OciError as error:
+        error.locate(attempts=made)
+        raise
+
+
+class _Told(logging.Filter):
+    """Drops stamina's line about a retry of ours.
+
+    stamina logs a warning for each retry. In a program that does not configure logging, Python prints warnings to
+    stderr: there would be a bare ``stamina.retry_scheduled`` for each one, without a host or a reason. The logger
+    ``ocidist.http`` and ``RequestRetried`` tell the same, and more. What stamina says about the retries of others is
+    left alone, and so are its settings.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not str(getattr(record, "stamina.callable", "")).startswith(f"{__name__}.")
+
+
+_TOLD = _Told()
+
+
+def _quieten() -> None:
+    logger = logging.getLogger("stamina")
+    if _TOLD not in logger.filters:
+        logger.addFilter(_TOLD)
 
 
 def monotonic() -> float:

@@ -76,6 +76,7 @@ class _Race:
         self._plaintext = plaintext
         self._https_failed = anyio.Event()
         self._failures: dict[Scheme, Exception] = {}
+        self._fatal: Exception | None = None
         self._won: tuple[str, httpx.Response] | None = None
 
     async def run(self) -> tuple[str, httpx.Response]:
@@ -85,7 +86,7 @@ class _Race:
                 group.start_soon(self._http, group.cancel_scope)
         if self._won is not None:
             return self._won
-        raise self._failure()
+        raise self._fatal or self._failure()
 
     async def _https(self, scope: anyio.CancelScope) -> None:
         await self._try("https", scope)
@@ -106,6 +107,11 @@ class _Race:
             response = await self._probe(httpx.Request("GET", f"{base}/v2/", headers=headers))
         except httpx.HTTPError as error:
             self._failures[scheme] = error
+            return
+        except Exception as error:  # noqa: BLE001 -- raised by run(), outside of the task group that would wrap it
+            # Not the host's doing (the client is closed, a certificate file is missing): the other scheme is no answer.
+            self._fatal = error
+            scope.cancel()
             return
         if scheme == "http" and response.status_code == _TLS_PORT_ANSWER:
             self._failures[scheme] = httpx.RemoteProtocolError("the port wants TLS")

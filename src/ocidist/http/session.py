@@ -7,44 +7,40 @@ From the outside in: retries, a slot at the host, authentication, redirects, the
 from __future__ import annotations
 
 import logging
-import time
-from collections import OrderedDict
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import attrs
 import httpx
 
-from ocidist.credentials.store import ANONYMOUS
 from ocidist.errors import (
     AuthError,
     BodyNotReplayableError,
     ChallengeError,
     ConnectError,
+    InvalidReferenceError,
     OciError,
     RedirectRefusedError,
-    ResponseError,
-    UnexpectedStatusError,
 )
 from ocidist.http.auth import NOTHING, Answered, Authenticator, Proof, Turn
 from ocidist.http.failure import translate
 from ocidist.http.limits import HostLimits, Slot, Slots
+from ocidist.http.message import MAX_ERROR_BODY, Request, build, failure_of, scrubbed
+from ocidist.http.own import ROOT, OwnRequests
 from ocidist.http.redirect import next_hop, replayable
 from ocidist.http.reply import HttpReply, RequestStream, TrackedStream, snapshot
-from ocidist.http.retry import RETRIED_STATUSES, BusyError, RetryPolicy, retrying, worth_another_try
+from ocidist.http.retry import RETRIED_STATUSES, BusyError, RetryPolicy, retry_after_of, retrying, worth_another_try
 from ocidist.http.scheme import SchemeDetector
 from ocidist.http.sender import Call
-from ocidist.http.tokens import MAX_TOKEN_BODY, Answer, TokenOptions, TokenSource, retry_after_of
+from ocidist.http.tokens import TokenOptions, TokenSource
 from ocidist.model.reference import RegistryName
 from ocidist.observe.events import Event, RequestRetried, WarningReceived
 from ocidist.observe.hooks import emit
-from ocidist.wire import endpoints, routing
+from ocidist.wire import endpoints
 from ocidist.wire.egress import EgressPolicy, Origin
-from ocidist.wire.errorbody import Subject, body_note, error_for, parse_errors
-from ocidist.wire.redact import redact_url
-from ocidist.wire.scope import NO_SCOPES, ScopeSet
+from ocidist.wire.scope import NO_SCOPES
 from ocidist.wire.warning import parse_warnings
 
 if TYPE_CHECKING:
@@ -58,22 +54,13 @@ if TYPE_CHECKING:
     from ocidist.observe.hooks import Hook
     from ocidist.wire.endpoints import Endpoint
 
-MAX_ERROR_BODY = 64 * 1024
-MAX_RAW_ERROR_BODY = 1024 * 1024
-MAX_WARNINGS = 256
-CLEANUP_SECONDS = 2.0
+MAX_RAW_ERROR_BODY: Final = 1024 * 1024
+MAX_WARNINGS: Final = 256
+CLEANUP_SECONDS: Final = 2.0
 
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-_REQUEST_ID = ("X-Request-Id", "X-Amzn-RequestId", "X-GitHub-Request-Id", "X-Ms-Correlation-Request-Id")
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _log = logging.getLogger("ocidist.http")
 _warnings_log = logging.getLogger("ocidist.warnings")
-
-
-class Request(httpx.Request):
-    """A request whose ``repr`` does not show what its URL may hold."""
-
-    def __repr__(self) -> str:
-        return f"<Request {self.method} {redact_url(str(self.url))}>"
 
 
 @attrs.frozen
@@ -82,7 +69,7 @@ class Parts:
 
     wire: Callable[[httpx.Request], Awaitable[httpx.Response]]
     dispatch: Callable[[httpx.Request], Awaitable[httpx.Response]]
-    user_agent: str
+    headers: Callable[[], httpx.Headers]
     credentials: CredentialProvider
     hosts: HostsConfig
     egress: EgressPolicy
@@ -101,10 +88,11 @@ class Session:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._slots = Slots(parts.limits)
-        self._schemes = SchemeDetector(self._probe, self._learn)
-        source = TokenSource(self._ask_token_server, parts.egress, parts.token_options)
-        self._auth = Authenticator(source, parts.challenges, parts.tokens, parts.token_options)
-        self._shown: OrderedDict[tuple[str, str], None] = OrderedDict()
+        own = OwnRequests(parts.wire, parts.headers, parts.timeouts, parts.retry, self._report)
+        self._schemes = SchemeDetector(own.probe, self._learn)
+        source = TokenSource(own.token, parts.egress, parts.token_options)
+        self._auth = Authenticator(source, parts.challenges, parts.tokens, parts.token_options, own.root_challenge)
+        self._shown: set[tuple[str, str]] = set()
 
     # --- what remote objects use -------------------------------------------------------------------------------------
 
@@ -144,56 +132,19 @@ class Session:
             base = await self.base(registry)
             final = isinstance(endpoint, endpoints.PutUpload | endpoints.PutManifest)
             call = Call(endpoint, endpoint.scopes, body, registry=registry, credential=credential, final=final)
-            response = await self._parts.dispatch(self._build(base, endpoint, call))
+            fields = self._parts.headers().multi_items()
+            request = build(base, endpoint, call, client_headers=fields, timeouts=self._parts.timeouts)
+            response = await self._parts.dispatch(request)
             reply = HttpReply(response)
             try:
                 if response.status_code not in endpoint.success:
-                    raise await self._failure(response, endpoint, base)
+                    raise await failure_of(response, endpoint, base)
                 yield reply
             finally:
                 await reply.aclose()
         except OciError as error:
             error.locate(operation=endpoint.operation, reference=reference, host=str(registry))
-            raise _scrubbed(error) from error.__cause__
-
-    def _build(self, base: str, endpoint: Endpoint, call: Call) -> Request:
-        target = endpoint.target
-        url = target if target.startswith(("http://", "https://")) else base + target
-        # Digests are of the bytes as they are stored, so no coding is wanted anywhere.
-        headers = [*endpoint.headers, ("Accept-Encoding", "identity"), ("User-Agent", self._parts.user_agent)]
-        extensions = {"ocidist": call, "timeout": self._parts.timeouts.extension(final=call.final)}
-        if call.body is None:
-            if endpoint.method in {"POST", "PUT", "PATCH"}:
-                headers.append(("Content-Length", "0"))
-            return Request(endpoint.method, url, headers=headers, extensions=extensions)
-        if call.body.size is not None:
-            headers.append(("Content-Length", str(call.body.size)))
-        stream = RequestStream(call.body)
-        request = Request(endpoint.method, url, headers=headers, content=stream, extensions=extensions)
-        # httpx wraps what it is given in a stream that cannot be closed.
-        request.stream = stream
-        return request
-
-    async def _failure(self, response: httpx.Response, endpoint: Endpoint, base: str) -> ResponseError:
-        url = str(response.request.url)
-        attempts = response.extensions.get("ocidist_attempts")
-        kept = await snapshot(response, MAX_ERROR_BODY)
-        abroad = Origin.of(url) != Origin.of(base)
-        infos = () if abroad else parse_errors(kept.content)
-        made = error_for(
-            kept.status_code,
-            infos=infos,
-            method=response.request.method,
-            url=url,
-            subject=_subject(endpoint),
-            request_id=next((kept.headers[name] for name in _REQUEST_ID if name in kept.headers), None),
-            retry_after=retry_after_of(kept),
-            note=body_note(kept.content),
-        )
-        if abroad and isinstance(made, AuthError):
-            # Another host's refusal says nothing about the registry's opinion of these credentials.
-            made = UnexpectedStatusError(made.status, method=made.method, url=made.url)
-        return made.locate(attempts=attempts)
+            raise scrubbed(error) from error.__cause__
 
     # --- what Client.send() uses -------------------------------------------------------------------------------------
 
@@ -210,13 +161,14 @@ class Session:
                 report=partial(self._report, str(host), operation),
             )
         except BusyError as busy:
-            response, attempts = _answer(busy), busy.attempts or 1
+            if not isinstance(busy.answer, httpx.Response):
+                raise
+            response, attempts = busy.answer, busy.attempts or 1
         response.extensions["ocidist_attempts"] = attempts
         return response
 
     async def _attempt(self, request: httpx.Request, call: Call, *, follow: bool) -> httpx.Response:
         slot = await self._slot(request, call)
-        start = time.perf_counter()
         try:
             response = await self._authenticated(request, call, follow=follow)
             self._notice(response)
@@ -224,48 +176,49 @@ class Session:
         except BaseException:
             slot.release()
             raise
-        response.stream = TrackedStream(response.stream, slot, response, start)  # type: ignore[arg-type]  # async side
+        if response.is_closed:
+            # A copy of an answer whose connection was released already.
+            slot.release()
+        else:
+            response.stream = TrackedStream(response.stream, slot)  # type: ignore[arg-type]  # the async side of httpx
         return response
 
     async def _slot(self, request: httpx.Request, call: Call) -> Slot:
-        name = call.registry or _named(request.url)
-        concurrency = None if name is None else self.host_config(name).concurrency
-        host = request.url.netloc.decode("ascii")
-        return await self._slots.take(host, writes=request.method not in _SAFE, concurrency=concurrency)
+        config = self._parts.hosts.for_origin(Origin.of(str(request.url)))
+        if call.registry is not None:
+            # Upload sessions may go on at other hosts; the registry's limit holds for all that is its doing.
+            config = self.host_config(call.registry)
+        host = str(call.registry or request.url.netloc.decode("ascii"))
+        return await self._slots.take(host, writes=request.method not in _SAFE, concurrency=config.concurrency)
 
     async def _authenticated(self, request: httpx.Request, call: Call, *, follow: bool) -> httpx.Response:
+        attempt = partial(self._try, request, call, follow=follow)
         turn = await self._turn(request, call)
         if turn is None:
-            return (await self._hops(request, call, NOTHING, follow=follow)).response
-        attempt = partial(self._hops, request, call, follow=follow)
-        if not replayable(request, call) and not self._auth.informed(turn):
+            return (await attempt(NOTHING)).response
+        again = replayable(request, call)
+        if not again and not self._auth.informed(turn):
             # The body can be sent once: find out first what has to come with it.
-            await self._scout(request, turn)
-        answered = await self._expired(await self._auth.first(turn, attempt))
+            await self._auth.inquire(turn)
+        try:
+            answered = await self._auth.first(turn, attempt)
+        except AuthError:
+            if call.endpoint is not None:
+                raise
+            # Whoever made the request themselves gets the registry's own answer.
+            return (await attempt(NOTHING)).response
         while answered.refused is not None:
-            refusal = await snapshot(answered.response, MAX_ERROR_BODY)
-            proof = await self._next_proof(request, call, turn, answered)
-            if proof is None:
-                return refusal
-            if not replayable(request, call):
+            proof = await self._next_proof(call, turn, answered)
+            if proof is None or (call.endpoint is None and not again):
+                break
+            if not again:
                 msg = f"the registry wants other credentials for the {request.method}, and its body was sent already"
                 raise BodyNotReplayableError(msg)
-            answered = await self._expired(await attempt(proof))
+            answered = await attempt(proof)
         if answered.sent.refusal is not None and answered.response.status_code == 403 and call.endpoint is not None:
             await snapshot(answered.response, 0)
             raise answered.sent.refusal
         return answered.response
-
-    @staticmethod
-    async def _expired(answered: Answered) -> Answered:
-        """Take a 403 for the 401 it means: Amazon ECR answers so when a token it once took has expired."""
-        remembered = answered.sent.token is not None and not answered.sent.fresh
-        if answered.response.status_code != 403 or not remembered:
-            return answered
-        kept = await snapshot(answered.response, MAX_ERROR_BODY)
-        values = tuple(kept.headers.get_list("WWW-Authenticate"))
-        refused = values if values or b"expired" in kept.content.lower() else None
-        return Answered(refused, kept, answered.sent)
 
     async def _turn(self, request: httpx.Request, call: Call) -> Turn | None:
         if call.direct or "Authorization" in request.headers:
@@ -280,28 +233,39 @@ class Session:
         credential = call.credential
         if credential is None:
             credential = await self._parts.credentials.get(str(name), repository=repository)
-        return Turn(origin, credential, NO_SCOPES if call.scopes is None else call.scopes)
+        scopes = NO_SCOPES if call.scopes is None else call.scopes
+        return Turn(origin, credential, scopes, root=request.url.path == ROOT)
 
-    async def _next_proof(self, request: httpx.Request, call: Call, turn: Turn, answered: Answered) -> Proof | None:
-        values = answered.refused or ()
-        if not values and not self._auth.knows(turn.origin) and request.url.path != "/v2/":
-            await self._scout(request, turn)
+    async def _next_proof(self, call: Call, turn: Turn, answered: Answered) -> Proof | None:
         try:
-            return await self._auth.answer(turn, answered.sent, values)
+            return await self._auth.answer(turn, answered.sent, answered.refused or ())
         except AuthError:
             if call.endpoint is None:
                 return None
             raise
 
-    async def _scout(self, request: httpx.Request, turn: Turn) -> None:
-        probe = Request("GET", request.url.copy_with(raw_path=b"/v2/"), extensions=request.extensions)
-        response = await self._probe(probe)
+    async def _try(self, request: httpx.Request, call: Call, proof: Proof, *, follow: bool) -> Answered:
+        """Send a request with this proof and say whether the registry itself refused it."""
+        response, at_home = await self._hops(request, call, proof, follow=follow)
+        if not at_home or response.status_code not in {401, 403}:
+            return Answered(None, response, proof)
+        values = tuple(response.headers.get_list("WWW-Authenticate"))
+        remembered = proof.token is not None and proof.asked is None
         if response.status_code == httpx.codes.UNAUTHORIZED:
-            self._auth.learn(turn.origin, response.headers.get_list("WWW-Authenticate"), turn.credential)
+            return Answered(values, await snapshot(response, MAX_ERROR_BODY), proof)
+        if not remembered:
+            return Answered(None, response, proof)
+        # Amazon ECR answers 403 when a token that it took before has expired.
+        kept = await snapshot(response, MAX_ERROR_BODY)
+        return Answered(values if values or b"expired" in kept.content.lower() else None, kept, proof)
 
-    async def _hops(self, request: httpx.Request, call: Call, proof: Proof, *, follow: bool) -> Answered:
+    async def _hops(
+        self, request: httpx.Request, call: Call, proof: Proof, *, follow: bool
+    ) -> tuple[httpx.Response, bool]:
+        """Return the answer at the end of a chain of redirects, and whether the chain never left its origin."""
         home, current, at_home = str(request.url), request, True
         seen = {home}
+        history: list[httpx.Response] = []
         for _ in range(self._parts.egress.max_redirects + 1):
             response = await self._hop(current, proof if at_home else NOTHING, raw=call.endpoint is None)
             hop = None
@@ -311,11 +275,10 @@ class Session:
             except BaseException:
                 await snapshot(response, 0)
                 raise
+            response.history = history
             if hop is None:
-                refused = at_home and response.status_code == httpx.codes.UNAUTHORIZED
-                values = tuple(response.headers.get_list("WWW-Authenticate")) if refused else None
-                return Answered(values, response, proof)
-            await snapshot(response, MAX_ERROR_BODY)
+                return response, at_home
+            history = [*history, await snapshot(response, MAX_ERROR_BODY)]
             current, at_home = hop.request, hop.at_home
             if str(current.url) in seen:
                 break
@@ -339,58 +302,15 @@ class Session:
                     await sent.stream.aclose()
         raise failure
 
-    # --- requests of the session's own -------------------------------------------------------------------------------
-
-    async def _probe(self, request: httpx.Request) -> httpx.Response:
-        request.headers["User-Agent"] = self._parts.user_agent
-        request.extensions = {"timeout": self._parts.timeouts.extension()}
-        return await snapshot(await self._parts.wire(request), MAX_ERROR_BODY)
+    # --- telling -----------------------------------------------------------------------------------------------------
 
     def _learn(self, base: str, response: httpx.Response) -> None:
         if response.status_code != httpx.codes.UNAUTHORIZED:
             return
         try:
-            self._auth.learn(Origin.of(base), response.headers.get_list("WWW-Authenticate"), ANONYMOUS)
+            self._auth.learn(Origin.of(base), response.headers.get_list("WWW-Authenticate"))
         except ChallengeError:
             _log.debug("%s sends a challenge that cannot be read", base)
-
-    async def _ask_token_server(self, request: httpx.Request) -> Answer:
-        request.headers["User-Agent"] = self._parts.user_agent
-        request.extensions = {"timeout": self._parts.timeouts.extension()}
-        host = request.url.netloc.decode("ascii")
-        report = partial(self._report, host, "fetch a token")
-        attempt = partial(self._token_attempt, request)
-        try:
-            answer, _ = await retrying(attempt, self._parts.retry, again=worth_another_try, report=report)
-        except BusyError as busy:
-            failure = busy.answer
-        else:
-            return answer
-        raise failure if isinstance(failure, OciError) else AssertionError
-
-    async def _token_attempt(self, request: httpx.Request) -> Answer:
-        failure: OciError
-        try:
-            response = await self._parts.wire(request)
-        except httpx.HTTPError as error:
-            failure = translate(error)
-        else:
-            return await self._token_answer(response)
-        raise failure
-
-    async def _token_answer(self, response: httpx.Response) -> Answer:
-        reply = HttpReply(response)
-        try:
-            if response.status_code in RETRIED_STATUSES:
-                wait = retry_after_of(response)
-                url = str(response.request.url)
-                final = error_for(response.status_code, method=response.request.method, url=url, retry_after=wait)
-                raise BusyError(response.status_code, wait, final)
-            return Answer(response.status_code, await reply.read(MAX_TOKEN_BODY, "token"))
-        finally:
-            await reply.aclose()
-
-    # --- telling -----------------------------------------------------------------------------------------------------
 
     def _notice(self, response: httpx.Response) -> None:
         if "warning" not in response.headers:
@@ -399,7 +319,7 @@ class Session:
         for text in parse_warnings(response.headers.get_list("Warning")):
             if (host, text) in self._shown or len(self._shown) >= MAX_WARNINGS:
                 continue
-            self._shown[host, text] = None
+            self._shown.add((host, text))
             _warnings_log.warning("%s: %s", host, text)
             self.emit(WarningReceived(host, text))
 
@@ -416,16 +336,13 @@ async def _refuse_busy(request: httpx.Request, response: httpx.Response, call: C
         raise BusyError(response.status_code, retry_after_of(response), await snapshot(response, limit))
 
 
-def _answer(busy: BusyError) -> httpx.Response:
-    if isinstance(busy.answer, httpx.Response):
-        return busy.answer
-    raise busy
-
-
 def _again(request: httpx.Request, call: Call, error: Exception) -> bool:
+    failure = translate(error) if isinstance(error, httpx.HTTPError) else error
+    if isinstance(failure, OciError) and failure.operation is not None:
+        # A request within this one failed, and was tried again by itself.
+        return False
     if not replayable(request, call):
         return False
-    failure = translate(error) if isinstance(error, httpx.HTTPError) else error
     if call.endpoint is None:
         return request.method in _SAFE and worth_another_try(failure)
     if call.endpoint.repeatable:
@@ -437,45 +354,9 @@ def _again(request: httpx.Request, call: Call, error: Exception) -> bool:
 
 def _named(url: httpx.URL) -> RegistryName | None:
     """Return the registry a user's own URL names, or None if it is no registry URL."""
-    if "/v2/" not in f"{url.path}/":
+    if ROOT not in f"{url.path}/":
         return None
     try:
         return RegistryName.parse(url.netloc.decode("ascii"))
-    except OciError:
+    except InvalidReferenceError:
         return None
-
-
-def _subject(endpoint: Endpoint) -> Subject:
-    match endpoint:
-        case endpoints.GetManifest() | endpoints.StatManifest() | endpoints.DeleteManifest():
-            return Subject.MANIFEST if ":" in endpoint.reference else Subject.TAG
-        case endpoints.GetBlob() | endpoints.StatBlob() | endpoints.DeleteBlob():
-            return Subject.BLOB
-        case endpoints.PatchUpload() | endpoints.PutUpload() | endpoints.UploadStatus() | endpoints.CancelUpload():
-            return Subject.UPLOAD
-        case endpoints.Ping() | endpoints.ListRepositories():
-            return Subject.OTHER
-        case _:
-            return Subject.REPOSITORY
-
-
-def _scrubbed(error: OciError) -> OciError:
-    """Forget the frames below: their variables hold headers and URLs that no traceback may show."""
-    error.__traceback__ = None
-    error.__context__ = None
-    if error.__cause__ is not None:
-        error.__cause__.__traceback__ = None
-        error.__cause__.__context__ = None
-    return error
-
-
-def raw_call(request: httpx.Request, *, direct: bool) -> Call:
-    """Return the call behind a request that a user built: the scopes its path and method need."""
-    scopes: ScopeSet | None = None
-    try:
-        found = routing.parse(request.method, request.url.path, request.url.query.decode("ascii", "replace"))
-        scopes = found.scopes
-    except OciError:
-        # No endpoint of the API: the registry's own challenge says what it wants.
-        pass
-    return Call(scopes=scopes, direct=direct)

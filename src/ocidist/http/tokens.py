@@ -8,15 +8,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
+from contextlib import suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
+import anyio.to_thread
 import attrs
 import httpx
 
+from ocidist._io.load import load_module
 from ocidist.credentials.store import ANONYMOUS, Basic, Credential, IdentityToken
 from ocidist.errors import (
+    AuthRealmRefusedError,
     CredentialsRejectedError,
+    InvalidCredentialError,
     RedirectRefusedError,
     ScopeDeniedError,
     TokenError,
@@ -24,22 +29,22 @@ from ocidist.errors import (
 )
 from ocidist.http.caches import TokenOwner
 from ocidist.http.retry import monotonic
-from ocidist.wire.egress import check_realm
-from ocidist.wire.redact import clean_text, redact_url
-from ocidist.wire.retryafter import parse_retry_after
+from ocidist.wire.egress import Origin, check_realm, public_suffixes, resolve
+from ocidist.wire.redact import MASK, clean_text, redact_url
 from ocidist.wire.token import Token, append_query, get_query, parse_token, post_form
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ocidist.errors import AuthRealmRefusedError
     from ocidist.wire.challenge import Challenge
-    from ocidist.wire.egress import EgressPolicy, Origin, RealmDecision
+    from ocidist.wire.egress import EgressPolicy, RealmDecision
     from ocidist.wire.scope import ScopeSet
 
-MAX_TOKEN_BODY = 128 * 1024
-MAX_OWNERS = 1024
-_NO_POST = frozenset({404, 405})
+MAX_TOKEN_BODY: Final = 128 * 1024
+MAX_OWNERS: Final = 1024
+_GRANTED: Final = frozenset({200, 201})
+_NO_POST: Final = frozenset({404, 405})
+_REFUSED: Final = frozenset({400, 401})
 _Value = TypeVar("_Value")
 
 
@@ -76,9 +81,12 @@ class Answer:
 @lru_cache(maxsize=256)
 def identity(credential: Credential) -> str:
     """Return a digest that tells credentials apart without keeping them readable."""
-    fields = attrs.astuple(credential)
-    text = "\0".join((type(credential).__name__, *fields))
+    text = "\0".join((type(credential).__name__, *_secrets(credential)))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _secrets(credential: Credential) -> tuple[str, ...]:
+    return tuple(map(str, attrs.astuple(credential)))
 
 
 def basic_header(credential: Basic) -> str:
@@ -122,11 +130,11 @@ class TokenSource:
 
         Raises:
             AuthRealmRefusedError: The realm may not be asked at all, or refuses the anonymous request.
-            CredentialsRejectedError: The token server answers 401.
+            CredentialsRejectedError: The token server refuses the credentials.
             ScopeDeniedError: The token server answers 403.
             TokenError: The answer holds no usable token.
         """
-        decision = check_realm(str(origin), challenge.realm or "", policy=self._policy)
+        decision = await self._decide(origin, challenge.realm or "")
         owner = self.owner(origin, challenge, credential)
         if decision.credentials or credential == ANONYMOUS:
             return await self._ask(decision.url, owner, scopes, credential)
@@ -137,24 +145,41 @@ class TokenSource:
             pass
         raise decision.refusal()
 
+    async def _decide(self, origin: Origin, realm: str) -> RealmDecision:
+        if Origin.of(resolve(origin, realm, refuse=AuthRealmRefusedError)).host != origin.host:
+            # Whose host that is takes the public suffix list, and reading it is not for the event loop.
+            await anyio.to_thread.run_sync(public_suffixes)
+        return check_realm(origin, realm, policy=self._policy)
+
     async def _ask(self, realm: str, owner: TokenOwner, scopes: ScopeSet, credential: Credential) -> Token:
-        refresh = credential if isinstance(credential, IdentityToken) else self._refresh.get(owner)
-        if credential == ANONYMOUS:
-            refresh = None
-        if refresh is not None:
-            answer = await self._post(realm, owner, scopes, refresh)
-            if answer.status not in _NO_POST and not (answer.status in {400, 401} and isinstance(credential, Basic)):
-                return self._token(answer, realm, owner, scopes)
-            if isinstance(credential, IdentityToken):
+        answer = await self._by_refresh_token(realm, owner, scopes, credential)
+        if answer is None and isinstance(credential, IdentityToken):
+            answer = await self._post(realm, owner, scopes, credential)
+            if answer.status in _NO_POST:
                 msg = f"the token server at {redact_url(realm)} does not take identity tokens ({answer.status})"
                 raise TokenError(msg)
-            # A refresh token that the server gave out and no longer takes: the password is still there.
-            self._refresh.pop(owner, None)
-        if isinstance(credential, Basic) and self._options.force_oauth2:
+        if answer is None and isinstance(credential, Basic) and self._options.force_oauth2:
             answer = await self._post(realm, owner, scopes, credential)
-            if answer.status not in _NO_POST:
-                return self._token(answer, realm, owner, scopes)
-        return self._token(await self._get(realm, owner, scopes, credential), realm, owner, scopes)
+            if answer.status in _NO_POST:
+                answer = None
+        if answer is None:
+            answer = await self._get(realm, owner, scopes, credential)
+        if answer.status not in _GRANTED:
+            raise _refusal(answer, realm, scopes, credential)
+        return await self._token(answer, owner, scopes, credential)
+
+    async def _by_refresh_token(
+        self, realm: str, owner: TokenOwner, scopes: ScopeSet, credential: Credential
+    ) -> Answer | None:
+        kept = None if credential == ANONYMOUS else self._refresh.get(owner)
+        if kept is None:
+            return None
+        answer = await self._post(realm, owner, scopes, kept)
+        if answer.status not in _NO_POST | _REFUSED:
+            return answer
+        # The server gave it out and no longer takes it: what the caller gave is still there.
+        self._refresh.pop(owner, None)
+        return None
 
     async def _get(self, realm: str, owner: TokenOwner, scopes: ScopeSet, credential: Credential) -> Answer:
         account = credential.username if isinstance(credential, Basic) else None
@@ -182,31 +207,19 @@ class TokenSource:
         )
         return await self._send(_token_request("POST", realm, form))
 
-    def _token(self, answer: Answer, realm: str, owner: TokenOwner, scopes: ScopeSet) -> Token:
-        where = redact_url(realm)
-        match answer.status:
-            case 200 | 201:
-                token = parse_token(answer.body, requested=scopes, now=monotonic(), wall=time.time())
-            case 401:
-                msg = f"the token server at {where} answered 401{_said(answer.body)}"
-                raise CredentialsRejectedError(msg)
-            case 403:
-                msg = f"the token server at {where} answered 403{_said(answer.body)}"
-                raise ScopeDeniedError(msg, scope=str(scopes))
-            case status if 300 <= status < 400:
-                raise RedirectRefusedError(where, "another place", "token servers are asked where they are")
-            case status:
-                msg = f"the token server at {where} answered {status}{_said(answer.body)}"
-                raise TokenError(msg)
-        if token.refresh_token and identity(ANONYMOUS) != owner.identity:
-            _remember(self._refresh, owner, IdentityToken(token.refresh_token))
-        life = _jwt_life(token)
+    async def _token(self, answer: Answer, owner: TokenOwner, scopes: ScopeSet, credential: Credential) -> Token:
+        token = parse_token(answer.body, requested=scopes, now=monotonic(), wall=time.time())
+        if token.refresh_token and credential != ANONYMOUS:
+            # One that could not be sent is as good as none.
+            with suppress(InvalidCredentialError):
+                _remember(self._refresh, owner, IdentityToken(token.refresh_token))
+        life = await _jwt_life(token)
         return token if life is None or life >= token.lifetime else token.lasting(life, now=monotonic())
 
 
 def _remember(memory: dict[TokenOwner, _Value], owner: TokenOwner, value: _Value) -> None:
     # A hostile registry may name a new realm each time.
-    if len(memory) >= MAX_OWNERS:
+    if owner not in memory and len(memory) >= MAX_OWNERS:
         del memory[next(iter(memory))]
     memory[owner] = value
 
@@ -218,12 +231,33 @@ def _token_request(method: str, url: str, form: bytes | None = None) -> httpx.Re
     return httpx.Request(method, url, headers=headers, content=form)
 
 
-def _said(body: bytes) -> str:
-    text = clean_text(body[:512].decode("utf-8", "replace"), 200)
+def _refusal(
+    answer: Answer, realm: str, scopes: ScopeSet, credential: Credential
+) -> CredentialsRejectedError | ScopeDeniedError | RedirectRefusedError | TokenError:
+    where = redact_url(realm)
+    said = f"the token server at {where} answered {answer.status}{_said(answer.body, credential)}"
+    # OAuth2 says 400 where the basic scheme says 401.
+    if answer.status == httpx.codes.UNAUTHORIZED or b"invalid_grant" in answer.body:
+        return CredentialsRejectedError(said)
+    if answer.status == httpx.codes.FORBIDDEN:
+        return ScopeDeniedError(said, scope=str(scopes))
+    if httpx.codes.is_redirect(answer.status):
+        return RedirectRefusedError(where, "another place", "token servers are asked where they are")
+    return TokenError(said)
+
+
+def _said(body: bytes, credential: Credential) -> str:
+    text = body[:4096].decode("utf-8", "replace")
+    if not isinstance(credential, Basic | IdentityToken):
+        secret = ""
+    else:
+        secret = credential.password if isinstance(credential, Basic) else credential.token
+    # Some servers repeat what they refuse.
+    text = clean_text(text.replace(secret, MASK) if secret else text, 200)
     return f": {text}" if text else ""
 
 
-def _jwt_life(token: Token) -> float | None:
+async def _jwt_life(token: Token) -> float | None:
     """Return the token's life by its own claims, in seconds; None if it is opaque.
 
     The signature is the registry's business, and the claims only ever shorten a life: ``exp - iat`` counts from the
@@ -231,6 +265,7 @@ def _jwt_life(token: Token) -> float | None:
     """
     if token.value.count(".") != 2:
         return None
+    await load_module("jwt")
     import jwt  # noqa: PLC0415 -- slow to import, and not needed for opaque tokens
 
     try:
@@ -239,9 +274,3 @@ def _jwt_life(token: Token) -> float | None:
     except (jwt.PyJWTError, KeyError, TypeError, ValueError, OverflowError):
         return None
     return life if life > 0 else None
-
-
-def retry_after_of(response: httpx.Response) -> float | None:
-    """Return the seconds a response asks to wait, or None."""
-    value = response.headers.get("Retry-After")
-    return None if value is None else parse_retry_after(value, now=time.time())

@@ -42,6 +42,7 @@ __all__ = [
     "check_location",
     "check_realm",
     "check_redirect",
+    "public_suffixes",
     "resolve",
     "same_registrable_domain",
 ]
@@ -370,14 +371,14 @@ def same_registrable_domain(one: str, other: str) -> bool:
         return False
     if names[0] == names[1]:
         return True
-    domains = [_suffixes().privatesuffix(name) for name in names]
+    domains = [public_suffixes().privatesuffix(name) for name in names]
     return domains[0] is not None and domains[0] == domains[1]
 
 
 @lru_cache(maxsize=1)
-def _suffixes() -> PublicSuffixList:
-    # Ten thousand rules: read on first use, not on import.
-    from publicsuffixlist import PublicSuffixList  # noqa: PLC0415
+def public_suffixes() -> PublicSuffixList:
+    """Return the public suffix list; the first call reads a file and takes 0.1 s, so it belongs in a worker thread."""
+    from publicsuffixlist import PublicSuffixList  # noqa: PLC0415 -- read on first use, not on import
 
     # Suffixes of hosting companies count (two tenants of github.io are two owners); made-up ones have no owner.
     return PublicSuffixList(accept_unknown=False)
