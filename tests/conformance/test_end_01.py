@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conformance.support import client_for, refusal
+from tests.conformance.support import client_for, push_image, refusal, sha256
+from tests.peers import images
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,8 +35,10 @@ async def test_other_paths_are_not_found(http: httpx.AsyncClient, path: str) -> 
     ("method", "path", "allowed"),
     [
         ("DELETE", "/v2/", "GET, HEAD"),
-        ("POST", "/v2/_catalog", "GET"),
-        ("PUT", "/v2/a/tags/list", "GET"),
+        ("POST", "/v2/_catalog", "GET, HEAD"),
+        ("PUT", "/v2/a/tags/list", "GET, HEAD"),
+        ("OPTIONS", f"/v2/a/referrers/{sha256(b'')}", "GET, HEAD"),
+        ("TRACE", f"/v2/a/blobs/{sha256(b'')}", "DELETE, GET, HEAD"),
         ("PATCH", "/v2/a/manifests/v1", "DELETE, GET, HEAD, PUT"),
         ("GET", "/v2/a/blobs/uploads/", "POST"),
         ("POST", "/v2/a/blobs/uploads/0", "DELETE, GET, HEAD, PATCH, PUT"),
@@ -47,6 +50,7 @@ async def test_a_method_that_is_not_offered_gets_the_ones_that_are(
     response = await http.request(method, path)
     assert refusal(response) == (405, "UNSUPPORTED")
     assert response.headers["Allow"] == allowed
+    assert response.json()["errors"][0]["message"] == f"use {allowed.replace(', ', ' or ')}"
 
 
 @pytest.mark.parametrize(
@@ -66,3 +70,14 @@ async def test_a_registry_that_is_only_read_refuses_the_rest(
         response = await http.request(method, path)
     assert refusal(response) == (405, "UNSUPPORTED")
     assert set(response.headers["Allow"].split(", ")) <= {"GET", "HEAD", ""}
+
+
+async def test_what_can_be_got_can_be_asked_for_without_its_body(http: httpx.AsyncClient, fresh_name: str) -> None:
+    image = images.image()
+    await push_image(http, fresh_name, image, "v1", "v2")
+    for path in ("_catalog?n=1", f"{fresh_name}/tags/list?n=1", f"{fresh_name}/referrers/{image.digest}"):
+        got, asked = await http.get(f"/v2/{path}"), await http.head(f"/v2/{path}")
+        assert asked.status_code == got.status_code == 200
+        assert asked.content == b""
+        for name in ("Content-Length", "Content-Type", "Link"):
+            assert asked.headers.get(name) == got.headers.get(name)

@@ -195,3 +195,12 @@ async def test_a_client_that_falls_silent_is_not_waited_for(start: Callable[...,
             assert (await stream.receive()).startswith(b"HTTP/1.1 408 ")
         assert (await http.patch(location, content=b"56789")).status_code == 202
         await _close(http, location, b"0123456789")
+
+
+@pytest.mark.parametrize("behind", ["%3Fx", "%3F", "%2F", "%00", "%20", "%23x"])
+async def test_a_session_goes_by_no_name_but_its_own(http: httpx.AsyncClient, fresh_name: str, behind: str) -> None:
+    location = await start_upload(http, fresh_name)
+    for method in ("PATCH", "GET", "DELETE"):
+        response = await http.request(method, location + behind)
+        assert response.status_code == 404
+    assert (await http.get(location)).headers["Range"] == "0-0"

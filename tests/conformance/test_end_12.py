@@ -134,3 +134,11 @@ async def test_a_page_stays_below_what_clients_read(http: httpx.AsyncClient, fre
         seen += [entry["digest"] for entry in response.json()["manifests"]]
         target = next_page(response)
     assert seen == sorted(made)
+
+
+async def test_a_filter_may_have_a_plus_sign_that_nobody_escaped(http: httpx.AsyncClient, fresh_name: str) -> None:
+    referrer = images.image(fields={"artifactType": "application/spdx+json", "subject": SUBJECT.manifest.descriptor})
+    await push_image(http, fresh_name, referrer)
+    for query in ("application/spdx+json", "application%2Fspdx%2Bjson"):
+        response = await http.get(f"/v2/{fresh_name}/referrers/{SUBJECT.digest}?artifactType={query}")
+        assert [entry["digest"] for entry in response.json()["manifests"]] == [referrer.digest]

@@ -6,7 +6,7 @@ Spec: distribution-spec, "Endpoints".
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeVar
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from ocidist.errors import (
     BlobUploadInvalidError,
@@ -18,6 +18,7 @@ from ocidist.errors import (
     NotFoundError,
     PaginationInvalidError,
     TagInvalidError,
+    TagUnknownError,
     UnsupportedError,
 )
 from ocidist.model.digest import Digest
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 MAX_QUERY_FIELDS: Final = 64
 """Query parameters of one request; pushing a manifest with many tags is what takes most."""
 
+_PATH: Final = "/:@!$&'()*+,;=~"  # what a path may have besides letters, digits, "-", "." and "_" (RFC 3986)
 _Kind = TypeVar("_Kind")
 
 
@@ -68,7 +70,8 @@ def parse(method: str, path: str, query: str = "", headers: Mapping[str, str] | 
         UnsupportedError: The path exists, not with this method.
         NameInvalidError: The repository name does not follow the grammar.
         DigestInvalidError: The digest does not follow the grammar.
-        TagInvalidError: The tag does not follow the grammar.
+        TagInvalidError: The tag to push does not follow the grammar.
+        TagUnknownError: The same where it should exist already: there is no such tag.
         PaginationInvalidError: ``n`` is not a number.
         BlobUploadInvalidError: The Content-Range of a chunk is malformed. A malformed Range of a read is ignored, as
             RFC 9110, section 14.2, allows; so are several ranges at once.
@@ -78,20 +81,20 @@ def parse(method: str, path: str, query: str = "", headers: Mapping[str, str] | 
         return _one(method, {"GET": Ping, "HEAD": Ping})()
     if path == "/v2/_catalog":
         n, last = _paging(query)
-        return _one(method, {"GET": ListRepositories})(n=n, last=last)
+        return _one(method, {"GET": ListRepositories, "HEAD": ListRepositories})(n=n, last=last)
     if not path.startswith("/v2/"):
         raise NotFoundError(404, errors=[ErrorInfo("NOT_FOUND", "this path is not part of the distribution API")])
     segments = path.removeprefix("/v2/").split("/")
     match segments:
         case [*name, "tags", "list"] if name:
             n, last = _paging(query)
-            return _one(method, {"GET": ListTags})(_name(name), n=n, last=last)
+            return _one(method, {"GET": ListTags, "HEAD": ListTags})(_name(name), n=n, last=last)
         case [*name, "manifests", reference] if name:
             return _manifest(method, _name(name), reference, query, fields)
         case [*name, "referrers", digest] if name:
             return _referrers(method, _name(name), _digest(digest), query)
         case [*name, "blobs", "uploads", session] if name and session:
-            return _session(method, _name(name), path, query, fields)
+            return _session(method, _name(name), quote(path, safe=_PATH), query, fields)
         case [*name, "blobs", "uploads", ""] | [*name, "blobs", "uploads"] if name:
             return _start(method, _name(name), query)
         case [*name, "blobs", digest] if name:
@@ -101,8 +104,12 @@ def parse(method: str, path: str, query: str = "", headers: Mapping[str, str] | 
 
 def _one(method: str, kinds: Mapping[str, _Kind]) -> _Kind:
     if method not in kinds:
-        raise UnsupportedError(405, errors=[ErrorInfo("UNSUPPORTED", f"use {' or '.join(sorted(kinds))}")])
+        raise _not_offered(*kinds)
     return kinds[method]
+
+
+def _not_offered(*offered: str) -> UnsupportedError:
+    return UnsupportedError(405, errors=[ErrorInfo("UNSUPPORTED", f"use {' or '.join(sorted(offered))}")])
 
 
 def _pairs(query: str) -> list[tuple[str, str]]:
@@ -127,10 +134,16 @@ def _digest(text: str) -> Digest:
         raise DigestInvalidError(400, errors=[ErrorInfo("DIGEST_INVALID", error.message)]) from None
 
 
-def _tag_or_digest(text: str) -> Tag | Digest:
+def _tag_or_digest(text: str, *, exists: bool) -> Tag | Digest:
     if ":" in text:
         return _digest(text)
-    return _tag(text)
+    try:
+        return _tag(text)
+    except TagInvalidError as error:
+        if not exists:
+            raise
+        # Whatever can be no tag is not there, and this is how the specification says so.
+        raise TagUnknownError(404, errors=[ErrorInfo("MANIFEST_UNKNOWN", error.errors[0].message)]) from None
 
 
 def _tag(text: str) -> Tag:
@@ -151,14 +164,16 @@ def _paging(query: str) -> tuple[int | None, str | None]:
 
 
 def _referrers(method: str, name: RepositoryName, digest: Digest, query: str) -> Endpoint:
-    endpoint = _one(method, {"GET": ListReferrers})
+    endpoint = _one(method, {"GET": ListReferrers, "HEAD": ListReferrers})
     fields = dict(_pairs(query))
     last = _digest(fields["last"]) if fields.get("last") else None
-    return endpoint(name, digest, artifact_type=fields.get("artifactType") or None, last=last)
+    # A media type has no blanks: this was a plus sign that the client did not escape.
+    wanted = fields.get("artifactType", "").replace(" ", "+")
+    return endpoint(name, digest, artifact_type=wanted or None, last=last)
 
 
 def _manifest(method: str, name: RepositoryName, text: str, query: str, headers: Mapping[str, str]) -> Endpoint:
-    reference = _tag_or_digest(text)
+    reference = _tag_or_digest(text, exists=method != "PUT")
     accept = headers.get("accept", "")
     match method:
         case "GET":
@@ -169,8 +184,9 @@ def _manifest(method: str, name: RepositoryName, text: str, query: str, headers:
             tags = tuple(_tag(value) for key, value in _pairs(query) if key == "tag")
             kind = headers.get("content-type", "")
             return PutManifest(name, reference, kind, tags=tags, if_match=headers.get("if-match"))
-        case _:
-            return _one(method, {"DELETE": DeleteManifest})(name, reference)
+        case "DELETE":
+            return DeleteManifest(name, reference)
+    raise _not_offered("DELETE", "GET", "HEAD", "PUT")
 
 
 def _entity(value: str | None) -> Digest | None:
@@ -204,8 +220,9 @@ def _session(method: str, name: RepositoryName, path: str, query: str, headers: 
             return PutUpload(name, f"{path}?{rest}" if rest else path, _digest(digest), *_chunk(headers))
         case "GET" | "HEAD":
             return UploadStatus(name, location)
-        case _:
-            return _one(method, {"DELETE": CancelUpload})(name, location)
+        case "DELETE":
+            return CancelUpload(name, location)
+    raise _not_offered("DELETE", "GET", "HEAD", "PATCH", "PUT")
 
 
 def _chunk(headers: Mapping[str, str]) -> tuple[int | None, int | None]:
@@ -225,8 +242,9 @@ def _blob(method: str, name: RepositoryName, digest: Digest, headers: Mapping[st
             return GetBlob(name, digest, *_range(headers.get("range", "")))
         case "HEAD":
             return StatBlob(name, digest)
-        case _:
-            return _one(method, {"DELETE": DeleteBlob})(name, digest)
+        case "DELETE":
+            return DeleteBlob(name, digest)
+    raise _not_offered("DELETE", "GET", "HEAD")
 
 
 def _range(text: str) -> tuple[int, int | None, int | None]:

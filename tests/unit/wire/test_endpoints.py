@@ -15,6 +15,7 @@ from ocidist.errors import (
     PaginationInvalidError,
     ResponseError,
     TagInvalidError,
+    TagUnknownError,
     UnsupportedError,
 )
 from ocidist.model.digest import Digest
@@ -217,14 +218,23 @@ def test_other_methods_are_not_allowed(method: str, path: str) -> None:
         ("/v2/a/blobs/latest", DigestInvalidError),
         ("/v2/a/referrers/v1", DigestInvalidError),
         ("/v2/a/manifests/sha256:", DigestInvalidError),
-        ("/v2/a/manifests/-v1", TagInvalidError),
-        ("/v2/a/manifests/" + "x" * 129, TagInvalidError),
     ],
 )
 def test_names_that_break_the_grammar_get_the_code_for_it(path: str, kind: type[ResponseError]) -> None:
     with pytest.raises(kind) as caught:
         parse("GET", path)
     assert (caught.value.status, caught.value.errors[0].code) == (400, kind.code)
+
+
+@pytest.mark.parametrize("tag", ["-v1", ".v1", "x" * 129, "v 1", "v1\n"])
+def test_what_can_be_no_tag_is_invalid_to_push_and_unknown_otherwise(tag: str) -> None:
+    with pytest.raises(TagInvalidError) as invalid:
+        parse("PUT", f"/v2/a/manifests/{tag}")
+    assert invalid.value.status == 400
+    for method in ("GET", "HEAD", "DELETE"):
+        with pytest.raises(TagUnknownError) as unknown:
+            parse(method, f"/v2/a/manifests/{tag}")
+        assert unknown.value.status == 404
 
 
 @pytest.mark.parametrize("n", ["-1", "abc", "", "1.5", "+1", "1_0", "%D9%A1", "9" * 20])
