@@ -99,7 +99,9 @@ async def test_too_many_open_sessions_are_refused_until_one_ends(start: Callable
         first = await start_upload(http, "a")
         await start_upload(http, "b")
         for query in ("", f"?digest={sha256(b'')}", f"?mount={sha256(b'')}&from=b"):
-            assert refusal(await http.post(f"/v2/a/blobs/uploads/{query}")) == (429, "TOOMANYREQUESTS")
+            response = await http.post(f"/v2/a/blobs/uploads/{query}")
+            assert refusal(response) == (429, "TOOMANYREQUESTS")
+            assert int(response.headers["Retry-After"]) > 0
         assert (await http.delete(first)).status_code == 204
         await start_upload(http, "a")
 

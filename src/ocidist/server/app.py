@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
@@ -134,6 +135,8 @@ class RegistryApp:
                 refusal = said(ServerError, 500, "the registry failed")
         if refusal.status == 405:
             headers = (("Allow", ", ".join(self._allowed(exchange.path))),)
+        if refusal.retry_after is not None:
+            headers = (*headers, ("Retry-After", str(math.ceil(refusal.retry_after))))
         if refusal.status >= 500:
             _logger.error("%s %s failed", exchange.method, exchange.path, exc_info=error)
         return refusal, headers

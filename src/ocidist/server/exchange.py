@@ -104,6 +104,7 @@ class Exchange:
         Raises:
             PayloadTooLargeError: It has more than *limit* bytes.
             ClientGoneError: See ``next_piece``.
+            UnexpectedStatusError: See ``next_piece``.
         """
         found = bytearray()
         if (self.announced or 0) > limit:

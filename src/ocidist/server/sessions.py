@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections import OrderedDict
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import attrs
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ocidist.server.limits import Limits
     from ocidist.storage.protocols import BlobWriter, Namespace
     from ocidist.wire.upload import UploadState
+
+RETRY_AFTER_S: Final = 5
+"""Seconds that a client is asked to wait before it tries again to begin an upload."""
 
 
 @attrs.define(eq=False)
@@ -89,7 +92,9 @@ class Sessions:
         for session in expired:
             await self._discard(session)
         if len(self._open) + self._begun >= self._limits.max_uploads:
-            raise said(RateLimitedError, 429, "too many uploads are open")
+            error = said(RateLimitedError, 429, "too many uploads are open")
+            error.retry_after = RETRY_AFTER_S
+            raise error
         self._begun += 1
         try:
             yield
