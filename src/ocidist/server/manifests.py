@@ -5,7 +5,9 @@ Spec: distribution-spec, "Pulling manifests", "Pushing Manifests", "Deleting Man
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import anyio.to_thread
 
 from ocidist.errors import (
     DigestMismatchError,
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from ocidist.server.service import Service
     from ocidist.storage.protocols import Repository
     from ocidist.wire.endpoints import DeleteManifest, GetManifest, PutManifest, StatManifest
+
+MAX_READ_AT_ONCE: Final = 64 * 1024
+"""Bytes of a manifest that are parsed at once; more, in a worker thread, so that nobody waits for it."""
 
 
 async def stat(exchange: Exchange, service: Service, endpoint: StatManifest) -> None:
@@ -53,8 +58,7 @@ async def put(exchange: Exchange, service: Service, endpoint: PutManifest) -> No
     expected = endpoint.reference if isinstance(endpoint.reference, Digest) else None
     own = (endpoint.reference,) if isinstance(endpoint.reference, Tag) else ()
     try:
-        manifest = Manifest.of(data, endpoint.media_type or None, expected=expected)
-        subject = manifest.subject
+        manifest = await _read(data, endpoint.media_type or None, expected)
         async with service.turns.of(endpoint.repository):
             await _check_conditions(exchange, repository, endpoint.reference)
             result = await repository.manifests.push(manifest, tags=(*own, *endpoint.tags))
@@ -66,7 +70,7 @@ async def put(exchange: Exchange, service: Service, endpoint: PutManifest) -> No
         ("Docker-Content-Digest", manifest.digest),
         ("ETag", etag(manifest.digest)),
     ]
-    if subject is not None:
+    if (subject := manifest.subject) is not None:
         headers.append(("OCI-Subject", subject.digest))
     headers += [("OCI-Tag", tag) for tag in result.tags if tag in endpoint.tags]
     await exchange.respond(201, headers)
@@ -82,6 +86,18 @@ async def delete(exchange: Exchange, service: Service, endpoint: DeleteManifest)
         else:
             await repository.manifests.delete(endpoint.reference)
     await exchange.respond(202)
+
+
+async def _read(data: bytes, media_type: str | None, expected: Digest | None) -> Manifest:
+    if len(data) <= MAX_READ_AT_ONCE:
+        return _parsed(data, media_type, expected)
+    return await anyio.to_thread.run_sync(_parsed, data, media_type, expected)
+
+
+def _parsed(data: bytes, media_type: str | None, expected: Digest | None) -> Manifest:
+    manifest = Manifest.of(data, media_type, expected=expected)
+    _ = manifest.subject  # the whole view is made here, and kept
+    return manifest
 
 
 def _headers(found: Descriptor) -> tuple[tuple[str, str], ...]:

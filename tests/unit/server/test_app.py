@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import logging
+import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from ocidist._io.body import PIECE
 from ocidist.errors import DigestMismatchError, UsageError
+from ocidist.model import strictjson
 from ocidist.model.digest import Digest
 from ocidist.server import Limits, RegistryApp
 from ocidist.server.app import HANDLERS
@@ -290,3 +293,23 @@ async def test_who_waited_for_a_session_that_ended_is_told_so() -> None:
         assert statuses == []
         go_on.set()
     assert statuses == [404]
+
+
+@pytest.mark.parametrize(("entries", "aside"), [(1, False), (20_000, True)])
+async def test_a_large_manifest_is_read_without_holding_up_others(
+    monkeypatch: pytest.MonkeyPatch, entries: int, aside: bool
+) -> None:
+    threads = []
+    read = strictjson.loads
+
+    def watched(data: bytes | str, *, what: str, unique_keys: bool = False) -> object:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return read(data, what=what, unique_keys=unique_keys)
+
+    monkeypatch.setattr(strictjson, "loads", watched)
+    document = {"schemaVersion": 2, "manifests": [], "annotations": {f"n{number}": "v" for number in range(entries)}}
+    app = RegistryApp(MemoryRegistry())
+    answer = await call(app, "PUT", "/v2/a/manifests/v1", body=[json.dumps(document).encode()])
+    assert answer.status == 201
+    assert threads
+    assert set(threads) == {not aside}
