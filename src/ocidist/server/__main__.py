@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_PORT: Final = 65535
+GRACE_S: Final = 3
+"""Seconds that requests under way have to end after an interrupt."""
+
 MISSING: Final = "ocidist.server needs uvicorn to run alone: pip install 'ocidist[server]'"
 
 
@@ -46,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"cannot listen on {options.host} port {options.port}: {error.strerror or error}")
     with listener:
         app = RegistryApp(MemoryRegistry(max_bytes=options.max_bytes), read_only=options.read_only)
-        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", ws="none")
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=GRACE_S
+        )
         shown = f"[{options.host}]" if family is socket.AF_INET6 else options.host
         sys.stdout.write(f"registry in memory at http://{shown}:{listener.getsockname()[1]}\n")
         sys.stdout.flush()

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import hashlib
 import signal
 import socket
 import subprocess
 import sys
-from urllib.request import urlopen
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -74,3 +76,21 @@ def test_it_runs_until_it_is_interrupted(host: str) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_it_does_not_wait_for_who_reads_slowly() -> None:
+    command = [sys.executable, "-m", "ocidist.server", "--port", "0"]
+    data = bytes(32 * 1024 * 1024)
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        address = urlsplit(process.stdout.readline().split()[-1])
+        target = f"{address.geturl()}/v2/a/blobs/uploads/?digest={digest}"
+        with urlopen(Request(target, data, method="POST")) as response:  # noqa: S310 -- it is http
+            assert response.status == 201
+        with socket.create_connection((address.hostname, address.port)) as slow:
+            slow.sendall(f"GET /v2/a/blobs/{digest} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            assert slow.recv(12) == b"HTTP/1.1 200"
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=30)
+    assert process.returncode == 0
