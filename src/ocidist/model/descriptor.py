@@ -86,7 +86,9 @@ class Descriptor:
     size: int = attrs.field(converter=check_size)
     urls: tuple[str, ...] = attrs.field(default=(), converter=strings, kw_only=True)
     annotations: Mapping[str, str] = attrs.field(factory=dict, converter=string_map, hash=False, kw_only=True)
-    data: bytes | None = attrs.field(default=None, kw_only=True)
+    data: bytes | None = attrs.field(
+        default=None, kw_only=True, repr=lambda data: "None" if data is None else f"<{len(data)} bytes>"
+    )
     platform: Platform | None = attrs.field(default=None, kw_only=True)
     artifact_type: str | None = attrs.field(default=None, kw_only=True)
     extra: Mapping[str, object] = attrs.field(factory=dict, converter=unknown_fields, hash=False, kw_only=True)

@@ -163,6 +163,12 @@ class Hasher:
         twin.size = self.size
         return twin
 
+    def __copy__(self) -> Hasher:
+        return self.copy()
+
+    def __deepcopy__(self, _memo: object) -> Hasher:
+        return self.copy()
+
 
 def _check(value: str) -> None:
     # The length first: no pattern sees more than this.

@@ -1,10 +1,34 @@
-"""Converters that several values share: they copy what they are given and refuse wrong types."""
+"""What fields of several values share: a mapping that does not change, converters that copy what they are given."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import NoReturn, TypeVar
 
 from ocidist.errors import UsageError
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class FrozenMap(dict[K, V]):
+    """A dictionary that cannot be changed: values are shared, some of them by the whole process.
+
+    It is a ``dict``, unlike ``MappingProxyType``, so that it can be pickled, copied and dumped as JSON.
+    """
+
+    __slots__ = ()
+
+    def _refuse(self, *_args: object, **_options: object) -> NoReturn:
+        msg = "this mapping belongs to a frozen value: make a dict of it to change it"
+        raise TypeError(msg)
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[type[FrozenMap[K, V]], tuple[dict[K, V]]]:
+        """Pickle and copy as a whole, not item by item."""
+        return type(self), (dict(self),)
 
 
 def strings(values: Iterable[str]) -> tuple[str, ...]:
@@ -21,14 +45,14 @@ def strings(values: Iterable[str]) -> tuple[str, ...]:
 
 
 def string_map(values: Mapping[str, str]) -> Mapping[str, str]:
-    """Return a copy of the mapping.
+    """Return a copy of the mapping, which does not change.
 
     Raises:
         UsageError: A key or value is not a string.
 
     Spec: image-spec, "Annotations", section "Rules".
     """
-    copied = dict(values)
+    copied = FrozenMap(values)
     if all(isinstance(text, str) for pair in copied.items() for text in pair):
         return copied
     msg = "annotations map strings to strings"
@@ -36,5 +60,5 @@ def string_map(values: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def unknown_fields(values: Mapping[str, object]) -> Mapping[str, object]:
-    """Return a copy of the mapping: fields of a JSON object that its class does not know."""
-    return dict(values)
+    """Return a copy of the mapping, which does not change: fields of a JSON object that its class does not know."""
+    return FrozenMap(values)

@@ -10,9 +10,14 @@ import attrs
 
 from ocidist.model.descriptor import Descriptor
 from ocidist.model.digest import Digest
+from ocidist.model.fields import FrozenMap
 from ocidist.model.reference import RepositoryName, Tag
 
 T = TypeVar("T")
+
+
+def _kept(failed: Mapping[Tag, Exception]) -> Mapping[Tag, Exception]:
+    return FrozenMap(failed)
 
 
 class OnExit(enum.Enum):
@@ -78,5 +83,5 @@ class PushResult:
 
     descriptor: Descriptor
     tags: tuple[Tag, ...] = ()
-    failed: Mapping[Tag, Exception] = attrs.field(factory=dict)
+    failed: Mapping[Tag, Exception] = attrs.field(factory=dict, converter=_kept, hash=False)
     subject: Digest | None = None

@@ -13,6 +13,7 @@ import attrs
 
 from ocidist.errors import UsageError
 from ocidist.model.digest import Digest
+from ocidist.model.fields import unknown_fields
 
 
 def _schema_version(value: int) -> int:
@@ -32,7 +33,7 @@ class FsLayer:
     """
 
     blob_sum: Digest
-    extra: Mapping[str, object] = attrs.field(factory=dict, hash=False)
+    extra: Mapping[str, object] = attrs.field(factory=dict, converter=unknown_fields, hash=False)
 
 
 @attrs.frozen
@@ -45,7 +46,7 @@ class V1History:
     """
 
     v1_compatibility: str
-    extra: Mapping[str, object] = attrs.field(factory=dict, hash=False)
+    extra: Mapping[str, object] = attrs.field(factory=dict, converter=unknown_fields, hash=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -68,4 +69,4 @@ class Schema1View:
     architecture: str = ""
     fs_layers: tuple[FsLayer, ...] = ()
     history: tuple[V1History, ...] = ()
-    extra: Mapping[str, object] = attrs.field(factory=dict, hash=False)
+    extra: Mapping[str, object] = attrs.field(factory=dict, converter=unknown_fields, hash=False)

@@ -6,12 +6,12 @@ Spec: RFC 9110, section 11.6.1; RFC 6750, section 3; docker registry auth, "How 
 from __future__ import annotations
 
 import enum
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from ocidist.errors import ChallengeError, UsageError
+from ocidist.model.fields import FrozenMap
 from ocidist.wire._scan import BLANK, MAX_HEADER_CHARS, TCHAR, ScanError, Scanner, is_control, within_cap
 from ocidist.wire.scope import ScopeSet
 
@@ -38,7 +38,7 @@ def _lower(text: str) -> str:
 
 
 def _frozen(params: Mapping[str, str]) -> Mapping[str, str]:
-    return MappingProxyType({name.lower(): value for name, value in params.items()})
+    return FrozenMap({name.lower(): value for name, value in params.items()})
 
 
 def _items(params: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

@@ -5,12 +5,12 @@ Spec: RFC 8288, section 3; distribution-spec, "Listing Tags".
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from ocidist.errors import ProtocolError
+from ocidist.model.fields import FrozenMap
 from ocidist.wire._scan import MAX_HEADER_CHARS, ScanError, Scanner, is_control, within_cap
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Link:
 
     target: str
     rels: frozenset[str]
-    params: Mapping[str, str] = attrs.field(factory=lambda: MappingProxyType({}), hash=False)
+    params: Mapping[str, str] = attrs.field(factory=FrozenMap, hash=False)
 
 
 def parse_links(values: Sequence[str]) -> tuple[Link, ...]:
@@ -79,7 +79,7 @@ def _links(scanner: Scanner) -> Iterable[Link]:
             return
         target = _target(scanner)
         params = _params(scanner)
-        yield Link(target, frozenset(params.get("rel", "").lower().split()), MappingProxyType(params))
+        yield Link(target, frozenset(params.get("rel", "").lower().split()), FrozenMap(params))
 
 
 def _target(scanner: Scanner) -> str:
