@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import threading
 from typing import TYPE_CHECKING, Any
@@ -791,6 +792,23 @@ async def test_t70_a_cancelled_upload_leaves_no_session_wherever_it_is_cancelled
             await anyio.to_thread.run_sync(reached.wait)
             scopes[0].cancel()
         assert registry.open == {}
+
+
+@pytest.mark.parametrize("nth", range(3))
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_t70_a_task_cancelled_by_asyncio_itself_leaves_no_session_either(
+    wire_server: WireServer, registry: UploadRegistry, nth: int
+) -> None:
+    reached = threading.Event()
+    registry.script("PATCH", *[None] * nth, hold(reached))
+    async with repository_on(wire_server) as repository:
+        task = asyncio.create_task(write_in_chunks(repository, on_exit=OnExit.CANCEL))
+        await anyio.to_thread.run_sync(reached.wait)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert registry.open == {}
+        assert registry.cancelled == 1
 
 
 async def test_f151_a_registry_that_does_not_answer_the_cancellation_is_not_waited_for(
