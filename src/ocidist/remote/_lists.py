@@ -55,11 +55,13 @@ def names(listed: ListOf[_Name], *, after: str | None, page_size: int | None) ->
         page_size: Most entries per page; None for what suits most registries.
 
     Raises:
-        UsageError: The page size is not positive.
+        UsageError: The page size is not a positive number, or the entry no string.
     """
-    if page_size is not None and page_size < 1:
-        raise UsageError("page_size must be positive")
-    return Paginator(lambda: _Walk(listed, after, page_size or DEFAULT_PAGE_SIZE).next_page, what=listed.key)
+    if page_size is not None and (type(page_size) is not int or page_size < 1):
+        raise UsageError(f"page_size must be a positive number, not {page_size!r}")
+    if after is not None and not isinstance(after, str):
+        raise UsageError(f"after must be a name of the list, not {type(after).__name__}")
+    return Paginator(lambda: _Walk(listed, after or None, page_size or DEFAULT_PAGE_SIZE).next_page, what=listed.key)
 
 
 class _Walk(Generic[_Name]):

@@ -100,7 +100,7 @@ async def fetch(
 def _checked(accept: str | None) -> str:
     if accept is None:
         return DEFAULT_ACCEPT
-    if not (accept.isascii() and accept.isprintable()):
+    if not (isinstance(accept, str) and accept.isascii() and accept.isprintable()):
         raise UsageError("accept cannot be sent in a header")
     return accept
 

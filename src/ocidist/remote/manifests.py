@@ -13,9 +13,11 @@ from ocidist.errors import (
     ProtocolError,
     ResponseError,
     SchemaV1UnsupportedError,
+    SizeMismatchError,
     UnsupportedError,
     UsageError,
 )
+from ocidist.model.descriptor import Descriptor
 from ocidist.model.digest import Digest
 from ocidist.model.manifest import Manifest
 from ocidist.model.mediatype import SCHEMA1_TYPES
@@ -25,23 +27,13 @@ from ocidist.remote._answers import foreseen
 from ocidist.remote._memory import ReferrersApi, learn_referrers_api, referrers_api
 from ocidist.remote._pull import MAX_MANIFEST, describe, fetch
 from ocidist.remote._push import put, remove
+from ocidist.remote._targets import several_tags, tag_or_digest
 from ocidist.remote.referrers import forget, record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ocidist.model.descriptor import Descriptor
     from ocidist.remote._channel import Channel
-
-
-def tag_or_digest(reference: Tag | Digest | str) -> Tag | Digest:
-    """Return a text as the tag or the digest it is.
-
-    Raises:
-        InvalidDigestError: It holds a colon but is no digest.
-        InvalidReferenceError: It is no tag.
-    """
-    return Digest(reference) if ":" in reference else Tag(reference)
 
 
 class Manifests:
@@ -55,10 +47,10 @@ class Manifests:
 
     async def get(
         self,
-        reference: Tag | Digest | str,
+        reference: Tag | Digest | Descriptor | str,
         *,
         accept: str | None = None,
-        if_none_match: Digest | None = None,
+        if_none_match: Digest | str | None = None,
         max_size: int = MAX_MANIFEST,
     ) -> Manifest:
         """Return a manifest.
@@ -67,7 +59,7 @@ class Manifests:
         tag, they have been compared with the digest the registry states, if it states one.
 
         Args:
-            reference: Tag or digest.
+            reference: Tag, digest, or a descriptor; the size a descriptor states is checked too.
             accept: Value of the Accept header, see ``mediatype.manifest_accept``; by default OCI and Docker manifests,
                 indexes and lists.
             if_none_match: Digest of what the caller already has.
@@ -78,6 +70,7 @@ class Manifests:
             NameUnknownError: There is no such repository.
             NotModifiedError: The manifest is the one of *if_none_match*.
             DigestMismatchError: The bytes are not the ones asked for, twice in a row.
+            SizeMismatchError: They are, but the descriptor states another size.
             DigestUnsupportedError: The digest's algorithm cannot be verified.
             LimitExceededError: The manifest is larger than *max_size*.
             MalformedManifestError: The bytes are not what their media type says.
@@ -87,8 +80,13 @@ class Manifests:
         Spec: distribution-spec, "Pulling manifests".
         """
         wanted = tag_or_digest(reference)
-        found = await fetch(self._channel, wanted, accept=accept, if_none_match=if_none_match, max_size=max_size)
-        if found.manifest.digest == if_none_match:
+        known = None if if_none_match is None else Digest(if_none_match)
+        found = await fetch(self._channel, wanted, accept=accept, if_none_match=known, max_size=max_size)
+        if isinstance(reference, Descriptor) and reference.size != found.manifest.size:
+            raise SizeMismatchError(reference.size, found.manifest.size).locate(
+                operation="pull manifest", reference=self._channel.name_of(wanted), host=self._channel.host
+            )
+        if found.manifest.digest == known:
             # Not every registry compares; the caller need not care.
             error = foreseen(NotModifiedError, 304, "the registry still has the same manifest")
             raise error.locate(
@@ -97,14 +95,14 @@ class Manifests:
         return found.manifest
 
     async def stat(
-        self, reference: Tag | Digest | str, *, accept: str | None = None, fallback_get: bool = True
+        self, reference: Tag | Digest | Descriptor | str, *, accept: str | None = None, fallback_get: bool = True
     ) -> Descriptor:
         """Return a manifest's descriptor.
 
         One HEAD request, and nothing is verified. The digest of a reference by digest is that digest.
 
         Args:
-            reference: Tag or digest.
+            reference: Tag, digest, or a descriptor; the size a descriptor states is checked too.
             accept: Value of the Accept header, see ``get``.
             fallback_get: Whether to read the whole manifest where HEAD is not offered or tells too little. Some
                 registries count that as a pull.
@@ -133,7 +131,7 @@ class Manifests:
             operation="stat manifest", reference=self._channel.name_of(wanted), host=self._channel.host
         )
 
-    async def exists(self, reference: Tag | Digest | str) -> bool:
+    async def exists(self, reference: Tag | Digest | Descriptor | str) -> bool:
         """Return whether a manifest exists.
 
         Raises:
@@ -186,7 +184,7 @@ class Manifests:
         Spec: distribution-spec, "Pushing Manifests".
         """
         made = _made(manifest, media_type)
-        names: list[Tag | Digest] = [*([made.digest] if by_digest else []), *dict.fromkeys(map(Tag, tags))]
+        names: list[Tag | Digest] = [*([made.digest] if by_digest else []), *several_tags(tags)]
         if not names:
             raise UsageError("without a tag, a manifest can only be pushed by digest")
         first, *others = names
@@ -213,7 +211,7 @@ class Manifests:
         await record(self._channel, manifest, subject.digest)
         return None
 
-    async def delete(self, digest: Digest | str, *, update_referrers: bool = True) -> None:
+    async def delete(self, digest: Digest | Descriptor | str, *, update_referrers: bool = True) -> None:
         """Delete a manifest, and with it every tag that names it.
 
         Args:
@@ -258,8 +256,10 @@ def _made(manifest: Manifest | bytes, media_type: str | None) -> Manifest:
         if media_type is not None and media_type != manifest.media_type:
             raise UsageError(f"the manifest is {manifest.media_type}, it cannot be pushed as {media_type}")
         made = manifest
-    else:
+    elif isinstance(manifest, bytes | bytearray | memoryview):
         made = Manifest.of(manifest, media_type)
+    else:
+        raise UsageError(f"a manifest is pushed as Manifest or as bytes, not as {type(manifest).__name__}")
     if made.media_type in SCHEMA1_TYPES:
         raise foreseen(SchemaV1UnsupportedError, 400, "schema 1 manifests are read, never pushed")
     return made

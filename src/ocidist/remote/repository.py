@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ocidist.errors import UsageError
 from ocidist.model.builder import EMPTY_BLOB, EMPTY_DESCRIPTOR, build_artifact
 from ocidist.model.descriptor import Descriptor, check_media_type
-from ocidist.model.digest import Digest
 from ocidist.model.manifest import Manifest
 from ocidist.model.reference import Reference
 from ocidist.remote._channel import Channel
 from ocidist.remote._pull import fetch
+from ocidist.remote._targets import digest_of, tag_or_digest
 from ocidist.remote.blobs import Blobs
-from ocidist.remote.manifests import Manifests, tag_or_digest
+from ocidist.remote.manifests import Manifests
 from ocidist.remote.referrers import list_referrers
 from ocidist.remote.tags import Tags
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ocidist._io.pages import Paginator
+    from ocidist.model.digest import Digest
     from ocidist.model.reference import RepositoryName
     from ocidist.model.result import PushResult
     from ocidist.remote.registry import Registry
@@ -35,8 +37,10 @@ class Repository:
     def __init__(self, registry: Registry, channel: Channel, name: RepositoryName) -> None:
         self._registry = registry
         self._reference = Reference(channel.registry, name)
-        self._channel = Channel(channel.sender, channel.registry, name, channel.credential)
-        self._blobs = Blobs(channel.sender, channel.registry, name, channel.credential)
+        # Not the name as it was given: on Docker Hub "alpine" is "library/alpine".
+        full = self._reference.repository
+        self._channel = Channel(channel.sender, channel.registry, full, channel.credential)
+        self._blobs = Blobs(channel.sender, channel.registry, full, channel.credential)
         self._manifests = Manifests(self._channel)
         self._tags = Tags(self._channel, self._manifests, self._blobs)
 
@@ -74,14 +78,14 @@ class Repository:
         return self._tags
 
     def referrers(
-        self, subject: Digest | Descriptor | str, *, artifact_type: str | None = None
+        self, subject: Digest | Descriptor | Manifest | str, *, artifact_type: str | None = None
     ) -> Paginator[Descriptor]:
         """List the manifests whose subject is *subject*: signatures, attestations, bills of materials.
 
         Where the registry does not serve the referrers API, they are read from the index that clients maintain.
 
         Args:
-            subject: Digest or descriptor of the manifest that is referred to; it need not exist.
+            subject: The manifest that is referred to, or its digest or descriptor; it need not exist.
             artifact_type: Only referrers of this type. Checked here in any case: registries may ignore it.
 
         Raises:
@@ -95,8 +99,7 @@ class Repository:
 
         Spec: distribution-spec, "Listing Referrers".
         """
-        digest = subject.digest if isinstance(subject, Descriptor) else Digest(subject)
-        return list_referrers(self._channel, digest, artifact_type)
+        return list_referrers(self._channel, digest_of(subject), artifact_type)
 
     async def attach(
         self,
@@ -122,13 +125,14 @@ class Repository:
             The artifact's descriptor; ``subject`` is set where the registry keeps the list of referrers itself.
 
         Raises:
-            UsageError: The artifact type is not a media type.
+            UsageError: The artifact type is not a media type, or the layers are not descriptors or bytes.
             ManifestUnknownError: The subject, named by digest or tag, does not exist.
             OciError: See ``Blobs.push`` and ``Manifests.push``.
 
         Spec: image-spec, "Image Manifest", section "Guidelines for Artifact Usage".
         """
         check_media_type(artifact_type)
+        _check_layers(layers)
         target = await self._describe(subject)
         parts = [await self._layer(layer, artifact_type) for layer in layers]
         manifest = build_artifact(artifact_type, parts, subject=target, annotations=annotations, config=config)
@@ -137,7 +141,7 @@ class Repository:
         return await self._manifests.push(manifest)
 
     async def _describe(self, subject: Descriptor | Manifest | Digest | str) -> Descriptor:
-        if isinstance(subject, str):
+        if not isinstance(subject, Descriptor | Manifest):
             # What HEAD says is not proven, and would be written down for good.
             subject = (await fetch(self._channel, tag_or_digest(subject))).manifest
         if isinstance(subject, Manifest):
@@ -150,3 +154,8 @@ class Repository:
         described = Descriptor.of(layer, artifact_type)
         await self._blobs.push(layer, described)
         return described
+
+
+def _check_layers(layers: Sequence[Descriptor | bytes]) -> None:
+    if isinstance(layers, str | bytes) or not all(isinstance(layer, Descriptor | bytes) for layer in layers):
+        raise UsageError("layers are given as a list of descriptors or bytes: layers=[b'...']")

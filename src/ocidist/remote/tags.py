@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from ocidist.errors import NotFoundError, OciError, ResponseError, UnsupportedError
+from ocidist.errors import NotFoundError, OciError, ResponseError, UnsupportedError, UsageError
 from ocidist.model.builder import EMPTY_BLOB, build_artifact
-from ocidist.model.descriptor import Descriptor
 from ocidist.model.digest import Digest
 from ocidist.model.manifest import Manifest
 from ocidist.model.reference import Tag
@@ -20,11 +19,12 @@ from ocidist.remote._fanout import each
 from ocidist.remote._lists import ListOf, names
 from ocidist.remote._pull import fetch
 from ocidist.remote._push import put, remove
+from ocidist.remote._targets import digest_of, tag_or_digest
 from ocidist.remote._untag import delete_tag
-from ocidist.remote.manifests import tag_or_digest
 
 if TYPE_CHECKING:
     from ocidist._io.pages import Paginator
+    from ocidist.model.descriptor import Descriptor
     from ocidist.remote._channel import Channel
     from ocidist.remote.manifests import Manifests
     from ocidist.storage.protocols import BlobIngester
@@ -90,8 +90,7 @@ class Tags:
         if isinstance(target, Manifest):
             manifest = target
         else:
-            reference = target.digest if isinstance(target, Descriptor) else tag_or_digest(target)
-            manifest = (await fetch(self._channel, reference)).manifest
+            manifest = (await fetch(self._channel, tag_or_digest(target))).manifest
         await put(self._channel, name, manifest)
         return manifest.descriptor
 
@@ -107,12 +106,16 @@ class Tags:
 
         Raises:
             TagUnknownError: There is no such tag.
+            UsageError: The strategy is not one.
             UnsupportedError: The registry cannot delete the tag in the way *strategy* allows; the tag is as it was.
             OciError: Another failure, see the error's class.
 
         Spec: distribution-spec, "Deleting tags".
         """
         name = Tag(tag)
+        # Before anything is sent: what is not understood must not end in the way that changes more.
+        if not isinstance(strategy, TagDelete):
+            raise UsageError(f"a strategy is one of TagDelete, not {strategy!r}")
         try:
             await delete_tag(self._channel, name)
         except UnsupportedError:
@@ -175,7 +178,7 @@ class Tags:
         """
         return names(ListOf(self._channel, "tags", Tag), after=after, page_size=page_size)
 
-    async def lookup(self, digest: Digest | Descriptor | str) -> tuple[Tag, ...]:
+    async def lookup(self, digest: Digest | Descriptor | Manifest | str) -> tuple[Tag, ...]:
         """Return the tags that name a manifest, in the registry's order.
 
         Registries cannot be asked this, so every tag is looked at: one request each, eight at a time.
@@ -184,7 +187,7 @@ class Tags:
             NameUnknownError: There is no such repository.
             OciError: Another failure, see the error's class.
         """
-        wanted = digest.digest if isinstance(digest, Descriptor) else Digest(digest)
+        wanted = digest_of(digest)
         found: list[Tag] = []
         async for page in self.list().pages():
             hits = await each(page.items, lambda tag: self._names(tag, wanted), at_once=LOOKUPS_AT_ONCE)
