@@ -107,7 +107,8 @@ class UploadRegistry:
         upload = self._find(request)
         if upload is None:
             return 404, {}
-        return getattr(self, f"_{request.method.lower()}")(request, upload, data)  # type: ignore[no-any-return]
+        do = {"PATCH": self._patch, "GET": self._get, "PUT": self._put, "DELETE": self._delete}
+        return do[request.method](request, upload, data)
 
     def _post(self, request: Request, data: bytes) -> tuple[int, dict[str, str | None]]:
         query = dict(request.query)
