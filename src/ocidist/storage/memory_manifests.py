@@ -286,11 +286,13 @@ def unset(content: Content, tag: Tag) -> None:
 def refer_no_more(content: Content, manifest: Manifest) -> None:
     """Take a manifest off its subject's referrers."""
     subject = manifest.subject
-    if subject is not None:
-        others = content.referrers[subject.digest]
-        del others[manifest.digest]
-        if not others:
-            del content.referrers[subject.digest]
+    others = None if subject is None else content.referrers.get(subject.digest)
+    if subject is None or others is None:
+        return
+    # It is not among them if its media type got a parser only after it was pushed.
+    others.pop(manifest.digest, None)
+    if not others:
+        del content.referrers[subject.digest]
 
 
 def _made(manifest: Manifest | bytes, media_type: str | None) -> Manifest:

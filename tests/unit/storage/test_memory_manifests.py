@@ -20,10 +20,11 @@ from ocidist.errors import (
     TagUnknownError,
     UsageError,
 )
+from ocidist.model import manifest
 from ocidist.model.builder import EMPTY_BLOB, EMPTY_DESCRIPTOR, build_artifact, build_image, build_index
 from ocidist.model.descriptor import Descriptor
 from ocidist.model.digest import Digest
-from ocidist.model.manifest import Manifest
+from ocidist.model.manifest import ImageIndex, Manifest
 from ocidist.model.mediatype import DOCKER_FOREIGN_LAYER_GZIP, OCI_MANIFEST
 from ocidist.storage.memory import MemoryRegistry, MemoryRepository
 from tests.peers import images
@@ -276,6 +277,17 @@ async def test_the_same_bytes_under_another_type_stop_being_a_referrer(repositor
     await repository.manifests.push(data, media_type="application/vnd.example.unknown+json")
     assert await repository.referrers(subject.digest).collect() == []
     await repository.manifests.delete(digest)
+
+
+async def test_a_manifest_whose_type_is_taught_later_can_still_be_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifest, "_parsers", dict(manifest._parsers))
+    repository = MemoryRegistry(check_references=False).repository("a")
+    subject = Descriptor.of(b"subject", OCI_MANIFEST)
+    media_type = "application/vnd.example.later+json"
+    digest = (await repository.manifests.push(b'{"entries":[]}', media_type=media_type)).descriptor.digest
+    manifest.register(media_type, lambda _: ImageIndex(manifests=[], subject=subject))
+    await repository.manifests.delete(digest)
+    assert not await repository.manifests.exists(digest)
 
 
 async def test_manifests_count_towards_the_limit() -> None:
