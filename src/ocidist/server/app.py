@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from ocidist.errors import OciError, ResponseError, ServerError, UnsupportedError, UsageError
+from ocidist.errors import OciError, ResponseError, ServerError, StorageError, UnsupportedError, UsageError
 from ocidist.server import blobs, lists, manifests, uploads
 from ocidist.server.exchange import ClientGoneError, Exchange
 from ocidist.server.limits import Limits
@@ -137,7 +137,9 @@ class RegistryApp:
             headers = (("Allow", ", ".join(self._allowed(exchange.path))),)
         if refusal.retry_after is not None:
             headers = (*headers, ("Retry-After", str(math.ceil(refusal.retry_after))))
-        if refusal.status >= 500:
+        if isinstance(error, StorageError):
+            _logger.warning("%s %s refused: %s", exchange.method, exchange.path, error)
+        elif refusal.status >= 500:
             _logger.error("%s %s failed", exchange.method, exchange.path, exc_info=error)
         return refusal, headers
 

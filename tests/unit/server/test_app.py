@@ -108,6 +108,16 @@ async def test_a_failing_store_is_not_explained_to_clients(error: Exception, cap
     assert str(error) in caplog.text
 
 
+async def test_a_store_that_is_full_is_reported_without_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    app = RegistryApp(MemoryRegistry(max_bytes=1))
+    with caplog.at_level(logging.WARNING, "ocidist.server"):
+        answer = await call(app, "POST", f"/v2/a/blobs/uploads/?digest={Digest.of(b'ab')}", body=[b"ab"])
+    assert answer.status == 507
+    [record] = caplog.records
+    assert record.exc_info is None
+    assert "it may hold 1 bytes" in record.getMessage()
+
+
 class _Torn(MemoryRegistry):
     """A store whose blobs end in an error instead of their last byte."""
 
