@@ -1,7 +1,8 @@
 """Serving uploads: sessions, chunks, and blobs in one request.
 
-A closing PUT whose digest does not match ends its session: the bytes are of no use to anybody. Every other refusal
-leaves the session as it is.
+A closing PUT whose digest does not match ends its session: the bytes are of no use to anybody. So does a body that
+turns out to be larger than a blob may be. Every other refusal leaves the session open, with what had been taken of the
+body until then; its status says how much that is.
 
 Spec: distribution-spec, "Pushing blobs".
 """

@@ -78,6 +78,7 @@ class MemoryBlobs:
             BlobUnknownError: The repository has no such blob.
             LimitExceededError: It is larger than *max_size* bytes.
             SizeMismatchError: It has another size than the descriptor says.
+            InvalidDigestError: It is no digest.
         """
         async with self.open(digest) as reader:
             if reader.descriptor.size > max_size:
@@ -99,6 +100,7 @@ class MemoryBlobs:
             BlobUnknownError: The repository has no such blob.
             SizeMismatchError: It has another size than the descriptor says.
             RangeInvalidError: It ends before *offset*.
+            InvalidDigestError: It is no digest.
             UsageError: The offset or the length is negative.
         """
         await checkpoint()
@@ -130,6 +132,7 @@ class MemoryBlobs:
         Raises:
             DigestMismatchError: They have another digest than the descriptor.
             SizeMismatchError: They are more or fewer than the descriptor says.
+            DigestUnsupportedError: The descriptor's digest cannot be verified.
             InvalidReferenceError: One of *mount_from* is no repository name.
             StorageError: The store is full.
             UsageError: The source is none, see ``Source``.
@@ -215,6 +218,7 @@ class MemoryBlobs:
 
         Raises:
             BlobUnknownError: The repository has no such blob.
+            InvalidDigestError: It is no digest.
         """
         await checkpoint()
         wanted = Digest(digest)
