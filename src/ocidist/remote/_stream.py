@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from ocidist.errors import RangeInvalidError, SizeMismatchError, TransportError, TruncatedBodyError
+from ocidist.errors import RangeInvalidError, ResponseError, SizeMismatchError, TransportError, TruncatedBodyError
 from ocidist.remote._span import Span, span_of
 from ocidist.remote._stat import stat
 from ocidist.wire.endpoints import GetBlob
@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 MAX_LOSSES: Final = 5
 """Connections that may be lost in a row, with less than ``PROGRESS`` bytes between one and the next."""
 PROGRESS: Final = 64 * 1024
+MAX_EXPIRED: Final = 2
+"""Times in a row that a blob may be refused where it was read before."""
 CLEANUP_S: Final = 2.0
 FIRST_WAIT_S: Final = 0.05
+_EXPIRED: Final = frozenset({400, 401, 403, 404, 410})
 
 
 class BlobStream:
@@ -164,6 +167,12 @@ class BlobStream:
                     raise
                 await self._lost(error)
                 continue
+            except ResponseError as error:
+                # The place a registry redirects to may have expired since; the registry knows a new one.
+                if error.status not in _EXPIRED or not 0 < self._losses <= MAX_EXPIRED:
+                    raise
+                await self._lost(error)
+                continue
             if piece:
                 return piece
             if self._span.stop is None or self.at >= self._span.stop:
@@ -181,7 +190,7 @@ class BlobStream:
                 return piece[gap:]
         return b""
 
-    async def _lost(self, error: TransportError) -> None:
+    async def _lost(self, error: TransportError | ResponseError) -> None:
         await self.close()
         self._losses = 1 if self._gained >= PROGRESS else self._losses + 1
         self._gained = 0
