@@ -339,6 +339,15 @@ async def test_f116_bytes_beyond_the_end_fail_the_read_at_the_first_of_them(
     assert len(got) < len(BLOB)
 
 
+async def test_f116_a_reader_that_met_extra_bytes_does_not_go_on_behind_them(wire_server: WireServer) -> None:
+    route = wire_server.on("GET", TARGET, respond_chunked(200, {}, [BLOB + b"x" * 1000, b"y", b"z"]))
+    async with repository_on(wire_server) as repository, repository.blobs.open(KNOWN) as reader:
+        for _ in range(3):
+            with pytest.raises(SizeMismatchError, match=f"got {len(BLOB) + 1}"):
+                await reader.read()
+    assert len(route.requests) == 1
+
+
 async def test_f116_an_endless_body_is_given_up_at_once(wire_server: WireServer) -> None:
     def endless(_request: Request, connection: Connection) -> None:
         connection.send(answers.head(200, {"Transfer-Encoding": "chunked"}))

@@ -25,6 +25,7 @@ from ocidist import (
     ServerError,
     SizeMismatchError,
     TransportError,
+    TruncatedBodyError,
     UploadConflictError,
     UploadExpiredError,
     UploadInterruptedError,
@@ -676,6 +677,26 @@ async def test_f149_a_source_that_fails_is_reported_as_it_failed_and_leaves_no_s
     assert registry.open == {}
     assert len(registry.of("POST")) == 3
     assert registry.blobs == {}
+
+
+@pytest.mark.parametrize("chunk_size", [None, 300])
+async def test_f149_a_source_that_is_a_broken_download_is_not_taken_for_a_broken_upload(
+    wire_server: WireServer, registry: UploadRegistry, chunk_size: int | None
+) -> None:
+    opened = 0
+
+    async def download() -> AsyncIterator[bytes]:
+        nonlocal opened
+        opened += 1
+        yield BLOB[:500]
+        raise TruncatedBodyError(1000, 500)
+
+    async with repository_on(wire_server) as repository:
+        with pytest.raises(TruncatedBodyError):
+            await repository.blobs.push(download, KNOWN, check_exists=False, chunk_size=chunk_size)
+    assert opened == 1
+    assert registry.of("HEAD") == []
+    assert registry.open == {}
 
 
 @pytest.mark.parametrize("size", [0, 999, 1001])
