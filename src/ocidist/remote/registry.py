@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ocidist.errors import (
+    ChallengeError,
     CredentialsRejectedError,
     DeniedError,
     NotFoundError,
@@ -122,8 +123,9 @@ def _refusal(error: OciError) -> OciError:
         return restated(DeniedError, _DENIED_CATALOG, error)
     if isinstance(error, UnsupportedError | NotFoundError):
         return restated(UnsupportedError, _NO_CATALOG, error)
-    if isinstance(error, ScopeDeniedError | CredentialsRejectedError):
+    if isinstance(error, ScopeDeniedError | CredentialsRejectedError | ChallengeError):
         # Docker Hub gives out a token for the catalog and then refuses it: as with a wrong password, but it is none.
+        # Harbor answers 401 and does not say how to authenticate.
         made = foreseen(DeniedError, 401, f"{_DENIED_CATALOG} ({error.message})")
         return made.locate(
             operation=error.operation, reference=error.reference, host=error.host, attempts=error.attempts
