@@ -37,11 +37,6 @@ KNOWN = Descriptor.of(BLOB)
 TARGET = f"/v2/{NAME}/blobs/{DIGEST}"
 
 
-@pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_stream, "FIRST_WAIT_S", 0.001)
-
-
 def ranged(data: bytes = BLOB) -> Handler:
     """Answer as a registry that knows ranges."""
 

@@ -20,7 +20,6 @@ from ocidist import (
     RedirectRefusedError,
     UnexpectedStatusError,
 )
-from ocidist.remote import _stream
 from tests.http.support import NAME, alice_at, client_for
 from tests.peers import images
 from tests.peers.answers import chain, close, error, respond
@@ -39,11 +38,6 @@ BLOB = noise(50_000)
 DIGEST = Digest.of(BLOB)
 TARGET = f"/v2/{NAME}/blobs/{DIGEST}"
 SECRETS = (b"s3cret", base64.b64encode(b"alice:s3cret"), b"uthorization", b"ookie", b"X-Team")
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_stream, "FIRST_WAIT_S", 0.001)
 
 
 def to(url: str, status: int = 307) -> Handler:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
+from ocidist import Descriptor, Digest
 from tests.peers.answers import respond
+from tests.peers.images import noise
 from tests.remote.support import NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
+    from ocidist import Repository
     from tests.peers.wire_server import Connection, Request
 
+BLOB = noise(1000)
+DIGEST = Digest.of(BLOB)
+KNOWN = Descriptor.of(BLOB)
 UPLOADS = f"/v2/{NAME}/blobs/uploads/"
 BLOBS = f"/v2/{NAME}/blobs/"
 
@@ -195,3 +201,21 @@ def hold(reached: threading.Event) -> Step:
         connection.close()
 
     return step
+
+
+async def stream(*pieces: bytes) -> AsyncIterator[bytes]:
+    """Yield the pieces: a source that can be read once."""
+    for piece in pieces:
+        yield piece
+
+
+def bodies(registry: UploadRegistry, method: str) -> list[bytes]:
+    """Return the bodies of all requests of a method."""
+    return [request.body for request in registry.of(method)]
+
+
+async def write_in_chunks(repository: Repository, **options: Any) -> Descriptor:  # noqa: ANN401 -- the writer's own
+    """Write the blob in chunks of 300 bytes: three PATCHes, and the last 100 bytes with the PUT."""
+    async with repository.blobs.writer(chunk_size=300, **options) as writer:
+        await writer.write(BLOB)
+        return await writer.commit(DIGEST)
