@@ -21,7 +21,6 @@ from ocidist import (
     UploadStarted,
     UsageError,
 )
-from ocidist.remote import _pushing, _upload
 from tests.faults.uploads import BLOBS, UPLOADS, UploadRegistry, lost, refuse, saying
 from tests.peers.images import noise
 from tests.remote.support import NAME, repository_on
@@ -36,21 +35,6 @@ if TYPE_CHECKING:
 BLOB = noise(1000)
 DIGEST = Digest.of(BLOB)
 KNOWN = Descriptor.of(BLOB)
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_upload, "FIRST_WAIT_S", 0.001)
-    monkeypatch.setattr(_upload, "LAG_WAITS", (0.001, 0.001))
-    monkeypatch.setattr(_pushing, "FIRST_WAIT_S", 0.001)
-
-
-@pytest.fixture
-def registry(wire_server: WireServer) -> UploadRegistry:
-    """The upload endpoints of ``acme/app``; a mount is declined with a session unless a step says otherwise."""
-    made = UploadRegistry()
-    wire_server.on("*", "/*", made)
-    return made
 
 
 def mounting(**headers: str | None) -> Step:
