@@ -10,6 +10,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
+import anyio
+
+from ocidist.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator
 
@@ -24,12 +28,14 @@ NextPage = Callable[[], Awaitable["Page[T] | None"]]
 class _Pages(Generic[T]):
     def __init__(self, fetch: NextPage[T]) -> None:
         self._fetch = fetch
+        self._turn = anyio.Lock()
 
     def __aiter__(self) -> AsyncIterator[Page[T]]:
         return self
 
     async def __anext__(self) -> Page[T]:
-        page = await self._fetch()
+        async with self._turn:
+            page = await self._fetch()
         if page is None:
             raise StopAsyncIteration
         return page
@@ -38,6 +44,7 @@ class _Pages(Generic[T]):
 class _Items(Generic[T]):
     def __init__(self, fetch: NextPage[T]) -> None:
         self._fetch = fetch
+        self._turn = anyio.Lock()
         self._ready: deque[T] = deque()
 
     def __aiter__(self) -> AsyncIterator[T]:
@@ -45,17 +52,24 @@ class _Items(Generic[T]):
 
     async def __anext__(self) -> T:
         while not self._ready:
+            await self._more()
+        return self._ready.popleft()
+
+    async def _more(self) -> None:
+        async with self._turn:
+            if self._ready:
+                return  # another task that shares this iterator has just fetched a page
             page = await self._fetch()
             if page is None:
                 raise StopAsyncIteration
             self._ready.extend(page.items)
-        return self._ready.popleft()
 
 
 class Paginator(Generic[T]):
     """A lazy list: a page is fetched when its first entry is asked for, and no connection is held in between.
 
-    Iterate with ``async for``; each iteration begins again at the first page. Breaking out early is safe.
+    Iterate with ``async for``; each iteration begins again at the first page. Breaking out early is safe, and so is
+    sharing one iterator among tasks: each entry goes to one of them.
     """
 
     def __init__(self, begin: Callable[[], NextPage[T]], *, what: str) -> None:
@@ -71,8 +85,16 @@ class Paginator(Generic[T]):
         return _Pages(self._begin())
 
     async def collect(self, *, limit: int | None = None) -> list[T]:
-        """Return the entries as a list, the first *limit* of them if given; stops fetching when it has them."""
+        """Return the entries as a list, the first *limit* of them if given; stops fetching when it has them.
+
+        Raises:
+            UsageError: The limit is negative.
+        """
+        if limit is not None and limit < 0:
+            raise UsageError("a limit is not negative")
         found: list[T] = []
+        if limit == 0:
+            return found
         async for page in self.pages():
             found.extend(page.items)
             if limit is not None and len(found) >= limit:
