@@ -24,7 +24,9 @@ class FrozenMap(dict[K, V]):
         raise TypeError(msg)
 
     __setitem__ = __delitem__ = __ior__ = _refuse
-    clear = pop = popitem = setdefault = update = _refuse
+    clear = pop = popitem = _refuse
+    setdefault = _refuse  # pyright: ignore[reportAssignmentType]  # overloaded in the base; none of its forms is left
+    update = _refuse  # pyright: ignore[reportAssignmentType]  # see above
 
     def __reduce__(self) -> tuple[type[FrozenMap[K, V]], tuple[dict[K, V]]]:
         """Pickle and copy as a whole, not item by item."""
