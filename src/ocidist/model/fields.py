@@ -19,18 +19,19 @@ class FrozenMap(dict[K, V]):
 
     __slots__ = ()
 
-    def _refuse(self, *_args: object, **_options: object) -> NoReturn:
-        msg = "this mapping belongs to a frozen value: make a dict of it to change it"
-        raise TypeError(msg)
-
-    __setitem__ = __delitem__ = __ior__ = _refuse
-    clear = pop = popitem = _refuse
-    setdefault = _refuse  # pyright: ignore[reportAssignmentType]  # overloaded in the base; none of its forms is left
-    update = _refuse  # pyright: ignore[reportAssignmentType]  # see above
-
     def __reduce__(self) -> tuple[type[FrozenMap[K, V]], tuple[dict[K, V]]]:
         """Pickle and copy as a whole, not item by item."""
         return type(self), (dict(self),)
+
+
+def _refuse(_self: object, *_args: object, **_options: object) -> NoReturn:
+    msg = "this mapping belongs to a frozen value: make a dict of it to change it"
+    raise TypeError(msg)
+
+
+# Set from outside the class: no declaration fits all the forms that a dictionary's own methods have.
+for _name in ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault", "update"):
+    setattr(FrozenMap, _name, _refuse)
 
 
 def strings(values: Iterable[str]) -> tuple[str, ...]:
