@@ -124,7 +124,11 @@ STRATEGIES: dict[type[Endpoint], st.SearchStrategy[Endpoint]] = {
     DeleteBlob: st.builds(DeleteBlob, names, digests),
     ListTags: st.builds(ListTags, names, n=_counts, last=optional_texts),
     ListReferrers: st.builds(
-        ListReferrers, names, digests, artifact_type=st.none() | texts.filter(bool), last=st.none() | digests
+        ListReferrers,
+        names,
+        digests,
+        artifact_type=st.none() | texts.filter(lambda text: text and " " not in text),
+        last=st.none() | digests,
     ),
 }
 
