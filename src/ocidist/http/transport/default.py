@@ -38,7 +38,7 @@ class SystemTrust:
     """
 
     def __init__(self) -> None:
-        self.context = _bare_context()
+        self.context: ssl.SSLContext = _bare_context()
         self._ready = _OWN_VERIFIER
         self._flight: SingleFlight[None] = SingleFlight()
 
