@@ -205,7 +205,8 @@ async def test_a_large_write_lets_other_tasks_run(registry: MemoryRegistry) -> N
         tasks.start_soon(count)
         await writer.write(bytes(20 * PIECE))
         tasks.cancel_scope.cancel()
-    assert turns >= 4
+    # Five parts are five turns; the counter needs one to begin, and may come last in another.
+    assert turns >= 3
 
 
 @pytest.mark.parametrize(
