@@ -13,7 +13,7 @@ from ocidist.errors import ChallengeError, LimitExceededError, ProtocolError, To
 from ocidist.wire.challenge import Challenge, CredentialKind, choose, format_challenge, parse_challenges
 from ocidist.wire.errorbody import MAX_SHOWN_CHARS, Subject, error_for, parse_errors
 from ocidist.wire.link import next_target, parse_links
-from ocidist.wire.paging import filters_applied, parse_page
+from ocidist.wire.paging import parse_page
 from ocidist.wire.ranges import (
     content_length,
     format_content_range,
@@ -191,12 +191,6 @@ def test_pages_are_read_or_refused(data: bytes, key: str) -> None:
     except ProtocolError:
         return
     assert len(page.items) + len(page.invalid) <= page.count
-
-
-@MANY
-@given(VALUES)
-def test_filters_are_always_read(values: list[str]) -> None:
-    assert "" not in filters_applied(values)
 
 
 @MANY

@@ -21,7 +21,7 @@ from ocidist.wire.ranges import parse_int
 from ocidist.wire.redact import clean_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 MAX_PAGE_BYTES: Final = 8 * 1024 * 1024
 """The largest page of tags or repositories that is read."""
@@ -269,11 +269,3 @@ def _after(items: tuple[str, ...], last: str, *, by_order: bool) -> tuple[str, .
 def _ordered(items: tuple[str, ...]) -> bool:
     pairs = tuple(pairwise(items))
     return all(a <= b for a, b in pairs) or all(a.casefold() <= b.casefold() for a, b in pairs)
-
-
-def filters_applied(values: Iterable[str]) -> frozenset[str]:
-    """Read which filters a registry applied to a list of referrers, from all lines of OCI-Filters-Applied.
-
-    Spec: distribution-spec, "Listing Referrers".
-    """
-    return frozenset(name for value in values for part in value.split(",") if (name := part.strip(" \t")))

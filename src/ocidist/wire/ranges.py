@@ -105,13 +105,6 @@ def parse_content_range(text: str) -> ContentRange | None:
     return ContentRange(first, last, total)
 
 
-def parse_unsatisfied_range(text: str) -> int | None:
-    """Read the whole size from the Content-Range of a 416 answer (``bytes */1234``); None if it is another form."""
-    if (parts := _byte_range(text)) is None or parts[0] != "*":
-        return None
-    return parse_int(parts[1])
-
-
 def format_content_range(start: int, stop: int) -> str:
     """Write the Content-Range of an upload chunk, ``[start, stop)`` in bytes, as ``<first>-<last>``.
 

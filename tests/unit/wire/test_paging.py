@@ -9,7 +9,7 @@ import pytest
 
 from ocidist.errors import LimitExceededError, LinkRefusedError, PaginationLoopError, ProtocolError, UsageError
 from ocidist.wire import paging
-from ocidist.wire.paging import Listing, NextPage, Pager, filters_applied, parse_next, parse_page
+from ocidist.wire.paging import Listing, NextPage, Pager, parse_next, parse_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -413,20 +413,3 @@ def test_the_place_of_the_next_page_is_read_from_its_url(query: str, n: int | No
 def test_a_next_page_without_a_place_is_a_protocol_error(query: str) -> None:
     with pytest.raises(ProtocolError):
         parse_next(URL + query)
-
-
-@pytest.mark.parametrize(
-    ("values", "filters"),
-    [
-        ([], set()),
-        (["artifactType"], {"artifactType"}),
-        (["artifactType,annotations"], {"artifactType", "annotations"}),
-        (["annotations", " artifactType "], {"artifactType", "annotations"}),
-        (["artifacttype"], {"artifacttype"}),
-        (["notartifactType"], {"notartifactType"}),
-        (["", " , "], set()),
-    ],
-)
-def test_s05_applied_filters_are_split_and_compared_exactly(values: list[str], filters: set[str]) -> None:
-    assert filters_applied(values) == filters
-    assert ("artifactType" in filters_applied(values)) == ("artifactType" in filters)

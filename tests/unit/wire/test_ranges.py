@@ -13,7 +13,6 @@ from ocidist.wire.ranges import (
     format_content_range,
     parse_content_range,
     parse_int,
-    parse_unsatisfied_range,
     parse_upload_range,
     range_header,
 )
@@ -107,13 +106,6 @@ def test_a_content_range_is_read_with_and_without_its_unit(text: str, expected: 
 )
 def test_a_content_range_that_contradicts_itself_is_none(text: str) -> None:
     assert parse_content_range(text) is None
-
-
-@pytest.mark.parametrize(
-    ("text", "size"), [("bytes */1234", 1234), ("bytes */*", None), ("bytes 0-1/2", None), ("", None)]
-)
-def test_a_refused_range_tells_the_whole_size(text: str, size: int | None) -> None:
-    assert parse_unsatisfied_range(text) == size
 
 
 def test_a_chunk_range_is_written_inclusively() -> None:
