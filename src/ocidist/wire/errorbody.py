@@ -91,6 +91,9 @@ _STATUSES: Final[Mapping[int, type[ResponseError]]] = MappingProxyType(
     }
 )
 
+# Statuses that mean one thing only, whatever code comes with them.
+_DECIDED: Final = frozenset({412, 416, 429})
+
 _MISSING: Final[Mapping[Subject, type[ResponseError]]] = MappingProxyType(
     {
         Subject.TAG: errors.TagUnknownError,
@@ -151,9 +154,9 @@ def error_for(
 ) -> ResponseError:
     """Choose the exception for an answer: by the first code that is known, else by the status.
 
-    Some statuses outrank the code: 429 is always a rate limit, and a 5xx is a failing server whatever it says, unless
-    it says that it limits or does not offer something. Several reasons against one manifest become one
-    ``ManifestVerificationError``, unless all are missing blobs.
+    Some statuses outrank the code: 412 is always a failed condition, 416 a range and 429 a rate limit, and a 5xx is a
+    failing server whatever it says, unless it says that it limits or does not offer something. Several reasons against
+    one manifest become one ``ManifestVerificationError``, unless all are missing blobs.
 
     Args:
         status: HTTP status.
@@ -182,8 +185,8 @@ def error_for(
 
 
 def _choose(status: int, infos: Sequence[ErrorInfo], subject: Subject) -> type[ResponseError]:
-    if status == 429:
-        return errors.RateLimitedError
+    if status in _DECIDED:
+        return _STATUSES[status]
     codes = [info.code for info in infos if info.code in CODES]
     if status >= 500:
         codes = [code for code in codes if code in _CODES_OF_5XX]
