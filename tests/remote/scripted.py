@@ -78,11 +78,11 @@ class ScriptedRegistry:
 
     # --- what subclasses change ---------------------------------------------------------------------------------------
 
-    def _admitted(self, request: Request) -> Answer:
+    def _admitted(self, request: Request, /) -> Answer:
         """Answer, or ask who is there first."""
         return self._answer(request)
 
-    def _answer(self, request: Request) -> Answer:
+    def _answer(self, request: Request, /) -> Answer:
         """Answer a request that was let in."""
         if request.path == "/v2/":
             return 200, {"Docker-Distribution-API-Version": "registry/2.0"}, b"{}"
@@ -95,16 +95,16 @@ class ScriptedRegistry:
         act = getattr(self, "_" + found["kind"].replace("/", "_"))
         return act(request, found["name"], held, found["rest"])  # type: ignore[no-any-return]  # one of those below
 
-    def _catalog(self, _request: Request) -> Answer:
+    def _catalog(self, _request: Request, /) -> Answer:
         return listing(repositories=sorted(self.held))
 
-    def _tags(self, _request: Request, name: str, held: Holding, _rest: str) -> Answer:
+    def _tags(self, _request: Request, name: str, held: Holding, _rest: str, /) -> Answer:
         return listing(name=name, tags=sorted(held.tags)) if held.tags else refusal(404, "NAME_UNKNOWN")
 
-    def _referrers(self, _request: Request, _name: str, _held: Holding, _digest: str) -> Answer:
+    def _referrers(self, _request: Request, _name: str, _held: Holding, _digest: str, /) -> Answer:
         return text(404)
 
-    def _manifests(self, request: Request, name: str, held: Holding, reference: str) -> Answer:
+    def _manifests(self, request: Request, name: str, held: Holding, reference: str, /) -> Answer:
         if request.method == "PUT":
             digest = images.sha256(request.body)
             held.manifests[digest] = (request.header("Content-Type") or "", request.body)
@@ -120,10 +120,10 @@ class ScriptedRegistry:
         kind, data = held.manifests[digest]
         return 200, {"Content-Type": kind, "Docker-Content-Digest": digest}, data
 
-    def _subject_of(self, _manifest: bytes) -> Mapping[str, str]:
+    def _subject_of(self, _manifest: bytes, /) -> Mapping[str, str]:
         return {}
 
-    def _delete(self, held: Holding, reference: str) -> Answer:
+    def _delete(self, held: Holding, reference: str, /) -> Answer:
         if reference in held.tags:
             del held.tags[reference]
         else:
@@ -131,7 +131,7 @@ class ScriptedRegistry:
             held.tags = {tag: digest for tag, digest in held.tags.items() if digest != reference}
         return 202, {}, b""
 
-    def _blobs(self, request: Request, _name: str, held: Holding, digest: str) -> Answer:
+    def _blobs(self, request: Request, _name: str, held: Holding, digest: str, /) -> Answer:
         if digest not in held.blobs:
             return refusal(404, "BLOB_UNKNOWN")
         if request.method == "DELETE":
@@ -139,29 +139,29 @@ class ScriptedRegistry:
             return 202, {}, b""
         return self._content(request, digest, held.blobs[digest])
 
-    def _content(self, _request: Request, digest: str, data: bytes) -> Answer:
+    def _content(self, _request: Request, digest: str, data: bytes, /) -> Answer:
         return 200, {"Content-Type": "application/octet-stream", "Docker-Content-Digest": digest}, data
 
-    def _location(self, name: str, upload: str, _size: int) -> str:
+    def _location(self, name: str, upload: str, _size: int, /) -> str:
         return f"/v2/{name}/blobs/uploads/{upload}"
 
-    def _mount(self, name: str, held: Holding, digest: str, source: str | None) -> Answer:
+    def _mount(self, name: str, held: Holding, digest: str, source: str | None, /) -> Answer:
         origin = self.held.get(source or "")
         if origin is None or digest not in origin.blobs:
             return self._begin(name)
         held.blobs[digest] = origin.blobs[digest]
         return 201, {"Location": f"/v2/{name}/blobs/{digest}", "Docker-Content-Digest": digest}, b""
 
-    def _begin(self, name: str) -> Answer:
+    def _begin(self, name: str, /) -> Answer:
         upload = f"u-{len(self.uploads)}"
         self.uploads[upload] = bytearray()
         return 202, {"Location": self._location(name, upload, 0), "Range": "0-0", "Docker-Upload-UUID": upload}, b""
 
-    def _progress(self, name: str, upload: str) -> dict[str, str | None]:
+    def _progress(self, name: str, upload: str, /) -> dict[str, str | None]:
         size = len(self.uploads[upload])
         return {"Location": self._location(name, upload, size), "Range": f"0-{max(size - 1, 0)}"}
 
-    def _blobs_uploads(self, request: Request, name: str, held: Holding, upload: str) -> Answer:
+    def _blobs_uploads(self, request: Request, name: str, held: Holding, upload: str, /) -> Answer:
         query = dict(request.query)
         if request.method == "POST":
             if "mount" in query:
@@ -179,7 +179,7 @@ class ScriptedRegistry:
             return 202, self._progress(name, upload), b""
         return self._finish(name, held, query["digest"], bytes(self.uploads.pop(upload)))
 
-    def _finish(self, name: str, held: Holding, digest: str, data: bytes) -> Answer:
+    def _finish(self, name: str, held: Holding, digest: str, data: bytes, /) -> Answer:
         algorithm = digest.partition(":")[0]
         if f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}" != digest:
             return refusal(400, "DIGEST_INVALID")
@@ -190,11 +190,11 @@ class ScriptedRegistry:
 class WithReferrers(ScriptedRegistry):
     """A registry with the referrers API."""
 
-    def _subject_of(self, manifest: bytes) -> Mapping[str, str]:
+    def _subject_of(self, manifest: bytes, /) -> Mapping[str, str]:
         subject = json.loads(manifest).get("subject")
         return {"OCI-Subject": subject["digest"]} if subject else {}
 
-    def _referrers(self, _request: Request, _name: str, held: Holding, digest: str) -> Answer:
+    def _referrers(self, _request: Request, _name: str, held: Holding, digest: str, /) -> Answer:
         found = []
         for kind, data in held.manifests.values():
             body = json.loads(data)

@@ -71,7 +71,7 @@ class Registry:
         A few registries do not answer here although their repositories work: that is ``supported=False``, not an error.
 
         Raises:
-            UnauthorizedError: The registry refuses the credentials, or wants some.
+            AuthError: The registry refuses the credentials, or wants some.
             ProtocolError: The answer is a web page: a proxy or login form is in between.
             OciError: Another failure, see the error's class.
 
