@@ -96,6 +96,7 @@ class Turn:
             registries write an example there.
         rounds: Refusals so far.
         widened: Whether a fresh token was already replaced by one with more scopes.
+        told: What ``/v2/`` said when it was asked on behalf of this request; None if it was not.
         host: The origin as text.
         key: What decides whether requests may share what was learned.
     """
@@ -106,6 +107,7 @@ class Turn:
     root: bool = False
     rounds: int = 0
     widened: bool = False
+    told: tuple[str, ...] | None = attrs.field(default=None, repr=False)
     host: str = attrs.field(init=False)
     key: tuple[str, str, ScopeSet] = attrs.field(init=False, repr=False)
 
@@ -194,7 +196,10 @@ class Authenticator:
         self.learn(turn.origin, await self._root(turn))
 
     async def _root(self, turn: Turn) -> tuple[str, ...]:
-        return () if turn.root else await self._roots.do(turn.host, partial(self._ask_root, turn.origin))
+        if turn.told is None:
+            ask = partial(self._ask_root, turn.origin)
+            turn.told = () if turn.root else await self._roots.do(turn.host, ask)
+        return turn.told
 
     async def first(self, turn: Turn, attempt: Attempt) -> Answered:
         """Make a request's first attempt; where nothing is known of the host, one request goes ahead of all others.
