@@ -40,6 +40,8 @@ _HUB_HOSTS = frozenset({DOCKER_HUB, "index.docker.io", "registry-1.docker.io"})
 _HUB_API_HOST = "registry-1.docker.io"
 _HUB_CREDENTIAL_KEY = "https://index.docker.io/v1/"
 _MAX_PORT = 65535
+# Never with the text itself: it may end up in a log.
+_NO_USER = "names hold no user name and password: give them to the client, as credentials"
 _SHOWN = 80
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", re.ASCII)
@@ -142,6 +144,8 @@ class RegistryName:
         if len(_text(text, "registry")) > MAX_REFERENCE_LENGTH:
             msg = f"{_show(text)} is too long for a registry"
             raise InvalidReferenceError(msg)
+        if "@" in text:
+            raise InvalidReferenceError(_NO_USER)
         prefix, separator, rest = text.partition("://")
         if not separator:
             host, port = _split_port(text or DOCKER_HUB)
@@ -355,7 +359,7 @@ class Reference:
         return tag if self.digest is None else f"{tag}@{self.digest}"
 
     def _familiar_name(self) -> str:
-        if self.registry != RegistryName(DOCKER_HUB):
+        if not self.registry.is_docker_hub or self.registry.port is not None:
             return self.name
         namespace, _, rest = self.repository.partition("/")
         if namespace == "library" and "/" not in rest and _HEX_ID.fullmatch(rest) is None:
@@ -366,6 +370,8 @@ class Reference:
 def _refuse(text: str) -> None:
     if len(_text(text, "reference")) > MAX_REFERENCE_LENGTH:
         msg = f"{_show(text)} is too long for a reference"
+    elif "/" in text.partition("@")[2]:
+        msg = _NO_USER
     elif "://" in text:
         msg = f"{_show(text)} is a URL, not a reference: leave the scheme out"
     elif _HEX_ID.fullmatch(text):

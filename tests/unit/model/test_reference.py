@@ -431,3 +431,22 @@ def test_references_are_values() -> None:
         assert [type(part) for part in (twin.repository, twin.tag, twin.digest)] == [RepositoryName, Tag, Digest]
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         reference.tag = None  # type: ignore[misc]  # that it cannot be set is the point
+
+
+def test_docker_hub_with_its_scheme_named_is_as_familiar() -> None:
+    assert Reference(RegistryName.parse("https://docker.io"), "alpine").familiar == "alpine"
+    assert Reference(RegistryName.parse("docker.io:443"), "alpine").familiar == "docker.io:443/library/alpine"
+
+
+@pytest.mark.parametrize("text", ["u:s3cret@acme.io/a", "https://u:s3cret@acme.io/a", "u:s3cret@acme.io:5000/a:v1"])
+def test_t45_a_password_in_a_reference_is_refused_and_not_shown(text: str) -> None:
+    with pytest.raises(InvalidReferenceError, match="as credentials") as caught:
+        Reference.parse(text)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["u:s3cret@acme.io", "https://u:s3cret@acme.io", "s3cret@acme.io:5000"])
+def test_t45_a_password_in_a_registry_is_refused_and_not_shown(text: str) -> None:
+    with pytest.raises(InvalidReferenceError, match="as credentials") as caught:
+        RegistryName.parse(text)
+    assert "s3cret" not in str(caught.value)
