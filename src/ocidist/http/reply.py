@@ -61,17 +61,28 @@ class _Wrapped(httpx.AsyncByteStream):
 
 
 class TimedStream(_Wrapped):
-    """A response body that notes how long it took until it was closed, as httpx's own clients do."""
+    """A response body as it comes from a transport: closed with its iterator, and timed as httpx does it."""
 
     def __init__(self, stream: httpx.AsyncByteStream, response: httpx.Response, start: float) -> None:
         super().__init__(stream)
+        self._iterator: AsyncIterator[bytes] | None = None
         self._response = response
         self._start = start
 
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self._iterator = super().__aiter__()
+        return self._iterator
+
     async def aclose(self) -> None:
-        """Note the time, then release the connection."""
+        """Release the connection."""
         self._response.elapsed = timedelta(seconds=time.perf_counter() - self._start)
-        await super().aclose()
+        iterator, self._iterator = self._iterator, None
+        try:
+            # Left to the garbage collector it would be trio that closes it. Not every transport's can be closed.
+            if isinstance(iterator, AsyncGenerator):
+                await iterator.aclose()
+        finally:
+            await super().aclose()
 
 
 class TrackedStream(_Wrapped):
@@ -149,7 +160,10 @@ class HttpReply:
         return tuple(self._response.headers.get_list(name))
 
     async def read(self, limit: int, what: str) -> bytes:
-        """Read the whole body, refusing more than *limit* bytes."""
+        """Read the whole body, refusing more than *limit* bytes, at once where its length is told."""
+        length = content_length(self.header_values("Content-Length"))
+        if length is not None and length > limit and self._response.request.method != "HEAD":
+            raise LimitExceededError(what, limit)
         return await read_capped(self.chunks(), limit, what)
 
     def chunks(self) -> AsyncIterator[bytes]:
@@ -168,15 +182,6 @@ class HttpReply:
                     with anyio.move_on_after(DRAIN_SECONDS):
                         async for _ in self.chunks():
                             pass
-        finally:
-            await self._close()
-
-    async def _close(self) -> None:
-        stream = self._stream
-        try:
-            # Transports of other makers may hand out plain iterators, which have nothing to close.
-            if isinstance(stream, AsyncGenerator):
-                await stream.aclose()
         finally:
             await self._response.aclose()
 
