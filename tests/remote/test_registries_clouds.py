@@ -234,3 +234,20 @@ async def test_docker_hubs_pull_limit_is_one(start_wire_server: StartWireServer)
     async with registry_client(server) as client:
         with pytest.raises(RateLimitedError, match="pull rate limit"):
             await client.repository(f"{server.host}/{NAME}").manifests.get("v1")
+
+
+async def test_q09_a_challenge_that_only_the_ping_has_is_enough(start_wire_server: StartWireServer) -> None:
+    class Gcr(TokenCloud):
+        def _admitted(self, request: Request) -> Answer:
+            status, headers, body = super()._admitted(request)
+            if status == 401 and request.path != "/v2/":
+                headers = {**headers, "WWW-Authenticate": None}
+            return status, headers, body
+
+    registry = Gcr(start_wire_server(), Storage())
+    registry.held[NAME] = Holding(tags={"v1": ""})
+    server = start_wire_server(registry)
+    async with registry_client(server, credentials={server.host: Basic("alice", SECRET)}) as client:
+        assert await client.repository(f"{server.host}/{NAME}").tags.list().collect() == ["v1"]
+    asked = [dict(request.query) for request in registry.requests if request.path == "/token"]
+    assert [query["scope"] for query in asked] == [f"repository:{NAME}:pull"]

@@ -158,6 +158,18 @@ async def test_everything_works_on(
     assert b"\r\ncookie:" not in server.received.lower()
 
 
+async def test_q26_the_cookies_of_harbor_are_never_sent_back(start_wire_server: StartWireServer) -> None:
+    server = start_wire_server(Harbor())
+    async with registry_client(server) as client:
+        repository = client.repository(f"{server.host}/{NAME}")
+        for data in (b"one", b"two"):
+            assert await repository.blobs.get(await repository.blobs.push(data)) == data
+        raw = await client.get(f"{server.origin}/v2/")
+        assert raw.headers["Set-Cookie"].startswith("sid=")
+        assert not client.cookies
+    assert all(request.header("Cookie") is None for request in server.requests)
+
+
 @pytest.mark.parametrize("kind", [Harbor, GitLab])
 async def test_a_catalog_that_is_not_for_everybody(
     start_wire_server: StartWireServer, kind: type[ScriptedRegistry]
