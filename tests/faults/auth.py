@@ -62,7 +62,7 @@ def assert_no_secrets(server: WireServer) -> None:
         assert secret not in server.received
 
 
-def located(error: OciError, server: WireServer, operation: str = "list tags", attempts: int = 1) -> bool:
+def located(error: OciError, server: WireServer, operation: str = "list tags", attempts: int | None = 1) -> bool:
     """Return whether an error says where it happened."""
     found = (error.host, error.operation, error.attempts)
     assert found == (server.host, operation, attempts)

@@ -15,6 +15,7 @@ import anyio
 import attrs
 import httpx
 
+from ocidist.credentials.store import ANONYMOUS
 from ocidist.errors import (
     AuthError,
     BodyNotReplayableError,
@@ -203,10 +204,14 @@ class Session:
         try:
             answered = await self._auth.first(turn, attempt)
         except AuthError:
-            if call.endpoint is not None:
+            if call.endpoint is not None and not (again and turn.credential == ANONYMOUS):
                 raise
-            # Whoever made the request themselves gets the registry's own answer.
-            return (await attempt(NOTHING)).response
+            # Whoever made the request themselves gets the registry's own answer; and what is wanted elsewhere need not
+            # be wanted here of those who have nothing to show.
+            answered = await attempt(NOTHING)
+            if call.endpoint is not None and answered.refused is not None:
+                raise
+            return answered.response
         while answered.refused is not None:
             proof = await self._next_proof(call, turn, answered)
             if proof is None or (call.endpoint is None and not again):
@@ -294,7 +299,7 @@ class Session:
         failure: Exception
         try:
             return await self._parts.wire(sent)
-        except httpx.HTTPError as error:
+        except httpx.RequestError as error:
             failure = error if raw else translate(error)
         finally:
             if isinstance(sent.stream, RequestStream):
