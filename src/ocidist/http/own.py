@@ -56,7 +56,7 @@ class OwnRequests:
         """Send a request as it is and return a closed copy of the answer.
 
         Raises:
-            httpx.HTTPError: There was none.
+            httpx.RequestError: There was none.
         """
         return await snapshot(await self.wire(self._prepare(request)), MAX_ERROR_BODY)
 
@@ -64,7 +64,7 @@ class OwnRequests:
         """Return the challenge that a host sends for ``/v2/``; nothing where it sends none or does not answer."""
         try:
             response = await self.probe(Request("GET", f"{origin}{ROOT}", headers={"Accept-Encoding": "identity"}))
-        except httpx.HTTPError:
+        except httpx.RequestError:
             return ()
         refused = response.status_code == httpx.codes.UNAUTHORIZED
         return tuple(response.headers.get_list("WWW-Authenticate")) if refused else ()
@@ -100,7 +100,7 @@ class OwnRequests:
         failure: OciError
         try:
             response = await self.wire(request)
-        except httpx.HTTPError as error:
+        except httpx.RequestError as error:
             failure = translate(error)
         else:
             return await self._read(response)

@@ -49,54 +49,55 @@ class RequestStream(httpx.AsyncByteStream):
             await source.aclose()
 
 
-class _Wrapped(httpx.AsyncByteStream):
-    def __init__(self, stream: httpx.AsyncByteStream) -> None:
-        self._stream = stream
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return aiter(self._stream)
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
-class TimedStream(_Wrapped):
+class TimedStream(httpx.AsyncByteStream):
     """A response body as it comes from a transport: closed with its iterator, and timed as httpx does it."""
 
     def __init__(self, stream: httpx.AsyncByteStream, response: httpx.Response, start: float) -> None:
-        super().__init__(stream)
+        self._stream = stream
         self._iterator: AsyncIterator[bytes] | None = None
         self._response = response
         self._start = start
 
+    @property
+    def used(self) -> bool:
+        """Whether somebody has begun to read it."""
+        return self._iterator is not None
+
     def __aiter__(self) -> AsyncIterator[bytes]:
-        self._iterator = super().__aiter__()
+        self._iterator = aiter(self._stream)
         return self._iterator
 
     async def aclose(self) -> None:
         """Release the connection."""
         self._response.elapsed = timedelta(seconds=time.perf_counter() - self._start)
-        iterator, self._iterator = self._iterator, None
         try:
             # Left to the garbage collector it would be trio that closes it. Not every transport's can be closed.
-            if isinstance(iterator, AsyncGenerator):
-                await iterator.aclose()
+            if isinstance(self._iterator, AsyncGenerator):
+                await self._iterator.aclose()
         finally:
-            await super().aclose()
+            await self._stream.aclose()
 
 
-class TrackedStream(_Wrapped):
+class TrackedStream(httpx.AsyncByteStream):
     """A response body that gives its slot back as soon as it is closed."""
 
     def __init__(self, stream: httpx.AsyncByteStream, slot: Slot) -> None:
-        super().__init__(stream)
+        self._stream = stream
         self._slot = slot
+
+    @property
+    def used(self) -> bool:
+        """Whether somebody has begun to read it."""
+        return isinstance(self._stream, TimedStream) and self._stream.used
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._stream)
 
     async def aclose(self) -> None:
         """Release the slot, then the connection."""
         # First what cannot be interrupted.
         self._slot.release()
-        await super().aclose()
+        await self._stream.aclose()
 
 
 class _Chunks:
@@ -171,7 +172,11 @@ class HttpReply:
         if self._stream is not None:
             msg = "the body of an answer can be read only once"
             raise TransportError(msg)
-        self._stream = aiter(self._response.stream)  # type: ignore[arg-type]  # transports answer async requests so
+        stream = self._response.stream
+        if isinstance(stream, TimedStream | TrackedStream) and stream.used:
+            # One of the user's event hooks has read it.
+            stream = httpx.ByteStream(self._response.content)
+        self._stream = aiter(stream)  # type: ignore[arg-type]  # transports answer async requests so
         return _Chunks(self._stream, content_length(self.header_values("Content-Length")))
 
     async def aclose(self) -> None:
@@ -209,6 +214,9 @@ async def snapshot(response: httpx.Response, limit: int) -> httpx.Response:
 
     A body that ends within the limit leaves the connection usable; a longer one costs the connection.
     """
+    if response.is_closed:
+        # Such a copy already, or a transport that has it all in memory.
+        return response
     pieces: list[bytes] = []
     size = 0
     reply = HttpReply(response)
@@ -224,12 +232,14 @@ async def snapshot(response: httpx.Response, limit: int) -> httpx.Response:
         pass
     finally:
         await reply.aclose()
-    # As bytes: some servers write more than ASCII into their headers.
-    headers = [(k, v) for k, v in response.headers.raw if k.lower() not in {b"content-encoding", b"transfer-encoding"}]
-    return httpx.Response(
+    headers = [(k, v) for k, v in response.headers.multi_items() if k not in {"content-encoding", "transfer-encoding"}]
+    kept = httpx.Response(
         response.status_code,
         headers=headers,
         content=b"".join(pieces)[:limit],
         request=response.request,
         extensions=response.extensions,
     )
+    kept.history = response.history
+    kept.elapsed = response.elapsed
+    return kept

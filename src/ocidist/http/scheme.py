@@ -137,7 +137,7 @@ class _Race:
         request = httpx.Request("GET", f"{base}/v2/", headers=headers, extensions={"trace": dialled})
         try:
             response = await self._probe(request)
-        except httpx.HTTPError as error:
+        except httpx.RequestError as error:
             self._failures[scheme] = error
             return
         except Exception as error:  # noqa: BLE001 -- raised by run(), outside of the task group that would wrap it
