@@ -342,7 +342,7 @@ async def _refuse_busy(request: httpx.Request, response: httpx.Response, call: C
 
 
 def _again(request: httpx.Request, call: Call, error: Exception) -> bool:
-    failure = translate(error) if isinstance(error, httpx.HTTPError) else error
+    failure = translate(error) if isinstance(error, httpx.RequestError) else error
     if isinstance(failure, OciError) and failure.operation is not None:
         # A request within this one failed, and was tried again by itself.
         return False
