@@ -75,6 +75,11 @@ def bearer(request: Request) -> str | None:
     return token if kind == "Bearer" else None
 
 
+def anything(_token: str) -> bool:
+    """Take every token."""
+    return True
+
+
 def taking(tokens: Callable[[str], bool], headers: dict[str, str], then: Handler) -> Handler:
     """Answer as *then* does to tokens that are taken, and with 401 and these headers to everything else."""
 

@@ -15,7 +15,7 @@ from ocidist import (
     NameUnknownError,
     ProtocolError,
 )
-from tests.faults.auth import SOME_TAGS, Issuer, alice_with, assert_no_secrets, bearer, located, taking
+from tests.faults.auth import SOME_TAGS, Issuer, alice_with, anything, assert_no_secrets, bearer, located, taking
 from tests.http.support import NAME, PULL, PUSH, TAGS, alice_at, authorizations, list_tags, unauthorized
 from tests.peers import answers, images
 from tests.peers.answers import chain, early, error, respond, respond_json
@@ -33,11 +33,6 @@ UPLOADS = f"/v2/{NAME}/blobs/uploads/"
 OPEN = respond(200, {"Docker-Distribution-Api-Version": "registry/2.0"}, b"{}")
 PLACEHOLDER = "repository:user/image:pull"
 schemes = pytest.mark.parametrize("scheme", ["http", None], ids=["scheme known", "scheme detected"])
-
-
-def anything(_token: str) -> bool:
-    """Take every token."""
-    return True
 
 
 def bare(then: Handler) -> Handler:

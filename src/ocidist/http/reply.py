@@ -232,7 +232,8 @@ async def snapshot(response: httpx.Response, limit: int) -> httpx.Response:
         pass
     finally:
         await reply.aclose()
-    headers = [(k, v) for k, v in response.headers.multi_items() if k not in {"content-encoding", "transfer-encoding"}]
+    # As bytes: some servers write more than ASCII into their headers.
+    headers = [(k, v) for k, v in response.headers.raw if k.lower() not in {b"content-encoding", b"transfer-encoding"}]
     kept = httpx.Response(
         response.status_code,
         headers=headers,

@@ -128,7 +128,9 @@ def join(base: SplitUrl, reference: str) -> SplitUrl:
     else:
         # urljoin may change how a query is written, so it sees the paths only.
         relative, query = _cut(target, "?")
-        rest = urljoin(path, relative) + query
+        joined = urljoin(path, relative)
+        # It drops the first slash where the reference climbs too high, and what follows would become part of the host.
+        rest = (joined if joined.startswith("/") else f"/{joined}") + query
     return attrs.evolve(base, rest=rest)
 
 
