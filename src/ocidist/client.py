@@ -182,13 +182,16 @@ class Client(httpx.AsyncClient):
         Raises:
             InvalidReferenceError: The reference does not follow the grammar.
         """
-        scheme, separator, rest = ("", "", reference)
-        if isinstance(reference, str):
-            scheme, separator, rest = reference.partition("://")
-            rest = rest if separator else reference
-        found = Reference.parse(rest) if isinstance(rest, str) else rest
-        host = f"{scheme}://{found.registry}" if separator else found.registry
-        return self.registry(host, credential=credential).repository(found.repository)
+        if isinstance(reference, str) and "://" in reference:
+            # With a scheme before it the first part is the host, whatever it looks like.
+            scheme, _, rest = reference.partition("://")
+            host, _, path = rest.partition("/")
+            name = RegistryName.parse(f"{scheme}://{host}")
+            return self.registry(name, credential=credential).repository(
+                Reference.parse(f"x.invalid/{path}").repository
+            )
+        found = reference if isinstance(reference, Reference) else Reference.parse(reference)
+        return self.registry(found.registry, credential=credential).repository(found.repository)
 
     async def detect_scheme(self, name: str | RegistryName) -> str:
         """Return ``"https"`` or ``"http"``, whichever the registry speaks, and remember it.

@@ -53,6 +53,8 @@ class ResponseError(OciError):
     ) -> None:
         said = "; ".join(f"{e.code} {e.message}".strip() for e in errors) or note
         text = f"{method} {url} answered {status}".strip()
+        if retry_after is not None:
+            text = f"{text} and asks to wait {retry_after:g} seconds"
         super().__init__(f"{text}: {said}" if said else text)
         self.status = status
         self.method = method

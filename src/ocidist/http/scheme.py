@@ -160,7 +160,7 @@ class _Race:
         return error is not None and untrusted(error)
 
     def _failure(self) -> Exception:
-        failures = {scheme: translate(error) for scheme, error in self._failures.items()}
+        failures = {scheme: translate(error) for scheme, error in sorted(self._failures.items(), reverse=True)}
         https = failures.get("https")
         if isinstance(https, TlsError) and self._refused():
             return https
