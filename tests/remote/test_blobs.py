@@ -172,3 +172,16 @@ async def test_the_chunk_size_of_a_host_holds_unless_the_caller_says_otherwise(
             assert (configured.chunk_size, chosen.chunk_size) == (12_345, 5)
             await configured.cancel()
             await chosen.cancel()
+
+
+async def test_a_descriptor_names_a_blob_wherever_a_digest_does(embedded_registry: Peer, fresh_name: str) -> None:
+    async with embedded_registry.client() as client:
+        blobs = client.repository(f"{embedded_registry.host}/{fresh_name}").blobs
+        pushed = await blobs.push(b"named by its descriptor")
+        assert await blobs.stat(pushed) == pushed
+        assert await blobs.exists(pushed)
+        other = client.repository(f"{embedded_registry.host}/{fresh_name}-2").blobs
+        await other.mount(pushed, source=fresh_name)
+        assert await other.get(pushed) == b"named by its descriptor"
+        await other.delete(pushed)
+        assert not await other.exists(pushed)

@@ -41,6 +41,7 @@ from ocidist.observe.events import Event, RequestRetried, WarningReceived
 from ocidist.observe.hooks import emit
 from ocidist.wire import endpoints
 from ocidist.wire.egress import EgressPolicy, Origin
+from ocidist.wire.errorbody import body_note
 from ocidist.wire.scope import NO_SCOPES
 from ocidist.wire.warning import parse_warnings
 
@@ -244,9 +245,13 @@ class Session:
     async def _next_proof(self, call: Call, turn: Turn, answered: Answered) -> Proof | None:
         try:
             return await self._auth.answer(turn, answered.sent, answered.refused or ())
-        except AuthError:
+        except AuthError as error:
             if call.endpoint is None:
                 return None
+            said = body_note(answered.response.content) if isinstance(error, ChallengeError) else ""
+            if said:
+                # Some registries refuse without a challenge, and their words are all there is to go by.
+                raise ChallengeError(f"{error.message}: {said}") from None
             raise
 
     async def _try(self, request: httpx.Request, call: Call, proof: Proof, *, follow: bool) -> Answered:

@@ -124,8 +124,6 @@ class BlobPush:
         A session that a registry opens instead is kept for the upload; an earlier one is cancelled. No failure counts:
         then the blob is sent.
         """
-        if isinstance(sources, str):
-            raise UsageError("mount_from takes several repository names, not one string")
         for source in sources:
             try:
                 found = await mount(self.digest, source=source)

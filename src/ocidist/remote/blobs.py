@@ -15,12 +15,12 @@ from ocidist.errors import (
     UsageError,
 )
 from ocidist.model.descriptor import Descriptor
-from ocidist.model.digest import Digest
 from ocidist.model.reference import RepositoryName
 from ocidist.model.result import Mounted, OnExit
 from ocidist.remote._channel import Channel
 from ocidist.remote._pushing import BlobPush
 from ocidist.remote._stat import stat
+from ocidist.remote._targets import digest_of
 from ocidist.remote._upload import appeared, check_stated, opened
 from ocidist.remote.download import download
 from ocidist.remote.reader import BlobReader
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ocidist._io.body import Progress, Source
     from ocidist.credentials.store import Credential
     from ocidist.http.sender import Sender
+    from ocidist.model.digest import Digest
     from ocidist.model.reference import RegistryName
     from ocidist.wire.upload import UploadState
 
@@ -66,7 +67,7 @@ class Blobs:
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    async def stat(self, digest: Digest | str) -> Descriptor:
+    async def stat(self, digest: Digest | Descriptor | str) -> Descriptor:
         """Return a blob's descriptor, as the registry states it: the size is not proven.
 
         Raises:
@@ -76,15 +77,15 @@ class Blobs:
 
         Spec: distribution-spec, "Checking if content exists in the registry".
         """
-        return await stat(self._channel, Digest(digest))
+        return await stat(self._channel, digest_of(digest))
 
-    async def exists(self, digest: Digest | str) -> bool:
+    async def exists(self, digest: Digest | Descriptor | str) -> bool:
         """Return whether the blob exists.
 
         Raises:
             OciError: Any failure other than "not found".
         """
-        name = Digest(digest)
+        name = digest_of(digest)
         try:
             async with self._channel.exchange(StatBlob(self._channel.repository_name, name), about=name):
                 return True
@@ -136,7 +137,7 @@ class Blobs:
             DigestUnsupportedError: The digest cannot be verified.
         """
         known = digest if isinstance(digest, Descriptor) else None
-        name = digest.digest if isinstance(digest, Descriptor) else Digest(digest)
+        name = digest_of(digest)
         return BlobReader(self._channel, name, known, offset=offset, length=length)
 
     async def download(
@@ -201,6 +202,8 @@ class Blobs:
 
         Spec: distribution-spec, "Pushing blobs".
         """
+        if isinstance(mount_from, str):
+            raise UsageError("mount_from takes several repository names, not one string")
         push = BlobPush(self._channel, as_body(source), descriptor, chunk_size=self._chunk_size(chunk_size))
         push.chunked = chunk_size is not None
         push.single_post = single_post
@@ -254,7 +257,7 @@ class Blobs:
             raise UsageError(f"this upload belongs to {state.registry}/{state.repository}")
         return ResumedWriter(self._channel, state, None if source is None else as_body(source), on_exit)
 
-    async def mount(self, digest: Digest | str, *, source: str | None) -> Mounted | UploadStarted:
+    async def mount(self, digest: Digest | Descriptor | str, *, source: str | None) -> Mounted | UploadStarted:
         """Link a blob from another repository of the same registry.
 
         Args:
@@ -272,7 +275,7 @@ class Blobs:
 
         Spec: distribution-spec, "Mounting a blob from another repository".
         """
-        name = Digest(digest)
+        name = digest_of(digest)
         origin = None if source is None else RepositoryName(source)
         endpoint = MountBlob(self._channel.repository_name, name, origin)
         async with self._channel.exchange(endpoint, about=name) as reply:
@@ -288,7 +291,7 @@ class Blobs:
             )
         return Mounted(name, origin)
 
-    async def delete(self, digest: Digest | str) -> None:
+    async def delete(self, digest: Digest | Descriptor | str) -> None:
         """Delete a blob from this repository.
 
         Raises:
@@ -298,7 +301,7 @@ class Blobs:
 
         Spec: distribution-spec, "Deleting Blobs".
         """
-        name = Digest(digest)
+        name = digest_of(digest)
         try:
             async with self._channel.exchange(DeleteBlob(self._channel.repository_name, name), about=name):
                 return

@@ -1,0 +1,32 @@
+"""What a registry says when it refuses reaches the caller."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ocidist import ChallengeError, RateLimitedError, RetryPolicy
+from tests.http.support import NAME, alice_at, list_tags
+from tests.peers.answers import error
+
+if TYPE_CHECKING:
+    from tests.peers.wire_server import WireServer
+
+TARGET = f"/v2/{NAME}/tags/list*"
+
+
+async def test_a_401_without_a_challenge_keeps_the_words_of_the_registry(wire_server: WireServer) -> None:
+    wire_server.on("GET", TARGET, error(401, "DENIED", "permission_denied: read_package"))
+    async with alice_at(wire_server) as client:
+        with pytest.raises(ChallengeError, match="permission_denied: read_package"):
+            await list_tags(client, wire_server)
+
+
+async def test_a_rate_limit_says_how_long_to_wait(wire_server: WireServer) -> None:
+    wire_server.on("GET", TARGET, error(429, "TOOMANYREQUESTS", "slow down", {"Retry-After": "7200"}))
+    async with alice_at(wire_server, retry=RetryPolicy(attempts=3)) as client:
+        with pytest.raises(RateLimitedError, match="wait 7200 seconds") as caught:
+            await list_tags(client, wire_server)
+    assert caught.value.retry_after == 7200
+    assert caught.value.attempts == 1
