@@ -52,6 +52,8 @@ _RAW_KINDS: tuple[tuple[type[OciError], type[httpx.RequestError]], ...] = (
     (EgressError, httpx.TooManyRedirects),
     (OciError, httpx.RemoteProtocolError),
 )
+# In the chain of a handshake that timed out, was reset or was cut off.
+_NO_TLS_FAILURE = (ssl.SSLWantReadError, ssl.SSLWantWriteError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 # h11's words for a connection that ended early; everything else it reports is a malformed answer.
 _CUT = ("Server disconnected", "peer closed connection")
 
@@ -66,8 +68,9 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def tls_failure(error: BaseException) -> ssl.SSLError | None:
-    """Return the TLS error behind a failure, if there is one."""
-    return next((link for link in _chain(error) if isinstance(link, ssl.SSLError)), None)
+    """Return the TLS error behind a failure, if there is one: not what a silent or vanished peer leaves behind."""
+    found = (link for link in _chain(error) if isinstance(link, ssl.SSLError))
+    return next((link for link in found if not isinstance(link, _NO_TLS_FAILURE)), None)
 
 
 def untrusted(error: BaseException) -> bool:

@@ -97,7 +97,10 @@ def tls_context(config: HostConfig) -> ssl.SSLContext:
             context.load_verify_locations(cafile=str(config.ca))
         _client_certificate(context, config)
     except (OSError, ssl.SSLError) as error:
-        msg = f"a certificate file cannot be used: {error}"
+        cert = config.client_cert
+        files = [config.ca, *(cert if isinstance(cert, tuple) else [cert])]
+        named = ", ".join(str(file) for file in files if file is not None)
+        msg = f"a certificate file cannot be used ({named}): {error}"
         raise TlsError(msg) from error
     if not config.verify:
         context.check_hostname = False
