@@ -29,6 +29,15 @@ POOL = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepali
 # file with the authorities again for each connection: 30 ms, on the event loop.
 _OWN_VERIFIER = sys.platform in {"darwin", "win32"}
 
+# Where distributions keep the authorities: Debian and Alpine, Fedora and RHEL old and new, SUSE, BSD.
+_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+
 
 class SystemTrust:
     """A TLS context that trusts the operating system's authorities, which are read before its first connection.
@@ -68,13 +77,13 @@ def _trust_system(context: ssl.SSLContext) -> None:
     context.load_default_certs()
     if _OWN_VERIFIER or context.cert_store_stats()["x509_ca"]:
         return
-    import truststore  # noqa: PLC0415 -- only where OpenSSL looks in the wrong place, as in portable builds of Python
-
-    # It looks where distributions keep their authorities, as soon as it is asked for a connection.
-    search = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    search.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost")
-    if found := b"".join(search.get_ca_certs(binary_form=True)):
-        context.load_verify_locations(cadata=found)
+    # OpenSSL looked in the wrong place, as it does in portable builds of Python.
+    for bundle in _BUNDLES:
+        try:
+            context.load_verify_locations(cafile=bundle)
+        except OSError:
+            continue
+        return
 
 
 def tls_context(config: HostConfig) -> ssl.SSLContext:
