@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -27,7 +28,6 @@ from ocidist.model.reference import Reference, RegistryName
 from ocidist.wire.egress import EgressPolicy
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
@@ -297,6 +297,9 @@ class Client(httpx.AsyncClient):
         except httpx.RequestError as error:
             error.request = request
             raise
+        except ssl.SSLError as error:
+            # An alert after the handshake, as for a missing client certificate: nobody below turns it into httpx's.
+            raise httpx.ReadError(str(error), request=request) from error
         response.request = request
         response.default_encoding = self._default_encoding
         response.stream = TimedStream(response.stream, response, start)  # type: ignore[arg-type]  # the async side

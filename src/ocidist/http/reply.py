@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import AsyncGenerator
 from contextlib import suppress
@@ -113,15 +114,16 @@ class _Chunks:
         failure: OciError
         try:
             piece = await anext(self._stream)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, ssl.SSLError) as error:
             failure = self._failure(error)
         else:
             self._count += len(piece)
             return piece
         raise failure
 
-    def _failure(self, error: httpx.HTTPError) -> OciError:
-        cut = isinstance(error, httpx.RemoteProtocolError | httpx.ReadError)
+    def _failure(self, error: httpx.HTTPError | ssl.SSLError) -> OciError:
+        # Not a TLS failure: the handshake is long over.
+        cut = isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | ssl.SSLError)
         if cut and self._expected is not None and self._count < self._expected:
             made = TruncatedBodyError(self._expected, self._count)
             made.__cause__ = translate(error).__cause__
