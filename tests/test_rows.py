@@ -1,0 +1,46 @@
+"""Every promise that was made by number has a test named after it: ``test_q29_...``, ``test_f090_...``."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+NAME = re.compile(r"test_([asntqfl])(\d{1,3})_", re.ASCII)
+
+# Seed traps (S), registry quirks (Q), novelties (N), acceptance points (A), threats (T) and faults (F).
+PROMISED = """
+s1-11 s13 s15-16
+q1-4 q8-10 q14-16 q19 q21-22 q25-27 q45-49 q51-56 q58-65 q68 q70-72
+n1-2 n8 n10
+a1-3 a7-9 a11
+t5-6 t14-19 t21 t24-30 t32 t34 t36-37 t39-41 t43-46 t64 t78
+f1 f5-6 f30-41 f45-57 f60-66 f70-83 f90-106 f110-116 f130-132 f155-158
+"""
+
+
+def _promised() -> Iterator[str]:
+    for word in PROMISED.split():
+        first, _, last = word[1:].partition("-")
+        for number in range(int(first), int(last or first) + 1):
+            yield f"{word[0]}{number}"
+
+
+@cache
+def _kept() -> frozenset[str]:
+    found = set()
+    for path in TESTS.rglob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (named := NAME.match(node.name)):
+                found.add(f"{named[1]}{int(named[2])}")
+    return frozenset(found)
+
+
+@pytest.mark.parametrize("row", sorted(_promised()))
+def test_every_promised_row_has_a_test_named_after_it(row: str) -> None:
+    assert row in _kept()
