@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ocidist import ChallengeError, RateLimitedError, RetryPolicy
+from ocidist import AuthError, ChallengeError, RateLimitedError, RetryPolicy
 from tests.http.support import NAME, alice_at, list_tags
-from tests.peers.answers import error
+from tests.peers.answers import error, respond, respond_json
 
 if TYPE_CHECKING:
+    from tests.peers.answers import Handler
     from tests.peers.wire_server import WireServer
 
 TARGET = f"/v2/{NAME}/tags/list*"
@@ -30,3 +31,18 @@ async def test_a_rate_limit_says_how_long_to_wait(wire_server: WireServer) -> No
             await list_tags(client, wire_server)
     assert caught.value.retry_after == 7200
     assert caught.value.attempts == 1
+
+
+@pytest.mark.parametrize("first", ["http://169.254.169.254/token", "/broken"])
+async def test_a_registry_that_names_another_token_server_is_asked_again(wire_server: WireServer, first: str) -> None:
+    def named(realm: str) -> Handler:
+        return respond(401, {"WWW-Authenticate": f'Bearer realm="{realm}",service="s"'})
+
+    wire_server.on("GET", "/broken*", respond(200, (), b"no token"))
+    wire_server.on("GET", "/token*", respond_json(200, {"token": "t"}))
+    tags = respond_json(200, {"name": NAME, "tags": ["v1"]})
+    wire_server.on("GET", TARGET, named(first), named(f"{wire_server.origin}/token"), tags)
+    async with alice_at(wire_server) as client:
+        with pytest.raises(AuthError):
+            await list_tags(client, wire_server)
+        assert await list_tags(client, wire_server) == ["v1"]

@@ -19,7 +19,14 @@ import attrs
 
 from ocidist._io.flight import SingleFlight
 from ocidist.credentials.store import ANONYMOUS, Basic, Credential, IdentityToken, RegistryToken
-from ocidist.errors import AuthError, ChallengeError, CredentialsRejectedError, ScopeDeniedError
+from ocidist.errors import (
+    AuthError,
+    AuthRealmRefusedError,
+    ChallengeError,
+    CredentialsRejectedError,
+    ScopeDeniedError,
+    TokenError,
+)
 from ocidist.http.retry import RETRIED_STATUSES, monotonic
 from ocidist.http.tokens import TokenOptions, TokenSource, basic_header, identity
 from ocidist.wire.challenge import BASIC, BEARER, Challenge, CredentialKind, choose, parse_challenges
@@ -31,7 +38,6 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from ocidist.errors import AuthRealmRefusedError
     from ocidist.http.caches import ChallengeCache, TokenCache
     from ocidist.wire.egress import Origin
     from ocidist.wire.token import Token
@@ -332,7 +338,12 @@ class Authenticator:
             return Proof(_header(found), found, refusal=self._source.refusal(owner))
 
         async def fetch() -> Token:
-            token = await self._source.fetch(turn.origin, challenge, scopes, turn.credential)
+            try:
+                token = await self._source.fetch(turn.origin, challenge, scopes, turn.credential)
+            except (AuthRealmRefusedError, TokenError):
+                # The registry may name another token server the next time it is asked.
+                self._challenges.delete(turn.host)
+                raise
             self._tokens.store(owner, token)
             return token
 

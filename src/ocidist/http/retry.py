@@ -131,7 +131,7 @@ async def retrying(
         first: Exception | None = error
         if isinstance(error, OciError):
             error.locate(attempts=1)
-        if policy.attempts == 1 or policy.timeout == 0 or not again(error):
+        if policy.attempts == 1 or not again(error):
             raise
     made = 0
 
@@ -145,9 +145,9 @@ async def retrying(
 
     def decide(error: Exception) -> bool | float:
         wait = policy.wait(made, error.retry_after if isinstance(error, BusyError) else None)
-        if wait is None or not again(error):
+        if wait is None or not again(error) or monotonic() - started + wait > policy.timeout:
             return False
-        if made < policy.attempts and monotonic() - started < policy.timeout:
+        if made < policy.attempts:
             report(made, wait, error)
         return wait
 
@@ -155,9 +155,8 @@ async def retrying(
     import stamina  # noqa: PLC0415 -- loaded only when something fails
 
     _quieten()
-    caller = stamina.AsyncRetryingCaller(attempts=policy.attempts, timeout=policy.timeout)
     try:
-        return await caller(decide, attempt), made
+        return await stamina.retry(on=decide, attempts=policy.attempts, timeout=None)(attempt)(), made
     except OciError as error:
         error.locate(attempts=made)
         raise
