@@ -292,7 +292,9 @@ class Authenticator:
             ScopeDeniedError: A fresh token does not grant what is needed.
             CredentialsRejectedError: A fresh token is refused.
         """
-        self._seen.pop(turn.key, None)
+        if turn.key in self._seen:
+            # Not let in any more; that others need not wait for the first of them stays true.
+            self._seen[turn.key] = False
         if isinstance(turn.credential, RegistryToken):
             return None
         challenge = await self._challenge(turn, values)
