@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import time
+from contextlib import nullcontext
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -24,6 +25,7 @@ from ocidist.http.session import Parts, Session
 from ocidist.http.timeouts import Timeouts
 from ocidist.http.tokens import TokenOptions
 from ocidist.http.transport.default import POOL, HostTransports, SystemTrust, silence_headers
+from ocidist.http.transport.handshake import no_handshake_left
 from ocidist.model.reference import Reference, RegistryName
 from ocidist.wire.egress import EgressPolicy
 
@@ -293,7 +295,8 @@ class Client(httpx.AsyncClient):
         start = time.perf_counter()
         try:
             transport = await self._transport_of(request.url)
-            response = await transport.handle_async_request(request)
+            async with no_handshake_left(request) if request.url.scheme == "https" else nullcontext():
+                response = await transport.handle_async_request(request)
         except httpx.RequestError as error:
             error.request = request
             raise

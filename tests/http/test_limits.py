@@ -243,6 +243,19 @@ async def test_native_cancellations_leave_nothing_behind(wire_server: WireServer
         await _free(client, wire_server)
 
 
+async def test_a_cancelled_handshake_leaves_no_connection_open(wire_server: WireServer) -> None:
+    # It never answers a ClientHello.
+    async with client_for(wire_server, hosts={}, limits=TWO, retry=ONCE) as client:
+        for number in range(1, 6):
+            async with anyio.create_task_group() as group:
+                group.start_soon(client.get, f"https://{wire_server.host}/v2/")
+                await until(lambda: len(wire_server.connections) == number and bool(wire_server.received))  # noqa: B023 -- called in here
+                group.cancel_scope.cancel()
+        # The server sees each of them end although the client is still there.
+        await until(lambda: not any(thread.is_alive() for thread in wire_server._threads[1:]))
+        await _free(client, wire_server, tasks=5)
+
+
 async def test_closing_the_client_ends_what_comes_after_it(wire_server: WireServer) -> None:
     wire_server.on("GET", TAGS, SOME_TAGS)
     client = client_for(wire_server)

@@ -6,7 +6,7 @@ hanging https port does not cost a timeout, and never once a certificate was ref
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import httpx
@@ -16,15 +16,13 @@ from ocidist.errors import SchemeDetectionError, TlsError
 from ocidist.http.failure import translate, untrusted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from ocidist.hosts.config import HostConfig, Scheme
     from ocidist.model.reference import RegistryName
 
 STAGGER: Final = 0.3
 """Seconds between the https attempt and the http one."""
-
-CLEANUP_SECONDS: Final = 2.0
 
 _TLS_PORT_ANSWER: Final = 400
 # What servers say when plain http arrives at their TLS port.
@@ -69,34 +67,6 @@ class SchemeDetector:
         return base
 
 
-class _Dialled:
-    """The connection a probe opens, as httpcore's trace tells of it.
-
-    httpcore forgets to close it when it is cancelled during the TLS handshake, and losing the race is just that.
-    """
-
-    def __init__(self) -> None:
-        self._stream: _Closable | None = None
-
-    async def __call__(self, event: str, info: Mapping[str, object]) -> None:
-        if event == "connection.connect_tcp.complete":
-            stream = info["return_value"]
-            self._stream = stream if isinstance(stream, _Closable) else None
-        elif event == "connection.start_tls.complete":
-            self._stream = None
-
-    async def hang_up(self) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            with anyio.move_on_after(CLEANUP_SECONDS, shield=True):
-                await stream.aclose()
-
-
-@runtime_checkable
-class _Closable(Protocol):
-    async def aclose(self) -> None: ...
-
-
 class _Race:
     def __init__(
         self, probe: Callable[[httpx.Request], Awaitable[httpx.Response]], host: str, *, plaintext: bool
@@ -133,10 +103,8 @@ class _Race:
     async def _try(self, scheme: Scheme, scope: anyio.CancelScope) -> None:
         base = f"{scheme}://{self._host}"
         headers = {"Accept-Encoding": "identity", "Accept": "application/json"}
-        dialled = _Dialled()
-        request = httpx.Request("GET", f"{base}/v2/", headers=headers, extensions={"trace": dialled})
         try:
-            response = await self._probe(request)
+            response = await self._probe(httpx.Request("GET", f"{base}/v2/", headers=headers))
         except httpx.RequestError as error:
             self._failures[scheme] = error
             return
@@ -145,9 +113,6 @@ class _Race:
             self._fatal = error
             scope.cancel()
             return
-        finally:
-            if scheme == "https":
-                await dialled.hang_up()
         if scheme == "http" and response.status_code == _TLS_PORT_ANSWER:
             self._failures[scheme] = httpx.RemoteProtocolError("the port wants TLS")
             return
