@@ -146,7 +146,7 @@ def test_t42_a_password_that_cannot_be_sent_is_refused(password: Any) -> None:  
 
 @pytest.mark.parametrize("token", ["", "a b", "a\nb", "tökén", "a\x00", None])
 @pytest.mark.parametrize("kind", [IdentityToken, RegistryToken])
-def test_t42_a_token_that_cannot_be_sent_is_refused(kind: type[Credential], token: Any) -> None:  # noqa: ANN401
+def test_t42_a_token_that_cannot_be_sent_is_refused(kind: type[Credential], token: Any) -> None:  # noqa: ANN401 -- wrong types too
     with pytest.raises(InvalidCredentialError):
         kind(token)  # type: ignore[call-arg]  # both take one
 
