@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 import time
-from contextlib import nullcontext
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -16,6 +15,7 @@ from ocidist.errors import ClientClosedError, OciError, UsageError
 from ocidist.hosts.config import HostsConfig
 from ocidist.http.caches import MemoryChallengeCache, MemoryTokenCache
 from ocidist.http.failure import as_httpx
+from ocidist.http.lean import LeanRequest
 from ocidist.http.limits import HostLimits
 from ocidist.http.message import raw_call, scrubbed
 from ocidist.http.reply import TimedStream
@@ -24,8 +24,10 @@ from ocidist.http.sender import Call
 from ocidist.http.session import Parts, Session
 from ocidist.http.timeouts import Timeouts
 from ocidist.http.tokens import TokenOptions
-from ocidist.http.transport.default import POOL, HostTransports, SystemTrust, silence_headers
+from ocidist.http.transport.direct import DirectTransport
+from ocidist.http.transport.fallback import POOL, FallbackTransports, silence_headers
 from ocidist.http.transport.handshake import no_handshake_left
+from ocidist.http.transport.trust import HostTls, SystemTrust
 from ocidist.model.reference import Reference, RegistryName
 from ocidist.wire.egress import EgressPolicy
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from httpx._client import UseClientDefault
-    from httpx._types import AuthTypes, HeaderTypes, ProxyTypes, QueryParamTypes
+    from httpx._types import AuthTypes, CertTypes, HeaderTypes, ProxyTypes, QueryParamTypes
     from typing_extensions import Unpack
 
     from ocidist.credentials.store import Credential, Credentials
@@ -113,8 +115,13 @@ class Client(httpx.AsyncClient):
     ) -> None:
         timeouts = Timeouts.of(timeout)
         self._hosts = hosts if isinstance(hosts, HostsConfig) else HostsConfig(hosts)
-        self._transports = HostTransports(
+        trust = SystemTrust(None if "verify" not in options else httpx.create_ssl_context(options["verify"]))
+        options["verify"] = trust.context
+        self._tls = HostTls(self._hosts, trust.get)
+        self._direct: DirectTransport | None = None
+        self._transports = FallbackTransports(
             self._hosts,
+            self._tls,
             trust_env=trust_env,
             http1=options.get("http1", True),
             http2=options.get("http2", False),
@@ -122,9 +129,6 @@ class Client(httpx.AsyncClient):
         )
         self._given = options.get("transport") is not None
         self._mounted = bool(options.get("mounts"))
-        self._trust = SystemTrust() if "verify" not in options else None
-        if self._trust is not None:
-            options["verify"] = self._trust.context
         super().__init__(
             timeout=timeouts.as_httpx(),
             trust_env=trust_env,
@@ -204,7 +208,7 @@ class Client(httpx.AsyncClient):
         """
         found = name if isinstance(name, RegistryName) else RegistryName.parse(name)
         try:
-            base = await self._session.base(found)
+            base = (await self._session.site(found)).base
         except OciError as error:
             error.locate(operation="detect the scheme", host=str(found))
             raise scrubbed(error) from error.__cause__
@@ -294,9 +298,12 @@ class Client(httpx.AsyncClient):
         self._check_open()
         start = time.perf_counter()
         try:
-            transport = await self._transport_of(request.url)
-            async with no_handshake_left(request) if request.url.scheme == "https" else nullcontext():
+            transport = await self._transport_of(request)
+            if transport is self._direct or request.url.scheme != "https":
                 response = await transport.handle_async_request(request)
+            else:
+                async with no_handshake_left(request):
+                    response = await transport.handle_async_request(request)
         except httpx.RequestError as error:
             error.request = request
             raise
@@ -305,22 +312,41 @@ class Client(httpx.AsyncClient):
             raise httpx.ReadError(str(error), request=request) from error
         response.request = request
         response.default_encoding = self._default_encoding
+        if transport is self._direct and isinstance(request, LeanRequest):
+            # Its stream needs no help to be closed, and nobody asks how long it took.
+            return response
         response.stream = TimedStream(response.stream, response, start)  # type: ignore[arg-type]  # the async side
         return response
 
-    async def _transport_of(self, url: httpx.URL) -> httpx.AsyncBaseTransport:
+    def _init_transport(
+        self,
+        verify: ssl.SSLContext | str | bool = True,  # noqa: FBT001, FBT002 -- httpx's own parameters, here and below
+        cert: CertTypes | None = None,
+        trust_env: bool = True,  # noqa: FBT001, FBT002 -- see above
+        http1: bool = True,  # noqa: FBT001, FBT002 -- see above
+        http2: bool = False,  # noqa: FBT001, FBT002 -- see above
+        limits: httpx.Limits = POOL,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> httpx.AsyncBaseTransport:
+        """Return the transport for everything that is not mounted or proxied; httpx calls this."""
+        if transport is not None or http2 or not http1:
+            return super()._init_transport(verify, cert, trust_env, http1, http2, limits, transport)
+        self._direct = DirectTransport(tls=self._tls.get)
+        return self._direct
+
+    async def _transport_of(self, request: httpx.Request) -> httpx.AsyncBaseTransport:
+        if self._direct is not None and not self._mounts:
+            return self._direct
+        url = request.url
         chosen = self._transport_for_url(url)
         proxied = chosen is not self._transport
         if self._given or (proxied and self._mounted):
             return chosen
         if proxied and self._transports.stays_here(url):
             chosen, proxied = self._transport, False
-        if url.scheme != "https":
+        if url.scheme != "https" or chosen is self._direct:
             return chosen
-        own = await self._transports.get(url, proxied=proxied)
-        if own is None and self._trust is not None:
-            await self._trust.load()
-        return own or chosen
+        return await self._transports.get(url, proxied=proxied) or chosen
 
     async def aclose(self) -> None:
         """Close every connection. Closing twice is harmless."""

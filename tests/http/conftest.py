@@ -31,7 +31,8 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Names:
 
         return resolve
 
-    # httpcore asks anyio, and on trio trio itself.
+    monkeypatch.setattr("ocidist.http.transport.dial.getaddrinfo", over(anyio.getaddrinfo))
+    # httpcore, for proxies and HTTP/2, asks anyio, and on trio trio itself.
     monkeypatch.setattr("anyio._core._sockets.getaddrinfo", over(anyio.getaddrinfo))
     monkeypatch.setattr("trio._highlevel_open_tcp_stream.getaddrinfo", over(trio.socket.getaddrinfo))
     return known.update

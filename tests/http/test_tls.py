@@ -16,7 +16,7 @@ import trustme
 
 from ocidist import Client, HostConfig, TlsError, TransportError
 from ocidist.hosts.config import HostsConfig
-from ocidist.http.transport import default
+from ocidist.http.transport import trust as settings
 from ocidist.wire import egress
 from ocidist.wire.egress import Origin
 from tests.http.support import (
@@ -162,13 +162,13 @@ async def test_many_first_requests_read_the_certificates_once(
     start_wire_server: StartWireServer, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []
-    real = default.tls_context
+    real = settings.tls_context
 
     def context(config: HostConfig) -> ssl.SSLContext:
         made.append(threading.get_ident())
         return real(config)
 
-    monkeypatch.setattr(default, "tls_context", context)
+    monkeypatch.setattr(settings, "tls_context", context)
     server = start_wire_server(tls=authority)
     server.on("GET", TAGS, SOME_TAGS)
     config = HostConfig(scheme="https", ca=authority.ca_path)
@@ -188,7 +188,7 @@ async def test_the_systems_authorities_are_read_once_in_a_thread_and_only_for_ht
         read.append(threading.get_ident())
         context.load_verify_locations(cafile=str(authority.ca_path))
 
-    monkeypatch.setattr(default, "_trust_system", trust)
+    monkeypatch.setattr(settings, "_trust_system", trust)
     plain, secure = start_wire_server(), start_wire_server(tls=authority)
     for server in (plain, secure):
         server.on("GET", TAGS, SOME_TAGS)
@@ -203,7 +203,7 @@ async def test_the_systems_authorities_are_read_once_in_a_thread_and_only_for_ht
 
 
 def test_the_systems_authorities_are_found() -> None:
-    context = default.tls_context(HostConfig())
+    context = settings.tls_context(HostConfig())
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
     assert context.cert_store_stats()["x509_ca"] > 0
@@ -212,10 +212,10 @@ def test_the_systems_authorities_are_found() -> None:
 def test_they_are_found_where_openssl_looks_in_the_wrong_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ssl.SSLContext, "load_default_certs", lambda _context: None)
     missing, found = "/nowhere/bundle.pem", ssl.get_default_verify_paths().cafile
-    monkeypatch.setattr(default, "_BUNDLES", (missing, found))
-    assert default.tls_context(HostConfig()).cert_store_stats()["x509_ca"] > 0
-    monkeypatch.setattr(default, "_BUNDLES", (missing,))
-    assert default.tls_context(HostConfig()).cert_store_stats()["x509_ca"] == 0
+    monkeypatch.setattr(settings, "_BUNDLES", (missing, found))
+    assert settings.tls_context(HostConfig()).cert_store_stats()["x509_ca"] > 0
+    monkeypatch.setattr(settings, "_BUNDLES", (missing,))
+    assert settings.tls_context(HostConfig()).cert_store_stats()["x509_ca"] == 0
 
 
 async def test_t14_session_keys_are_not_written_because_the_environment_says_so(

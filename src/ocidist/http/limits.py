@@ -40,16 +40,21 @@ class Slot:
     def __init__(self, limiter: anyio.CapacityLimiter) -> None:
         self._limiter: anyio.CapacityLimiter | None = limiter
 
+    def take_now(self) -> bool:
+        """Take the place if it is free, and return whether it was."""
+        if self._limiter is None:
+            return False
+        try:
+            self._limiter.acquire_on_behalf_of_nowait(self)
+        except anyio.WouldBlock:
+            return False
+        return True
+
     async def take(self) -> None:
         """Wait for the place."""
-        limiter = self._limiter
-        if limiter is None:
-            return
-        try:
-            # Where a place is free nothing is awaited, so nothing can be cancelled between taking and keeping it.
-            limiter.acquire_on_behalf_of_nowait(self)
-        except anyio.WouldBlock:
-            await self._wait(limiter)
+        # Where a place is free nothing is awaited, so nothing can be cancelled between taking and keeping it.
+        if not self.take_now() and self._limiter is not None:
+            await self._wait(self._limiter)
 
     async def _wait(self, limiter: anyio.CapacityLimiter) -> None:
         try:

@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Final
 import httpx
 
 from ocidist.errors import AuthError, OciError, ResponseError, UnexpectedStatusError
+from ocidist.http.lean import NO_BODY, LeanRequest
 from ocidist.http.reply import RequestStream, snapshot
 from ocidist.http.retry import retry_after_of
 from ocidist.http.sender import Call
 from ocidist.wire import endpoints, routing
-from ocidist.wire.egress import Origin
+from ocidist.wire.egress import Origin, split_url
 from ocidist.wire.errorbody import Subject, body_note, error_for, parse_errors
 from ocidist.wire.redact import redact_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Mapping
 
-    from ocidist.http.timeouts import Timeouts
+    from ocidist.http.lean import Fields
+    from ocidist.http.site import Site
     from ocidist.wire.endpoints import Endpoint
     from ocidist.wire.scope import ScopeSet
 
@@ -26,53 +28,74 @@ MAX_ERROR_BODY: Final = 64 * 1024
 _REQUEST_ID: Final = ("X-Request-Id", "X-Amzn-RequestId", "X-GitHub-Request-Id", "X-Ms-Correlation-Request-Id")
 # What httpx puts into every client's headers, and what endpoints and bodies decide themselves.
 _NOT_FROM_CLIENT: Final = frozenset(
-    {"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "range", "transfer-encoding"}
+    name.encode()
+    for name in (
+        *("accept", "accept-encoding", "connection", "content-length", "content-type", "host", "range"),
+        "transfer-encoding",
+    )
 )
+_WRITES: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
-class Request(httpx.Request):
-    """A request whose ``repr`` does not show what its URL may hold."""
+class ClientFields:
+    """The client's own header fields, encoded as they are sent.
 
-    def __repr__(self) -> str:
-        return f"<Request {self.method} {redact_url(str(self.url))}>"
+    Args:
+        headers: Returns the client's headers, which may change at any time.
+    """
+
+    def __init__(self, headers: Callable[[], httpx.Headers]) -> None:
+        self._headers = headers
+        self._raw: Fields = []
+        self._agent: Fields = []
+        self._home: Fields = []
+
+    def get(self, *, at_home: bool) -> Fields:
+        """Return what goes with a request: only the user agent where it does not go to the registry itself."""
+        raw = self._headers().raw
+        if raw != self._raw:
+            self._raw = raw
+            self._agent = [field for field in raw if field[0].lower() == b"user-agent"]
+            self._home = [field for field in raw if field[0].lower() not in _NOT_FROM_CLIENT]
+        return self._home if at_home else self._agent
 
 
 def build(
-    base: str, endpoint: Endpoint, call: Call, *, client_headers: Iterable[tuple[str, str]], timeouts: Timeouts
-) -> Request:
+    site: Site, endpoint: Endpoint, call: Call, fields: ClientFields, timeout: Mapping[str, float | None]
+) -> LeanRequest:
     """Return the request for an endpoint.
 
     Args:
-        base: The registry's base URL.
+        site: The registry, its base URL known.
         endpoint: What to ask.
         call: The operation; it travels with the request.
-        client_headers: The client's own header fields, names in lower case. Only the user agent goes to other origins
-            than the registry's.
-        timeouts: The client's timeouts.
+        fields: The client's own header fields. Only the user agent goes to other origins than the registry's.
+        timeout: The timeouts, as httpx passes them on.
+
+    Raises:
+        UsageError: The endpoint's target is an absolute URL that cannot be used.
     """
     target = endpoint.target
-    absolute = target.startswith(("http://", "https://"))
-    at_home = not absolute or Origin.of(target) == Origin.of(base)
-    headers = [
-        (name, value)
-        for name, value in client_headers
-        if name == "user-agent" or (at_home and name not in _NOT_FROM_CLIENT)
-    ]
+    if target.startswith("/"):
+        origin, netloc, at_home = site.origin, site.netloc, True
+    else:
+        origin, target = split_url(target)
+        netloc, at_home = origin.netloc.encode("ascii"), origin == site.origin
+    headers = [(b"Host", netloc), *fields.get(at_home=at_home)]
+    headers += [(name.encode("ascii"), value.encode("ascii")) for name, value in endpoint.headers]
     # Digests are of the bytes as they are stored, so no coding is wanted anywhere.
-    headers += [*endpoint.headers, ("Accept-Encoding", "identity")]
-    extensions = {"ocidist": call, "timeout": timeouts.extension(final=call.final)}
-    url = target if absolute else base + target
-    if call.body is None:
-        if endpoint.method in {"POST", "PUT", "PATCH"}:
-            headers.append(("Content-Length", "0"))
-        return Request(endpoint.method, url, headers=headers, extensions=extensions)
-    if call.body.size is not None:
-        headers.append(("Content-Length", str(call.body.size)))
-    stream = RequestStream(call.body)
-    request = Request(endpoint.method, url, headers=headers, content=stream, extensions=extensions)
-    # httpx wraps what it is given in a stream that cannot be closed.
-    request.stream = stream
-    return request
+    headers.append((b"Accept-Encoding", b"identity"))
+    stream: httpx.AsyncByteStream = NO_BODY
+    if call.body is not None:
+        if call.body.size is None:
+            headers.append((b"Transfer-Encoding", b"chunked"))
+        else:
+            headers.append((b"Content-Length", b"%d" % call.body.size))
+        stream = RequestStream(call.body)
+    elif endpoint.method in _WRITES:
+        headers.append((b"Content-Length", b"0"))
+    extensions = {"ocidist": call, "timeout": dict(timeout)}
+    return LeanRequest(endpoint.method, origin, target, headers, stream, extensions)
 
 
 def raw_call(request: httpx.Request, *, direct: bool) -> Call:

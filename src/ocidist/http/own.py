@@ -13,7 +13,8 @@ import httpx
 
 from ocidist.errors import OciError
 from ocidist.http.failure import translate
-from ocidist.http.message import MAX_ERROR_BODY, Request
+from ocidist.http.lean import Request
+from ocidist.http.message import MAX_ERROR_BODY
 from ocidist.http.reply import HttpReply, snapshot
 from ocidist.http.retry import RETRIED_STATUSES, BusyError, RetryPolicy, retry_after_of, retrying, worth_another_try
 from ocidist.http.tokens import MAX_TOKEN_BODY, Answer

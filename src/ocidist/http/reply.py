@@ -14,6 +14,8 @@ import httpx
 
 from ocidist.errors import LimitExceededError, OciError, TransportError, TruncatedBodyError
 from ocidist.http.failure import translate
+from ocidist.http.lean import LeanRequest
+from ocidist.http.transport.body import ResponseBody
 from ocidist.wire.ranges import content_length
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from ocidist._io.body import Body
     from ocidist.http.limits import Slot
 
+
+_FIELDS: Final = "ocidist_fields"
 
 DRAIN_BYTES: Final = 64 * 1024
 """Longest body that is read only to keep its connection."""
@@ -59,11 +63,6 @@ class TimedStream(httpx.AsyncByteStream):
         self._response = response
         self._start = start
 
-    @property
-    def used(self) -> bool:
-        """Whether somebody has begun to read it."""
-        return self._iterator is not None
-
     def __aiter__(self) -> AsyncIterator[bytes]:
         self._iterator = aiter(self._stream)
         return self._iterator
@@ -86,11 +85,6 @@ class TrackedStream(httpx.AsyncByteStream):
         self._stream = stream
         self._slot = slot
 
-    @property
-    def used(self) -> bool:
-        """Whether somebody has begun to read it."""
-        return isinstance(self._stream, TimedStream) and self._stream.used
-
     def __aiter__(self) -> AsyncIterator[bytes]:
         return aiter(self._stream)
 
@@ -99,6 +93,21 @@ class TrackedStream(httpx.AsyncByteStream):
         # First what cannot be interrupted.
         self._slot.release()
         await self._stream.aclose()
+
+
+def fields_of(response: httpx.Response) -> dict[bytes, list[bytes]]:
+    """Return the header fields of an answer by their names in lower case, read over once."""
+    found: dict[bytes, list[bytes]] | None = response.extensions.get(_FIELDS)
+    if found is None:
+        found = response.extensions[_FIELDS] = {}
+        for name, value in response.headers.raw:
+            found.setdefault(name.lower(), []).append(value)
+    return found
+
+
+def is_whole(response: httpx.Response) -> bool:
+    """Return whether the whole body of an answer is here, and its connection free for others already."""
+    return isinstance(response.stream, ResponseBody) and response.stream.done
 
 
 class _Chunks:
@@ -155,18 +164,32 @@ class HttpReply:
 
     def header(self, name: str) -> str | None:
         """Return the first field of this name, or None."""
-        values = self._response.headers.get_list(name)
+        values = self.header_values(name)
         return values[0] if values else None
 
     def header_values(self, name: str) -> tuple[str, ...]:
         """Return every field of this name, in order, unsplit."""
-        return tuple(self._response.headers.get_list(name))
+        values = fields_of(self._response).get(name.lower().encode("ascii"))
+        if values is None:
+            return ()
+        try:
+            return tuple(value.decode("ascii") for value in values)
+        except UnicodeDecodeError:
+            # httpx knows what some servers mean by that.
+            return tuple(self._response.headers.get_list(name))
 
     async def read(self, limit: int, what: str) -> bytes:
         """Read the whole body, refusing more than *limit* bytes, at once where its length is told."""
         length = content_length(self.header_values("Content-Length"))
         if length is not None and length > limit and self._response.request.method != "HEAD":
             raise LimitExceededError(what, limit)
+        if self._stream is None and isinstance(self._response.stream, ResponseBody) and not self._used:
+            data = self._response.stream.whole()
+            if data is not None:
+                self._stream = self._response.stream
+                if len(data) > limit:
+                    raise LimitExceededError(what, limit)
+                return data
         return await read_capped(self.chunks(), limit, what)
 
     def chunks(self) -> AsyncIterator[bytes]:
@@ -175,14 +198,15 @@ class HttpReply:
             msg = "the body of an answer can be read only once"
             raise TransportError(msg)
         stream = self._response.stream
-        if isinstance(stream, TimedStream | TrackedStream) and stream.used:
-            # One of the user's event hooks has read it.
+        if self._used:
             stream = httpx.ByteStream(self._response.content)
         self._stream = aiter(stream)  # type: ignore[arg-type]  # transports answer async requests so
         return _Chunks(self._stream, content_length(self.header_values("Content-Length")))
 
     async def aclose(self) -> None:
         """Release the connection; a short body that nobody wanted is read, so that the connection can be used again."""
+        if is_whole(self._response) and not self._used:
+            return
         try:
             with suppress(OciError):
                 if self._stream is None and not self._response.is_closed and self._is_short():
@@ -191,6 +215,11 @@ class HttpReply:
                             pass
         finally:
             await self._response.aclose()
+
+    @property
+    def _used(self) -> bool:
+        # One of the user's event hooks has read it.
+        return self._response.is_stream_consumed
 
     def _is_short(self) -> bool:
         if self._response.request.method == "HEAD" or self._response.status_code in {204, 304}:
@@ -244,5 +273,7 @@ async def snapshot(response: httpx.Response, limit: int) -> httpx.Response:
         extensions=response.extensions,
     )
     kept.history = response.history
-    kept.elapsed = response.elapsed
+    if not isinstance(response.request, LeanRequest):
+        # Only who made the request with httpx's methods asks.
+        kept.elapsed = response.elapsed
     return kept

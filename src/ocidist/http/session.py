@@ -7,7 +7,6 @@ From the outside in: retries, a slot at the host, authentication, redirects, the
 from __future__ import annotations
 
 import logging
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -22,19 +21,24 @@ from ocidist.errors import (
     ChallengeError,
     ConnectError,
     InvalidReferenceError,
+    LinkRefusedError,
+    LocationRefusedError,
     OciError,
     RedirectRefusedError,
 )
 from ocidist.http.auth import NOTHING, Answered, Authenticator, Proof, Turn
 from ocidist.http.failure import translate
+from ocidist.http.guard import CHECK, AddressGuard
+from ocidist.http.lean import LeanRequest, Request, is_authorized, origin_of
 from ocidist.http.limits import HostLimits, Slot, Slots
-from ocidist.http.message import MAX_ERROR_BODY, Request, build, failure_of, scrubbed
+from ocidist.http.message import MAX_ERROR_BODY, ClientFields, build, failure_of, scrubbed
 from ocidist.http.own import ROOT, OwnRequests
-from ocidist.http.redirect import next_hop, replayable
-from ocidist.http.reply import HttpReply, RequestStream, TrackedStream, snapshot
+from ocidist.http.redirect import FOLLOWED, next_hop, replayable
+from ocidist.http.reply import HttpReply, RequestStream, TrackedStream, fields_of, is_whole, snapshot
 from ocidist.http.retry import RETRIED_STATUSES, BusyError, RetryPolicy, retry_after_of, retrying, worth_another_try
 from ocidist.http.scheme import SchemeDetector
 from ocidist.http.sender import Call
+from ocidist.http.site import Site
 from ocidist.http.tokens import TokenOptions, TokenSource
 from ocidist.model.reference import RegistryName
 from ocidist.observe.events import Event, RequestRetried, WarningReceived
@@ -46,10 +50,13 @@ from ocidist.wire.scope import NO_SCOPES
 from ocidist.wire.warning import parse_warnings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
 
     from ocidist._io.body import Body
     from ocidist.credentials.store import Credential, CredentialProvider
+    from ocidist.errors import EgressError
     from ocidist.hosts.config import HostConfig, HostsConfig
     from ocidist.http.caches import ChallengeCache, TokenCache
     from ocidist.http.timeouts import Timeouts
@@ -58,11 +65,16 @@ if TYPE_CHECKING:
 
 MAX_RAW_ERROR_BODY: Final = 1024 * 1024
 MAX_WARNINGS: Final = 256
+MAX_SITES: Final = 1024
 CLEANUP_SECONDS: Final = 2.0
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _log = logging.getLogger("ocidist.http")
 _warnings_log = logging.getLogger("ocidist.warnings")
+
+
+_FINAL: Final = (endpoints.PutUpload, endpoints.PutManifest)
+_LISTS: Final = (endpoints.ListRepositories, endpoints.ListTags, endpoints.ListReferrers)
 
 
 @attrs.frozen
@@ -89,6 +101,9 @@ class Session:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._sites: dict[RegistryName, Site] = {}
+        self._fields = ClientFields(parts.headers)
+        self._timeouts = (parts.timeouts.extension(), parts.timeouts.extension(final=True))
         self._slots = Slots(parts.limits)
         own = OwnRequests(parts.wire, parts.headers, parts.timeouts, parts.retry, self._report)
         self._schemes = SchemeDetector(own.probe, self._learn)
@@ -111,16 +126,21 @@ class Session:
         """Hand an event record to the client's hooks."""
         emit(self._parts.hooks, event)
 
-    async def base(self, registry: RegistryName) -> str:
-        """Return the registry's base URL, detecting the scheme where it is not configured."""
+    async def site(self, registry: RegistryName) -> Site:
+        """Return what is known of a registry, detecting its scheme where that is not configured."""
+        known = self._sites.get(registry)
+        if known is not None:
+            return known
         config = self.host_config(registry)
         detect = partial(self._schemes.base, registry, config)
         report = partial(self._report, str(registry), "detect the scheme")
         base, _ = await retrying(detect, self._parts.retry, again=worth_another_try, report=report)
-        return base
+        made = self._sites[registry] = Site(registry, config, base)
+        if len(self._sites) > MAX_SITES:
+            del self._sites[next(iter(self._sites))]
+        return made
 
-    @asynccontextmanager
-    async def exchange(
+    def exchange(
         self,
         registry: RegistryName,
         endpoint: Endpoint,
@@ -128,25 +148,24 @@ class Session:
         body: Body | None = None,
         credential: Credential | None = None,
         reference: str | None = None,
-    ) -> AsyncIterator[HttpReply]:
+    ) -> AbstractAsyncContextManager[HttpReply]:
         """Send one endpoint and yield its answer; see ``sender.Sender.exchange``."""
+        final = isinstance(endpoint, _FINAL)
+        call = Call(endpoint, endpoint.scopes, body, registry=registry, credential=credential, final=final)
+        return _Exchange(self, registry, endpoint, call, reference)
+
+    async def ask(self, registry: RegistryName, endpoint: Endpoint, call: Call) -> HttpReply:
+        """Send an endpoint and return its answer, whose status is one of success; close it."""
+        site = await self.site(registry)
+        request = build(site, endpoint, call, self._fields, self._timeouts[call.final])
+        response = await self._parts.dispatch(request)
+        reply = HttpReply(response)
+        if response.status_code in endpoint.success:
+            return reply
         try:
-            base = await self.base(registry)
-            final = isinstance(endpoint, endpoints.PutUpload | endpoints.PutManifest)
-            call = Call(endpoint, endpoint.scopes, body, registry=registry, credential=credential, final=final)
-            fields = self._parts.headers().multi_items()
-            request = build(base, endpoint, call, client_headers=fields, timeouts=self._parts.timeouts)
-            response = await self._parts.dispatch(request)
-            reply = HttpReply(response)
-            try:
-                if response.status_code not in endpoint.success:
-                    raise await failure_of(response, endpoint, base)
-                yield reply
-            finally:
-                await reply.aclose()
-        except OciError as error:
-            error.locate(operation=endpoint.operation, reference=reference, host=str(registry))
-            raise scrubbed(error) from error.__cause__
+            raise await failure_of(response, endpoint, site.base)
+        finally:
+            await reply.aclose()
 
     # --- what Client.send() uses -------------------------------------------------------------------------------------
 
@@ -174,23 +193,27 @@ class Session:
         try:
             response = await self._authenticated(request, call, follow=follow)
             self._notice(response)
-            await _refuse_busy(request, response, call)
+            if response.status_code in RETRIED_STATUSES:
+                await _refuse_busy(request, response, call)
         except BaseException:
             slot.release()
             raise
-        if response.is_closed:
-            # A copy of an answer whose connection was released already.
+        if response.is_closed or is_whole(response):
+            # Nobody has to be waited for any more.
             slot.release()
         else:
             response.stream = TrackedStream(response.stream, slot)  # type: ignore[arg-type]  # the async side of httpx
         return response
 
     async def _slot(self, request: httpx.Request, call: Call) -> Slot:
-        config = self._parts.hosts.for_origin(Origin.of(str(request.url)))
         if call.registry is not None:
             # Upload sessions may go on at other hosts; the registry's limit holds for all that is its doing.
-            config = self.host_config(call.registry)
-        host = str(call.registry or request.url.netloc.decode("ascii"))
+            site = self._sites.get(call.registry)
+            config = self.host_config(call.registry) if site is None else site.config
+            host = str(call.registry) if site is None else site.name
+        else:
+            config = self._parts.hosts.for_origin(origin_of(request))
+            host = request.url.netloc.decode("ascii")
         return await self._slots.take(host, writes=request.method not in _SAFE, concurrency=config.concurrency)
 
     async def _authenticated(self, request: httpx.Request, call: Call, *, follow: bool) -> httpx.Response:
@@ -227,20 +250,28 @@ class Session:
         return answered.response
 
     async def _turn(self, request: httpx.Request, call: Call) -> Turn | None:
-        if call.direct or "Authorization" in request.headers:
+        if call.direct or is_authorized(request):
             return None
-        origin = Origin.of(str(request.url))
-        if call.registry is not None and origin != Origin.of(f"{origin.scheme}://{call.registry.api_host}"):
-            return None
-        name = call.registry or _named(request.url)
-        if name is None:
-            return None
+        origin = origin_of(request)
+        registry = call.registry
+        if registry is not None:
+            site = self._sites.get(registry)
+            home = Origin.of(f"{origin.scheme}://{registry.api_host}") if site is None else site.origin
+            if origin != home:
+                return None
+            name = str(registry) if site is None else site.name
+            root = call.endpoint is not None and call.endpoint.target == ROOT
+        else:
+            registry = _named(request.url)
+            if registry is None:
+                return None
+            name, root = str(registry), request.url.path == ROOT
         repository = getattr(call.endpoint, "repository", None)
         credential = call.credential
         if credential is None:
-            credential = await self._parts.credentials.get(str(name), repository=repository)
+            credential = await self._parts.credentials.get(name, repository=repository)
         scopes = NO_SCOPES if call.scopes is None else call.scopes
-        return Turn(origin, credential, scopes, root=request.url.path == ROOT)
+        return Turn(origin, credential, scopes, root=root)
 
     async def _next_proof(self, call: Call, turn: Turn, answered: Answered) -> Proof | None:
         try:
@@ -273,15 +304,21 @@ class Session:
         self, request: httpx.Request, call: Call, proof: Proof, *, follow: bool
     ) -> tuple[httpx.Response, bool]:
         """Return the answer at the end of a chain of redirects, and whether the chain never left its origin."""
+        response = await self._hop(request, proof, call, self._guard(request, call))
+        if not follow or response.status_code not in FOLLOWED:
+            return response, True
+        return await self._redirected(request, response, call, proof)
+
+    async def _redirected(
+        self, request: httpx.Request, response: httpx.Response, call: Call, proof: Proof
+    ) -> tuple[httpx.Response, bool]:
         home, current, at_home = str(request.url), request, True
+        first = Origin.of(home)
         seen = {home}
         history: list[httpx.Response] = []
         for _ in range(self._parts.egress.max_redirects + 1):
-            response = await self._hop(current, proof if at_home else NOTHING, raw=call.endpoint is None)
-            hop = None
             try:
-                if follow:
-                    hop = next_hop(current, response, call=call, policy=self._parts.egress, home=home, at_home=at_home)
+                hop = next_hop(current, response, call=call, policy=self._parts.egress, home=home, at_home=at_home)
             except BaseException:
                 await snapshot(response, 0)
                 raise
@@ -290,27 +327,52 @@ class Session:
                 return response, at_home
             history = [*history, await snapshot(response, MAX_ERROR_BODY)]
             current, at_home = hop.request, hop.at_home
-            if str(current.url) in seen:
+            if str(current.url) in seen or len(history) > self._parts.egress.max_redirects:
                 break
             seen.add(str(current.url))
-        here, there = str(Origin.of(home)), str(Origin.of(str(current.url)))
+            target = Origin.of(str(current.url))
+            guard = None if at_home else self._guarded(self._home_of(call) or first, target, RedirectRefusedError)
+            response = await self._hop(current, proof if at_home else NOTHING, call, guard)
+        here, there = str(first), str(Origin.of(str(current.url)))
         raise RedirectRefusedError(here, there, f"it goes in a circle, or on for more than {len(seen) - 1} steps")
 
-    async def _hop(self, request: httpx.Request, proof: Proof, *, raw: bool) -> httpx.Response:
-        sent = Request(request.method, request.url, headers=request.headers, extensions=request.extensions)
-        sent.stream = request.stream
-        if proof.header is not None:
-            sent.headers["Authorization"] = proof.header
+    async def _hop(
+        self, request: httpx.Request, proof: Proof, call: Call, guard: AddressGuard | None
+    ) -> httpx.Response:
+        if isinstance(request, LeanRequest):
+            sent: httpx.Request = request.again(proof.header)
+        else:
+            sent = Request(request.method, request.url, headers=request.headers, extensions=request.extensions)
+            sent.stream = request.stream
+            if proof.header is not None:
+                sent.headers["Authorization"] = proof.header
+        if guard is not None:
+            sent.extensions = {**sent.extensions, CHECK: guard}
         failure: Exception
         try:
             return await self._parts.wire(sent)
         except httpx.RequestError as error:
-            failure = error if raw else translate(error)
+            failure = error if call.endpoint is None else translate(error)
         finally:
             if isinstance(sent.stream, RequestStream):
                 with anyio.move_on_after(CLEANUP_SECONDS, shield=True):
                     await sent.stream.aclose()
         raise failure
+
+    def _home_of(self, call: Call) -> Origin | None:
+        site = None if call.registry is None else self._sites.get(call.registry)
+        return None if site is None else site.origin
+
+    def _guard(self, request: httpx.Request, call: Call) -> AddressGuard | None:
+        """Return the check for a request to a place that the registry named: an upload session, another page."""
+        home = self._home_of(call)
+        if home is None or not isinstance(request, LeanRequest) or request.origin == home:
+            return None
+        refuse = LinkRefusedError if isinstance(call.endpoint, _LISTS) else LocationRefusedError
+        return self._guarded(home, request.origin, refuse)
+
+    def _guarded(self, home: Origin, target: Origin, refuse: type[EgressError]) -> AddressGuard | None:
+        return None if target == home else AddressGuard(home, target, self._parts.egress, refuse)
 
     # --- telling -----------------------------------------------------------------------------------------------------
 
@@ -323,7 +385,7 @@ class Session:
             _log.debug("%s sends a challenge that cannot be read", base)
 
     def _notice(self, response: httpx.Response) -> None:
-        if "warning" not in response.headers:
+        if b"warning" not in fields_of(response):
             return
         host = response.request.url.netloc.decode("ascii")
         for text in parse_warnings(response.headers.get_list("Warning")):
@@ -339,9 +401,44 @@ class Session:
         self.emit(RequestRetried(host, operation, attempt, wait, reason))
 
 
+class _Exchange:
+    """One endpoint's exchange with a registry, for ``async with``."""
+
+    __slots__ = ("_call", "_endpoint", "_reference", "_registry", "_reply", "_session")
+
+    def __init__(
+        self, session: Session, registry: RegistryName, endpoint: Endpoint, call: Call, reference: str | None
+    ) -> None:
+        self._session = session
+        self._registry = registry
+        self._endpoint = endpoint
+        self._call = call
+        self._reference = reference
+        self._reply: HttpReply | None = None
+
+    async def __aenter__(self) -> HttpReply:
+        try:
+            self._reply = await self._session.ask(self._registry, self._endpoint, self._call)
+        except OciError as error:
+            raise self._told(error) from error.__cause__
+        return self._reply
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        if self._reply is not None:
+            await self._reply.aclose()
+        if isinstance(error, OciError):
+            raise self._told(error) from error.__cause__
+
+    def _told(self, error: OciError) -> OciError:
+        error.locate(operation=self._endpoint.operation, reference=self._reference, host=str(self._registry))
+        return scrubbed(error)
+
+
 async def _refuse_busy(request: httpx.Request, response: httpx.Response, call: Call) -> None:
     """Raise BusyError for an answer that asks for another attempt, with a closed copy of it."""
-    if response.status_code in RETRIED_STATUSES and (call.endpoint or request.method in _SAFE):
+    if call.endpoint or request.method in _SAFE:
         limit = MAX_ERROR_BODY if call.endpoint else MAX_RAW_ERROR_BODY
         raise BusyError(response.status_code, retry_after_of(response), await snapshot(response, limit))
 

@@ -21,6 +21,9 @@ class Timeouts:
         pool: Waiting for a connection of the pool.
         finalize: Waiting for the answer that closes an upload or stores a manifest, while the registry hashes and
             moves what it received.
+        floor: Not seconds but bytes per second: what a message that has begun must make over 30 seconds of waiting.
+            Whoever sends or takes a byte now and then is within the idle timeouts for ever. Proxies and HTTP/2 are
+            not held to it.
 
     Raises:
         UsageError: A value is not positive.
@@ -31,6 +34,7 @@ class Timeouts:
     write: float | None = 60.0
     pool: float | None = None
     finalize: float | None = 600.0
+    floor: float | None = 1024.0
 
     def __attrs_post_init__(self) -> None:
         if any(value is not None and value <= 0 for value in attrs.astuple(self)):
@@ -40,7 +44,13 @@ class Timeouts:
     def extension(self, *, final: bool = False) -> dict[str, float | None]:
         """Return the timeouts as httpx passes them to a transport."""
         read = self.finalize if final else self.read
-        return {"connect": self.connect, "read": read, "write": self.write, "pool": self.pool}
+        return {
+            "connect": self.connect,
+            "read": read,
+            "write": self.write,
+            "pool": self.pool,
+            "floor": self.floor,
+        }
 
     def as_httpx(self) -> httpx.Timeout:
         """Return the timeouts for httpx's own requests."""
@@ -55,6 +65,6 @@ class Timeouts:
             case httpx.Timeout():
                 return cls(connect=value.connect, read=value.read, write=value.write, pool=value.pool)
             case None:
-                return cls(connect=None, read=None, write=None, pool=None, finalize=None)
+                return cls(connect=None, read=None, write=None, pool=None, finalize=None, floor=None)
             case seconds:
                 return cls(connect=seconds, read=seconds, write=seconds, pool=seconds)

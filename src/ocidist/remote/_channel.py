@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from ocidist.errors import OciError
 from ocidist.model.digest import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
 
     from ocidist._io.body import Body
     from ocidist.credentials.store import Credential
@@ -58,13 +56,10 @@ class Channel:
             return place
         return f"{place}{'@' if isinstance(item, Digest) else ':'}{item}"
 
-    @asynccontextmanager
-    async def exchange(
+    def exchange(
         self, endpoint: Endpoint, *, body: Body | None = None, about: Tag | Digest | None = None
-    ) -> AsyncIterator[Reply]:
+    ) -> AbstractAsyncContextManager[Reply]:
         """Send an endpoint and yield its answer; see ``Sender.exchange``.
-
-        Errors raised while the answer is looked at are given operation, reference and host as well.
 
         Args:
             endpoint: What to ask.
@@ -74,12 +69,6 @@ class Channel:
         Raises:
             OciError: One of its subclasses.
         """
-        reference = self.name_of(about)
-        try:
-            async with self.sender.exchange(
-                self.registry, endpoint, body=body, credential=self.credential, reference=reference
-            ) as reply:
-                yield reply
-        except OciError as error:
-            error.locate(operation=endpoint.operation, reference=reference, host=self.host)
-            raise
+        return self.sender.exchange(
+            self.registry, endpoint, body=body, credential=self.credential, reference=self.name_of(about)
+        )

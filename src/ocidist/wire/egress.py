@@ -45,6 +45,7 @@ __all__ = [
     "public_suffixes",
     "resolve",
     "same_registrable_domain",
+    "split_url",
 ]
 
 UNREADABLE: Final = "an unreadable URL"
@@ -78,6 +79,11 @@ class Origin:
     def kind(self) -> AddressKind:
         """Where the host is, as far as its name or address tells."""
         return _url.kind_of(self.host)
+
+    @property
+    def netloc(self) -> str:
+        """Host and port as a Host header has them: the port only where it is not the scheme's own."""
+        return str(self).partition("://")[2]
 
     def __str__(self) -> str:
         return _own(self).origin
@@ -223,6 +229,16 @@ def _resolve(base: str | Origin, target: str, refuse: type[EgressError]) -> tupl
         return source, _url.join(source, target)
     except BadUrlError as error:
         raise refuse(source.origin, UNREADABLE, str(error)) from None
+
+
+def split_url(url: str) -> tuple[Origin, str]:
+    """Return the origin of an absolute URL, and the path and query that are asked for there, as written.
+
+    Raises:
+        UsageError: It is no such URL, or carries user information.
+    """
+    parts = _own(url)
+    return _origin(parts), parts.rest if parts.rest.startswith("/") else f"/{parts.rest}"
 
 
 def check_realm(registry: str | Origin, realm: str, *, policy: EgressPolicy = DEFAULT_POLICY) -> RealmDecision:

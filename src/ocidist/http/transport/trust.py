@@ -1,29 +1,24 @@
-"""The transports a client makes for itself: httpx's own, with the operating system's certificate authorities."""
+"""TLS settings: the operating system's certificate authorities, and those of hosts with certificates of their own."""
 
 from __future__ import annotations
 
-import logging
 import ssl
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING
-from urllib.request import getproxies
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio.to_thread
-import httpx
 
 from ocidist._io.flight import SingleFlight
 from ocidist.errors import TlsError
-from ocidist.wire.egress import AddressKind, Origin
+from ocidist.wire.egress import Origin
 
 if TYPE_CHECKING:
-    from httpx._types import ProxyTypes
-
     from ocidist.hosts.config import HostConfig, HostsConfig
 
-# ocidist's own limiter decides how much is under way; the pool must never be what a request waits for.
-POOL = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=30.0)
+TlsContexts: TypeAlias = Callable[[str, int], Awaitable[ssl.SSLContext]]
+"""Returns the TLS settings for a host and port."""
 
 # These have verifiers of their own, which truststore calls. Elsewhere OpenSSL verifies, and truststore would read the
 # file with the authorities again for each connection: 30 ms, on the event loop.
@@ -42,14 +37,22 @@ _BUNDLES = (
 class SystemTrust:
     """A TLS context that trusts the operating system's authorities, which are read before its first connection.
 
+    Args:
+        context: A context that takes its place, and is left as it is.
+
     Attributes:
         context: The context. Until ``load()`` it may trust nobody.
     """
 
-    def __init__(self) -> None:
-        self.context: ssl.SSLContext = _bare_context()
-        self._ready = _OWN_VERIFIER
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        self.context: ssl.SSLContext = context or _bare_context()
+        self._ready = context is not None or _OWN_VERIFIER
         self._flight: SingleFlight[None] = SingleFlight()
+
+    async def get(self, _host: str, _port: int) -> ssl.SSLContext:
+        """Return the context, the same for every host, with the authorities read."""
+        await self.load()
+        return self.context
 
     async def load(self) -> None:
         """Read the authorities in a worker thread, once."""
@@ -127,87 +130,35 @@ def _client_certificate(context: ssl.SSLContext, config: HostConfig) -> None:
             context.load_cert_chain(str(certificate))
 
 
-class HostTransports:
-    """The connection pools of hosts with TLS settings of their own, made when first needed.
+class HostTls:
+    """The TLS settings of every host, made when they are first needed.
 
     Args:
         hosts: The configuration of the hosts.
-        trust_env: Whether the environment may name proxies.
-        http1: Whether to speak HTTP/1.1.
-        http2: Whether to speak HTTP/2.
-        proxy: The proxy for every host, or None.
+        default: Returns the settings of hosts without their own.
     """
 
-    def __init__(
-        self, hosts: HostsConfig, *, trust_env: bool, http1: bool, http2: bool, proxy: ProxyTypes | None
-    ) -> None:
+    def __init__(self, hosts: HostsConfig, default: TlsContexts) -> None:
         self._hosts = hosts
-        self._trust_env = trust_env
-        self._versions = (http1, http2)
-        self._proxy = proxy
-        self._pools: dict[Origin, httpx.AsyncHTTPTransport] = {}
-        self._flight: SingleFlight[httpx.AsyncHTTPTransport] = SingleFlight()
+        self._default = default
+        self._own: dict[Origin, ssl.SSLContext] = {}
+        self._flight: SingleFlight[ssl.SSLContext] = SingleFlight()
 
-    def stays_here(self, url: httpx.URL) -> bool:
-        """Return whether a URL is for this machine, where no proxy of the environment has any business."""
-        return self._proxy is None and Origin.of(str(url)).kind is AddressKind.LOOPBACK
-
-    async def get(self, url: httpx.URL, *, proxied: bool) -> httpx.AsyncHTTPTransport | None:
-        """Return the pool of a URL's host, or None if it has no TLS settings of its own.
-
-        Args:
-            url: An https URL.
-            proxied: Whether a proxy is to be used.
+    async def get(self, host: str, port: int) -> ssl.SSLContext:
+        """Return the settings for a host.
 
         Raises:
             TlsError: A certificate file cannot be read.
         """
-        origin = Origin.of(str(url))
+        origin = Origin("https", host, port)
+        found = self._own.get(origin)
+        if found is not None:
+            return found
         config = self._hosts.for_origin(origin)
         if not config.custom_tls:
-            return None
-        found = self._pools.get(origin)
-        return found or await self._flight.do(origin, partial(self._make, origin, config, proxied=proxied))
+            return await self._default(host, port)
+        return await self._flight.do(origin, partial(self._make, origin, config))
 
-    async def _make(self, origin: Origin, config: HostConfig, *, proxied: bool) -> httpx.AsyncHTTPTransport:
-        context = await anyio.to_thread.run_sync(tls_context, config)
-        http1, http2 = self._versions
-        pool = self._pools[origin] = httpx.AsyncHTTPTransport(
-            verify=context,
-            limits=POOL,
-            trust_env=self._trust_env,
-            http1=http1,
-            http2=http2,
-            proxy=self._proxy_of(origin) if proxied else None,
-        )
-        return pool
-
-    def _proxy_of(self, origin: Origin) -> ProxyTypes | None:
-        # httpx decided that there is one; it does not say which.
-        named = getproxies()
-        return self._proxy or named.get(origin.scheme) or named.get("all")
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-        pools, self._pools = list(self._pools.values()), {}
-        async with AsyncExitStack() as stack:
-            for pool in pools:
-                stack.push_async_callback(pool.aclose)
-
-
-class _Quiet(logging.Filter):
-    """Drops what httpcore would log of headers: Location and Set-Cookie hold secrets."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return "headers" not in record.getMessage().partition(" ")[0]
-
-
-_QUIET = _Quiet()
-
-
-def silence_headers() -> None:
-    """Keep header fields out of httpcore's debug log, where they would be written in full."""
-    for name in ("httpcore.http11", "httpcore.http2", "httpcore.proxy", "httpcore.connection"):
-        logger = logging.getLogger(name)
-        if _QUIET not in logger.filters:
-            logger.addFilter(_QUIET)
+    async def _make(self, origin: Origin, config: HostConfig) -> ssl.SSLContext:
+        made = self._own[origin] = await anyio.to_thread.run_sync(tls_context, config)
+        return made

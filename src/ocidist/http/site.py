@@ -1,0 +1,39 @@
+"""What a session knows of one registry, worked out once instead of for each request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ocidist.wire.egress import Origin
+
+if TYPE_CHECKING:
+    from ocidist.hosts.config import HostConfig
+    from ocidist.model.reference import RegistryName
+
+
+class Site:
+    """One registry.
+
+    Args:
+        registry: Its name.
+        config: What is configured for it.
+        base: Its base URL, ``scheme://host[:port]``.
+
+    Attributes:
+        registry: See above.
+        config: See above.
+        base: See above.
+        name: The registry as the user named it.
+        origin: The origin of its API.
+        netloc: The Host header of its API.
+    """
+
+    __slots__ = ("base", "config", "name", "netloc", "origin", "registry")
+
+    def __init__(self, registry: RegistryName, config: HostConfig, base: str) -> None:
+        self.registry = registry
+        self.config = config
+        self.base = base
+        self.name = str(registry)
+        self.origin = Origin.of(base)
+        self.netloc = self.origin.netloc.encode("ascii")

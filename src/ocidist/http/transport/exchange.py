@@ -1,0 +1,179 @@
+"""One request and the head of its answer on a connection that is free.
+
+The server may answer before it has read the whole body: an error then ends the sending, and is what the caller gets
+instead of a broken pipe.
+
+Spec: RFC 9112, section 9.5.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+
+from ocidist.http.lean import LeanRequest
+from ocidist.http.transport.head import Head, HeadReader, request_head
+from ocidist.http.transport.sendfile import send_file
+from ocidist.http.transport.socketio import Pace
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterable, Mapping
+
+    from ocidist.http.transport.sendfile import FileSource
+    from ocidist.http.transport.socketio import SocketIO, Timeout
+
+READ: Final = 64 * 1024
+"""Bytes to receive at once while a head is awaited."""
+
+NOTHING_CAME: Final = "Server disconnected without sending a response."
+_LAST_WORDS: Final = 1.0
+_REFUSAL: Final = 300
+
+
+class Exchange:
+    """One request and its answer.
+
+    Args:
+        io: The connection.
+        request: The request.
+
+    Attributes:
+        complete: Whether the whole request was sent.
+    """
+
+    __slots__ = ("_ended", "_found", "_io", "_reader", "_request", "_timeouts", "complete")
+
+    def __init__(self, io: SocketIO, request: httpx.Request) -> None:
+        self._io = io
+        self._request = request
+        self._timeouts: Mapping[str, Timeout] = request.extensions.get("timeout") or {}
+        self._reader = HeadReader(request.method)
+        self._found: Head | None = None
+        self._ended = False
+        self.complete = False
+
+    @property
+    def rest(self) -> bytes:
+        """What came after the head of the answer."""
+        return self._reader.rest
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing of an answer has come."""
+        return not self._reader.started
+
+    async def run(self) -> Head:
+        """Send the request and return the head of its final answer.
+
+        Raises:
+            httpx.TransportError: The connection broke, was too slow, or brought something else than an answer.
+            httpx.LocalProtocolError: The request cannot be sent as it is.
+            Exception: Whatever the source of the body raises.
+        """
+        head, stream = head_of(self._request), self._request.stream
+        try:
+            if isinstance(stream, httpx.ByteStream):
+                # In one piece: a small request is one packet, and one system call.
+                await self._io.send(head + b"".join(stream), self._timeouts.get("write"))
+                self.complete = True
+            else:
+                await self._send_streamed(head, stream)
+        except httpx.WriteError:
+            # The server may have said why before it hung up.
+            if not await self._last_words():
+                raise
+        return self._found or await self._answer()
+
+    # --- the body ----------------------------------------------------------------------------------------------------
+
+    async def _send_streamed(self, head: bytes, stream: Any) -> None:  # noqa: ANN401 -- as httpx types it
+        timeout = self._timeouts.get("write")
+        pace = Pace(self._timeouts.get("floor"), httpx.WriteTimeout)
+        await self._io.send(head, timeout)
+        file: FileSource | None = getattr(stream, "file", None)
+        if file is not None:
+            self.complete = await send_file(self._io, file, patience=timeout, pace=pace, stop=self._answered)
+            return
+        async with aclosing(_framed(stream, self._request.headers)) as pieces:
+            async for piece in pieces:
+                if self._answered() or not await self._io.send(piece, timeout, pace, stop=self._answered):
+                    return
+        self.complete = True
+
+    def _answered(self) -> bool:
+        """Return whether sending the rest of the body is pointless."""
+        while self._found is None and not self._ended and self._io.answered():
+            data = self._io.take_ahead()
+            if data:
+                self._found = self._reader.feed(data)
+            else:
+                self._ended = True
+        # After a success the server still wants the rest.
+        return self._ended or (self._found is not None and self._found.status >= _REFUSAL)
+
+    async def _last_words(self) -> bool:
+        try:
+            self._found = self._found or await self._answer(most=_LAST_WORDS)
+        except httpx.TransportError:
+            return False
+        return True
+
+    # --- the answer --------------------------------------------------------------------------------------------------
+
+    async def _answer(self, most: Timeout = None) -> Head:
+        timeout = self._timeouts.get("read") if most is None else most
+        # How long a server takes to begin is its business; from then on it has to go ahead.
+        pace = Pace(self._timeouts.get("floor")) if self._reader.started else None
+        found = None
+        while found is None:
+            data = b"" if self._ended else await self._io.receive(READ, timeout, pace, expected=False)
+            if not data:
+                raise httpx.RemoteProtocolError(NOTHING_CAME)
+            found = self._reader.feed(data)
+            pace = pace or Pace(self._timeouts.get("floor"))
+        return found
+
+
+def head_of(request: httpx.Request) -> bytes:
+    """Return the head of a request.
+
+    Raises:
+        httpx.LocalProtocolError: It holds what cannot be sent.
+    """
+    if isinstance(request, LeanRequest):
+        return request_head(request.method.encode("ascii"), request.target, request.fields)
+    fields = request.headers.raw
+    if "Host" not in request.headers:
+        fields = [(b"Host", request.url.netloc), *fields]
+    return request_head(request.method.encode("ascii", "replace"), request.url.raw_path, fields)
+
+
+def _framed(stream: AsyncIterable[bytes], headers: httpx.Headers) -> AsyncGenerator[bytes, None]:
+    if headers.get("Transfer-Encoding", "").strip().lower() == "chunked":
+        return _in_chunks(stream)
+    length = headers.get("Content-Length", "0").strip()
+    if not length.isdecimal():
+        raise httpx.LocalProtocolError("Content-Length is not a number")
+    return _in_all(stream, int(length))
+
+
+async def _in_chunks(stream: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
+    async for piece in stream:
+        # An empty chunk would be the end.
+        if piece:
+            yield b"%x\r\n%b\r\n" % (len(piece), piece)
+    yield b"0\r\n\r\n"
+
+
+async def _in_all(stream: AsyncIterable[bytes], length: int) -> AsyncGenerator[bytes, None]:
+    left = length
+    async for piece in stream:
+        left -= len(piece)
+        if left < 0:
+            raise httpx.LocalProtocolError(f"the body is longer than its Content-Length of {length} bytes")
+        if piece:
+            yield piece
+    if left:
+        raise httpx.LocalProtocolError(f"the body ended {left} bytes before its Content-Length of {length} bytes")

@@ -1,0 +1,295 @@
+"""The heads of requests and responses as bytes, and how the body after a head is delimited. No I/O happens here.
+
+httptools (llhttp) reads the heads. What it lets pass although two readers could understand it in two ways is refused
+here: a client that guesses where a body ends hands one answer's bytes to the next request.
+
+Spec: RFC 9112, sections 2 to 7.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+import httptools
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    Fields = list[tuple[bytes, bytes]]
+
+MAX_HEAD: Final = 64 * 1024
+"""Most bytes of a response head, and of the trailers after a chunked body."""
+
+MAX_INTERIM: Final = 2048
+"""Most 1xx answers before the final one."""
+
+MAX_DIGITS: Final = 19
+"""Digits of the longest Content-Length: those of the largest 64-bit number with a sign."""
+
+_END: Final = b"\r\n\r\n"
+_VERSIONS: Final = {"1.1": b"HTTP/1.1", "1.0": b"HTTP/1.0"}
+_NO_BODY: Final = frozenset({204, 304})
+_TOKEN: Final = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_SWITCHING: Final = 101
+_CONTROLS: Final = bytes({*range(1, 32), 127} - set(b"\t\r\n"))
+_MASKS: Final = bytes(128 + number % 95 for number in _CONTROLS)
+_DISGUISE: Final = bytes.maketrans(_CONTROLS, _MASKS)
+_REVEAL: Final = bytes.maketrans(_MASKS, _CONTROLS)
+_DISGUISED: Final = frozenset(_MASKS)
+
+
+def malformed(what: str) -> httpx.RemoteProtocolError:
+    """Return the error for an answer that is not HTTP/1.1, or not unambiguously so."""
+    return httpx.RemoteProtocolError(f"malformed HTTP response: {what}")
+
+
+class Head:
+    """The head of a final response.
+
+    Attributes:
+        status: Status code.
+        reason: Reason phrase.
+        version: ``b"HTTP/1.1"`` or ``b"HTTP/1.0"``.
+        fields: Names and values as they came, in order.
+        length: Bytes of the body; None where its end is told by chunks, or by the end of the connection.
+        chunked: Whether the body comes in chunks.
+        keep_alive: Whether the connection can be used again once the body was read.
+    """
+
+    __slots__ = ("chunked", "fields", "keep_alive", "length", "reason", "status", "version")
+
+    def __init__(self, status: int, reason: bytes, version: bytes, fields: Fields) -> None:
+        self.status = status
+        self.reason = reason
+        self.version = version
+        self.fields = fields
+        self.length: int | None = None
+        self.chunked = False
+        self.keep_alive = version == b"HTTP/1.1"
+
+
+class _Collector:
+    """Receives what httptools finds."""
+
+    __slots__ = ("fields", "reason")
+
+    def __init__(self) -> None:
+        self.fields: Fields = []
+        self.reason = b""
+
+    def on_status(self, reason: bytes) -> None:
+        self.reason += reason
+
+    def on_header(self, name: bytes, value: bytes | None) -> None:
+        self.fields.append((name, value or b""))
+
+
+def parse_head(data: bytes, method: str) -> Head:
+    """Read one head, from its status line to the empty line.
+
+    Args:
+        data: The head.
+        method: Method of the request it answers: what follows a HEAD has no body.
+
+    Raises:
+        httpx.RemoteProtocolError: It is malformed, or leaves open where its body ends.
+    """
+    try:
+        parser, found = _parse(data)
+    except httptools.HttpParserError as error:
+        parser, found = _parse_odd(data, error)
+    version = _VERSIONS.get(parser.get_http_version())
+    status = parser.get_status_code()
+    if version is None or status < 100:
+        raise malformed("no HTTP/1.1 status line")
+    if b"\0" in found.reason or b"\r" in found.reason:
+        raise malformed("control characters in the reason phrase")
+    head = Head(status, found.reason, version, found.fields)
+    _delimit(head)
+    if method == "HEAD" or status in _NO_BODY:
+        head.length, head.chunked = 0, False
+    return head
+
+
+def _parse(data: bytes) -> tuple[httptools.HttpResponseParser, _Collector]:
+    found = _Collector()
+    parser = httptools.HttpResponseParser(found)
+    with suppress(httptools.HttpParserUpgrade):
+        parser.feed_data(data)
+    return parser, found
+
+
+def _parse_odd(data: bytes, error: httptools.HttpParserError) -> tuple[httptools.HttpResponseParser, _Collector]:
+    """Read a head with control characters in its values, which harm nobody as long as they are no line ends.
+
+    They go through the parser in disguise; in a name they are refused in either form.
+    """
+    disguised = data.translate(_DISGUISE)
+    if disguised != data and not _DISGUISED.intersection(data):
+        with suppress(httptools.HttpParserError):
+            parser, found = _parse(disguised)
+            found.fields = [(name, value.translate(_REVEAL)) for name, value in found.fields]
+            return parser, found
+    raise malformed(str(error) or type(error).__name__) from None
+
+
+def _delimit(head: Head) -> None:
+    length: bytes | None = None
+    coding: bytes | None = None
+    for name, value in head.fields:
+        match name.lower():
+            case b"content-length":
+                if length is not None:
+                    raise malformed("several Content-Length fields")
+                length = value.strip()
+            case b"transfer-encoding":
+                if coding is not None:
+                    raise malformed("several Transfer-Encoding fields")
+                coding = value.strip().lower()
+            case b"connection":
+                tokens = {token.strip() for token in value.lower().split(b",")}
+                head.keep_alive = b"close" not in tokens and (head.keep_alive or b"keep-alive" in tokens)
+            case _:
+                pass
+    if coding is not None:
+        # Whoever reads such a message in another way ends it elsewhere.
+        if length is not None or coding != b"chunked" or head.version != b"HTTP/1.1":
+            raise malformed("the end of its body cannot be told")
+        head.chunked = True
+    elif length is not None:
+        if not length.isdigit() or len(length) > MAX_DIGITS:
+            raise malformed("Content-Length is not a number")
+        head.length = int(length)
+    if head.length is None and not head.chunked:
+        head.keep_alive = False
+
+
+class HeadReader:
+    """Collects what a connection sends until a final head is complete.
+
+    Args:
+        method: Method of the request that is being answered.
+
+    Attributes:
+        rest: What came after the head: the beginning of the body.
+        started: Whether anything came at all.
+    """
+
+    __slots__ = ("_data", "_interim", "_method", "rest", "started")
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+        self._data = b""
+        self._interim = 0
+        self.rest = b""
+        self.started = False
+
+    def feed(self, data: bytes) -> Head | None:
+        """Take what was received and return the final head, or None while it is not complete.
+
+        Raises:
+            httpx.RemoteProtocolError: A head is malformed or too large, there are too many interim ones, or the
+                protocol is switched although nobody asked.
+        """
+        self.started = True
+        # The end may be split between two pieces.
+        at = max(0, len(self._data) - len(_END) + 1)
+        data = self._data + data if self._data else data
+        while (end := data.find(_END, at)) >= 0:
+            end += len(_END)
+            if end > MAX_HEAD:
+                break
+            head = parse_head(data[:end], self._method)
+            data, at = data[end:], 0
+            if head.status >= 200:
+                self.rest = data
+                return head
+            self._interim += 1
+            if head.status == _SWITCHING:
+                raise malformed("it switches to a protocol nobody asked for")
+            if self._interim > MAX_INTERIM:
+                raise malformed(f"more than {MAX_INTERIM} interim answers")
+        if len(data) > MAX_HEAD or end >= 0:
+            raise malformed(f"its head is longer than {MAX_HEAD} bytes")
+        self._data = data
+        return None
+
+
+class ChunkReader:
+    """Takes a chunked body apart.
+
+    Attributes:
+        done: Whether the last chunk and the trailers are there.
+        clean: Whether nothing followed them.
+    """
+
+    __slots__ = ("_overhead", "_parser", "_pieces", "clean", "done")
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._overhead = 0
+        self.done = False
+        self.clean = True
+        self._parser = httptools.HttpResponseParser(self)
+        self._parser.feed_data(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take what was received and return the pieces of the body in it.
+
+        Raises:
+            httpx.RemoteProtocolError: The chunks are malformed, or come with too much beside the body.
+        """
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            if not self.done:
+                raise malformed(str(error) or type(error).__name__) from None
+            self.clean = False
+        pieces, self._pieces = self._pieces, []
+        # Extensions and trailers are read over, but not without end.
+        self._overhead = 0 if pieces else self._overhead + len(data)
+        if self._overhead > MAX_HEAD:
+            raise malformed(f"more than {MAX_HEAD} bytes between two pieces of its body")
+        return pieces
+
+    def on_message_begin(self) -> None:
+        """Take note of another message behind this one."""
+        self.clean = not self.done
+
+    def on_body(self, piece: bytes) -> None:
+        """Keep a piece of the body."""
+        self._pieces.append(piece)
+
+    def on_message_complete(self) -> None:
+        """Take note of the end."""
+        self.done = True
+
+
+# --- requests --------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1024)
+def _is_token(name: bytes) -> bool:
+    return bool(name) and _TOKEN.issuperset(name)
+
+
+def request_head(method: bytes, target: bytes, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return the head of a request.
+
+    Raises:
+        httpx.LocalProtocolError: A part of it would be read as another line, or is no valid token.
+    """
+    lines = [b"%b %b HTTP/1.1" % (method, target)]
+    for name, value in fields:
+        if not _is_token(name):
+            raise httpx.LocalProtocolError(f"illegal header name {name[:40]!r}")
+        lines.append(b"%b: %b" % (name, value))
+    head = b"\r\n".join(lines)
+    breaks = len(lines) - 1
+    odd = head.count(b"\r") != breaks or head.count(b"\n") != breaks or b"\0" in head
+    if odd or not _is_token(method) or not target or b" " in target:
+        raise httpx.LocalProtocolError("illegal characters in the request line or a header value")
+    return head + _END
