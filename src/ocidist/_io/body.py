@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import anyio
 import anyio.to_thread
@@ -28,10 +29,16 @@ Source: TypeAlias = bytes | bytearray | memoryview | Path | AsyncIterable[bytes]
 Progress: TypeAlias = Callable[[int, int | None], None]
 """Told the bytes done so far and the bytes in all, None while that is unknown. Called on the event loop."""
 
-PIECE: Final = 256 * 1024
-"""Bytes handed to a connection at once: the write timeout counts for each of them."""
+PIECE: Final = 1024 * 1024
+"""Bytes handed to a connection at once."""
 FILE_PIECE: Final = 1024 * 1024
 """Bytes read from a file at once: large enough that going to a worker thread costs nothing."""
+
+CLOCK_TICK: Final = 50_000_000
+"""Nanoseconds within which file systems may give two changes the same time."""
+
+Signature: TypeAlias = tuple[int, int, int, int]
+"""Device, number, size and time of modification of a file: what changes when it is written to or replaced."""
 
 _Error = TypeVar("_Error", bound=IntegrityError)
 
@@ -101,6 +108,13 @@ class FileBody:
         path: The file.
         offset: First byte to send.
         length: Bytes to send from there; None means up to the end, and leaves the size unknown until ``measure()``.
+
+    Attributes:
+        path: See above.
+        offset: See above.
+        size: Bytes to send, if known.
+        seen: What the file looked like when it was measured.
+        settled: Whether it had not been written to in the moment before; else a change might not show in its time.
     """
 
     replayable = True
@@ -111,6 +125,8 @@ class FileBody:
         self.path = path
         self.offset = offset
         self.size = length
+        self.seen: Signature | None = None
+        self.settled = False
 
     def __repr__(self) -> str:
         return f"<FileBody {self.path}, {self.size} bytes from {self.offset}>"
@@ -124,12 +140,16 @@ class FileBody:
         """
         if self.size is not None:
             return self
+        now = time.time_ns()
         found = await anyio.to_thread.run_sync(os.stat, self.path)
         if not stat.S_ISREG(found.st_mode):
             raise UsageError(f"{self.path} is not a regular file; pass an asynchronous stream instead")
         if found.st_size < self.offset:
             raise UsageError(f"{self.path} has {found.st_size} bytes, fewer than the offset {self.offset}")
-        return FileBody(self.path, self.offset, found.st_size - self.offset)
+        measured = FileBody(self.path, self.offset, found.st_size - self.offset)
+        measured.seen = signature_of(found)
+        measured.settled = found.st_mtime_ns + CLOCK_TICK < now
+        return measured
 
     async def open(self) -> AsyncGenerator[bytes, None]:
         """Return a stream of the file's bytes in pieces of at most ``FILE_PIECE``.
@@ -228,6 +248,12 @@ class WatchedBody:
         """Whether it can be opened again."""
         return self._body.replayable
 
+    @property
+    def file(self) -> WatchedFile | None:
+        """The file behind the body, if all of it is one whose bytes need no look: it can be sent without reading."""
+        body = self._body
+        return WatchedFile(self, body, self._progress) if isinstance(body, KnownFile) else None
+
     async def open(self) -> AsyncGenerator[bytes, None]:
         """Return a stream of the bytes. Raises what the source raises."""
         self.failure = None
@@ -242,6 +268,70 @@ class WatchedBody:
         except Exception as error:
             self.failure = error
             raise
+
+
+@runtime_checkable
+class KnownFile(Protocol):
+    """A body that is a part of a file, with content that need not be hashed on the way. See ``PinnedFile``."""
+
+    offset: int
+    size: int
+
+    def open_at(self, done: int) -> FileIO:
+        """Open the file at the byte after the first *done* ones. Blocks."""
+        ...
+
+    def verify(self, file: FileIO) -> None:
+        """Look whether an open file is the one it was. Blocks."""
+        ...
+
+
+class WatchedFile:
+    """The file behind a watched body, for whoever sends it in a worker thread.
+
+    Args:
+        body: The body; told what the file raises.
+        file: The file.
+        progress: Told how many bytes were sent.
+
+    Attributes:
+        offset: First byte to send.
+        size: Bytes to send.
+    """
+
+    def __init__(self, body: WatchedBody, file: KnownFile, progress: Progress | None) -> None:
+        self._body = body
+        self._file = file
+        self._progress = progress
+        self.offset = file.offset
+        self.size = file.size
+        body.failure = None
+
+    def open_at(self, done: int) -> FileIO:
+        """Open the file at the byte after the first *done* ones. Blocks; raises what the file raises."""
+        try:
+            return self._file.open_at(done)
+        except Exception as error:
+            self._body.failure = error
+            raise
+
+    def verify(self, file: FileIO) -> None:
+        """Look whether an open file is the one it was. Blocks; raises what the file raises."""
+        try:
+            self._file.verify(file)
+        except Exception as error:
+            self._body.failure = error
+            raise
+
+    def report(self, done: int) -> None:
+        """Take note of how many bytes were sent."""
+        if self._progress is not None:
+            self._progress(done, self.size)
+
+
+def signature_of(found: os.stat_result) -> Signature:
+    """Return the part of a file's status that tells whether it is the file it was."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def as_body(source: Source) -> Body:

@@ -18,7 +18,7 @@ import anyio.to_thread
 from ocidist.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from io import FileIO
     from pathlib import Path
     from types import TracebackType
@@ -81,6 +81,17 @@ class AtomicFile:
         if self._pending >= BATCH:
             await self._flush()
 
+    def append(self, data: bytes | memoryview) -> None:
+        """Append bytes at once; to be called in a worker thread, and not while ``write`` has something left to do.
+
+        Raises:
+            StorageError: They cannot be written.
+        """
+        try:
+            self._write([data])
+        except OSError as error:
+            raise self._failed(error) from error
+
     async def commit(self) -> None:
         """Flush everything to the disk and give the file its name.
 
@@ -102,9 +113,12 @@ class AtomicFile:
         try:
             return await anyio.to_thread.run_sync(work, *args)
         except OSError as error:
-            made = StorageError(f"cannot write {self._path}: {error.strerror or error}")
-            made.errno = error.errno
-            raise made from error
+            raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> StorageError:
+        made = StorageError(f"cannot write {self._path}: {error.strerror or error}")
+        made.errno = error.errno
+        return made
 
     def _create(self) -> None:
         with self._lock:
@@ -113,7 +127,7 @@ class AtomicFile:
             if not self._over:
                 self._file = self._part.open("xb", buffering=0)
 
-    def _write(self, pieces: list[bytes]) -> None:
+    def _write(self, pieces: Iterable[bytes | memoryview]) -> None:
         with self._lock:
             for piece in pieces:
                 view = memoryview(piece)

@@ -10,8 +10,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import anyio
+import anyio.to_thread
 import httpx
 
+from ocidist._io.body import WatchedBody
 from ocidist.errors import LimitExceededError, OciError, TransportError, TruncatedBodyError
 from ocidist.http.failure import translate
 from ocidist.http.lean import LeanRequest
@@ -19,9 +21,9 @@ from ocidist.http.transport.body import ResponseBody
 from ocidist.wire.ranges import content_length
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
-    from ocidist._io.body import Body
+    from ocidist._io.body import Body, WatchedFile
     from ocidist.http.limits import Slot
 
 
@@ -42,6 +44,11 @@ class RequestStream(httpx.AsyncByteStream):
     def __init__(self, body: Body) -> None:
         self._body = body
         self._source: AsyncGenerator[bytes, None] | None = None
+
+    @property
+    def file(self) -> WatchedFile | None:
+        """The file that is the body, for a transport that can send it without reading it."""
+        return self._body.file if isinstance(self._body, WatchedBody) else None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         self._source = self._body.open()
@@ -79,20 +86,28 @@ class TimedStream(httpx.AsyncByteStream):
 
 
 class TrackedStream(httpx.AsyncByteStream):
-    """A response body that gives its slot back as soon as it is closed."""
+    """A response body that gives its slot back as soon as it is closed.
+
+    Attributes:
+        body: The body as it comes from the transport.
+    """
 
     def __init__(self, stream: httpx.AsyncByteStream, slot: Slot) -> None:
-        self._stream = stream
+        self.body = stream
         self._slot = slot
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return aiter(self._stream)
+        return aiter(self.body)
+
+    def __del__(self) -> None:
+        # Nobody will close it any more.
+        self._slot.release()
 
     async def aclose(self) -> None:
         """Release the slot, then the connection."""
         # First what cannot be interrupted.
         self._slot.release()
-        await self._stream.aclose()
+        await self.body.aclose()
 
 
 def fields_of(response: httpx.Response) -> dict[bytes, list[bytes]]:
@@ -111,8 +126,11 @@ def is_whole(response: httpx.Response) -> bool:
 
 
 class _Chunks:
-    def __init__(self, stream: AsyncIterator[bytes], expected: int | None) -> None:
-        self._stream = stream
+    """See ``sender.Pieces``."""
+
+    def __init__(self, stream: httpx.AsyncByteStream, expected: int | None) -> None:
+        self._body = stream.body if isinstance(stream, TrackedStream) else stream
+        self._stream = aiter(stream)
         self._expected = expected
         self._count = 0
 
@@ -130,6 +148,24 @@ class _Chunks:
             return piece
         raise failure
 
+    async def pour(self, into: Callable[[bytes | memoryview], object]) -> bool:
+        if not isinstance(self._body, ResponseBody):
+            piece = await anext(self, b"")
+            if piece:
+                await anyio.to_thread.run_sync(into, piece)
+            return bool(piece)
+
+        def counted(piece: bytes | memoryview) -> None:
+            self._count += len(piece)
+            into(piece)
+
+        failure: OciError
+        try:
+            return await self._body.pour(counted)
+        except (httpx.HTTPError, ssl.SSLError) as error:
+            failure = self._failure(error)
+        raise failure
+
     def _failure(self, error: httpx.HTTPError | ssl.SSLError) -> OciError:
         # Not a TLS failure: the handshake is long over.
         cut = isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | ssl.SSLError)
@@ -145,7 +181,7 @@ class HttpReply:
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
-        self._stream: AsyncIterator[bytes] | None = None
+        self._taken = False
 
     @property
     def status(self) -> int:
@@ -183,25 +219,26 @@ class HttpReply:
         length = content_length(self.header_values("Content-Length"))
         if length is not None and length > limit and self._response.request.method != "HEAD":
             raise LimitExceededError(what, limit)
-        if self._stream is None and isinstance(self._response.stream, ResponseBody) and not self._used:
+        if not self._taken and isinstance(self._response.stream, ResponseBody) and not self._used:
             data = self._response.stream.whole()
             if data is not None:
-                self._stream = self._response.stream
+                self._taken = True
                 if len(data) > limit:
                     raise LimitExceededError(what, limit)
                 return data
         return await read_capped(self.chunks(), limit, what)
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        """Iterate over the body as it arrives, undecoded."""
-        if self._stream is not None:
+    def chunks(self) -> _Chunks:
+        """Return the body as it arrives, undecoded."""
+        if self._taken:
             msg = "the body of an answer can be read only once"
             raise TransportError(msg)
         stream = self._response.stream
         if self._used:
             stream = httpx.ByteStream(self._response.content)
-        self._stream = aiter(stream)  # type: ignore[arg-type]  # transports answer async requests so
-        return _Chunks(self._stream, content_length(self.header_values("Content-Length")))
+        self._taken = True
+        length = content_length(self.header_values("Content-Length"))
+        return _Chunks(stream, length)  # type: ignore[arg-type]  # transports answer async requests so
 
     async def aclose(self) -> None:
         """Release the connection; a short body that nobody wanted is read, so that the connection can be used again."""
@@ -209,7 +246,7 @@ class HttpReply:
             return
         try:
             with suppress(OciError):
-                if self._stream is None and not self._response.is_closed and self._is_short():
+                if not self._taken and not self._response.is_closed and self._is_short():
                     with anyio.move_on_after(DRAIN_SECONDS):
                         async for _ in self.chunks():
                             pass

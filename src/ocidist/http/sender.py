@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
     from ocidist._io.body import Body
@@ -44,6 +44,39 @@ class Call:
     registry: RegistryName | None = None
     credential: Credential | None = None
     final: bool = False
+
+
+class Pieces(Protocol):
+    """The body of an answer, undecoded, as it arrives."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Iterate over the pieces."""
+        ...
+
+    async def __anext__(self) -> bytes:
+        """Return the next piece.
+
+        Raises:
+            TruncatedBodyError: The body ended before its Content-Length.
+            TransportError: The connection failed.
+        """
+        ...
+
+    async def pour(self, into: Callable[[bytes | memoryview], object]) -> bool:
+        """Hand the next part of the body to *into*, piece by piece, in a worker thread.
+
+        A piece is good only until *into* returns. Each call takes a fraction of a second at most, so that it can be
+        cancelled in between; a call that is cancelled ends at once, while *into* may be busy with a last piece.
+
+        Returns:
+            Whether there may be more.
+
+        Raises:
+            TruncatedBodyError: The body ended before its Content-Length.
+            TransportError: The connection failed.
+            Exception: What *into* raises.
+        """
+        ...
 
 
 class Reply(Protocol):
@@ -82,8 +115,8 @@ class Reply(Protocol):
         """
         ...
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        """Iterate over the body as it arrives, undecoded. Raises as ``read`` does, without a limit."""
+    def chunks(self) -> Pieces:
+        """Return the body as it arrives, undecoded, without a limit."""
         ...
 
 

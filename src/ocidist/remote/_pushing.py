@@ -12,6 +12,7 @@ import anyio
 import attrs
 
 from ocidist._io.body import BytesBody, FileBody, WatchedBody, blame_source
+from ocidist._io.pinned import PinnedFile
 from ocidist._io.verify import ProvenBody, digest_of, digest_of_file
 from ocidist.errors import (
     DigestMismatchError,
@@ -158,6 +159,10 @@ class BlobPush:
                 await self._in_one(self.digest, self.size or 0)
                 return self.described(self.digest)
             except (TransportError, ResponseError, UploadExpiredError) as error:
+                if isinstance(error, ResponseError) and not self.chunked and self.digest is not None:
+                    explained = await self._explained(error, self.digest)
+                    if explained is not error:
+                        raise explained from error
                 again = not isinstance(error, ResponseError) or may_pass(error)
                 if attempt == attempts or not again or self._watched.failure is not None:
                     raise
@@ -183,12 +188,9 @@ class BlobPush:
             return await writer.commit(self._descriptor or self.digest)
 
     async def _in_one(self, digest: Digest, size: int) -> None:
-        fixed = isinstance(self._body, BytesBody) and isinstance(self._body.data, bytes)
-        # Everything that may change, or was never looked at, proves itself while it is sent.
-        body = self._body if fixed else ProvenBody(self._body, digest, size)
-        self._watched = watched = WatchedBody(body, self.progress)
+        self._watched = watched = WatchedBody(self._proven(digest, size), self.progress)
         try:
-            if self._session is None and self.single_post and body.replayable and await self._post(digest, watched):
+            if self._session is None and self.single_post and watched.replayable and await self._post(digest, watched):
                 return
             if self._session is None:
                 self._session = await UploadSession.begin(
@@ -198,6 +200,26 @@ class BlobPush:
         finally:
             # Does nothing after the blob was stored.
             await self._drop_session()
+
+    def _proven(self, digest: Digest, size: int) -> Body:
+        """Return the body as it is sent where the registry is told its digest."""
+        body = self._body
+        if isinstance(body, BytesBody) and isinstance(body.data, bytes):
+            return body
+        if isinstance(body, FileBody) and body.seen is not None and (body.settled or self._descriptor is not None):
+            return PinnedFile(body, digest)
+        # Everything that may change, or was never looked at, proves itself while it is sent.
+        return ProvenBody(body, digest, size)
+
+    async def _explained(self, error: ResponseError, digest: Digest) -> OciError:
+        """Return why a registry refused a file, if that is because it is not what the descriptor says."""
+        body = self._body
+        if isinstance(body, FileBody) and self._descriptor is not None and error.status == 400:
+            actual = await digest_of_file(body, digest.algorithm)
+            if actual != digest:
+                made = blame_source(DigestMismatchError(digest, actual, size=body.size))
+                return made.locate(operation=error.operation, reference=error.reference, host=error.host)
+        return error
 
     async def _post(self, digest: Digest, body: WatchedBody) -> bool:
         """Return whether the registry took the blob in a single request; it may have opened a session instead."""

@@ -8,7 +8,8 @@ Spec: distribution-spec, "Pulling blobs"; RFC 9110, section 14.
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
 
@@ -18,11 +19,15 @@ from ocidist.remote._stat import stat
 from ocidist.wire.endpoints import GetBlob
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Awaitable, Callable
 
     from ocidist.errors import OciError
+    from ocidist.http.sender import Pieces
     from ocidist.model.digest import Digest
     from ocidist.remote._channel import Channel
+
+_Piece = TypeVar("_Piece", bytes, "bytes | memoryview")
+_Taken = TypeVar("_Taken", bytes, bool)
 
 MAX_LOSSES: Final = 5
 """Connections that may be lost in a row, with less than ``PROGRESS`` bytes between one and the next."""
@@ -63,7 +68,7 @@ class BlobStream:
         self._losses = 0
         self._gained = 0
         self._connection: AsyncExitStack | None = None
-        self._body: AsyncIterator[bytes] | None = None
+        self._body: Pieces | None = None
         self._span = Span(0, None, None)
         # Offset of the next byte of the current answer.
         self._came = 0
@@ -109,22 +114,53 @@ class BlobStream:
             OciError: See ``Sender.exchange``.
         """
         while not self.done:
-            piece = await self._receive()
+            piece = await self._receive(self._pull)
             if piece:
-                return self._counted(piece)
+                self._count(len(piece))
+                return piece
             if self.size is None and self._span.whole:
                 self.size = self.at
         return b""
 
-    def _counted(self, piece: bytes) -> bytes:
+    async def pour(self, into: Callable[[bytes | memoryview], object]) -> bool:
+        """Hand the next bytes to *into*, in a worker thread, and return whether there may be more.
+
+        Raises:
+            Exception: As ``next``, and what *into* raises.
+        """
+        while not self.done:
+            if await self._receive(partial(self._pour, into)):
+                return True
+            if self.size is None and self._span.whole:
+                self.size = self.at
+        return False
+
+    async def _pour(self, into: Callable[[bytes | memoryview], object], body: Pieces) -> bool:
+        def place(piece: bytes | memoryview) -> None:
+            wanted = self._wanted(piece)
+            if wanted:
+                into(wanted)
+                self._count(len(wanted))
+
+        return await body.pour(place)
+
+    def _wanted(self, piece: _Piece) -> _Piece:
+        """Return the part of what came that was asked for and not received before."""
+        # A server that does not know ranges sends what came before, too.
+        gap = self.at - self._came
+        self._came += len(piece)
+        if gap:
+            piece = piece[gap:]
         end = self.end
         if end is not None and len(piece) > end - self.at:
             if end == self.size:
                 raise self._located(SizeMismatchError(end, end + 1))
             piece = piece[: end - self.at]
-        self.at += len(piece)
-        self._gained += len(piece)
         return piece
+
+    def _count(self, count: int) -> None:
+        self.at += count
+        self._gained += count
 
     async def check_end(self) -> None:
         """Check that nothing follows the last byte; to be called at the end of the blob.
@@ -149,16 +185,16 @@ class BlobStream:
             with anyio.move_on_after(CLEANUP_S, shield=True):
                 await connection.aclose()
 
-    async def _receive(self) -> bytes:
-        """Return the next piece of the current answer, or of the next one if this one broke; nothing if it ended."""
+    async def _receive(self, take: Callable[[Pieces], Awaitable[_Taken]]) -> _Taken | None:
+        """Take from the current answer, or from the next one if this one broke; nothing if it ended."""
         while True:
             try:
                 if self._body is None:
                     await self._connect()
                 body, self._body = self._body, None
                 if body is None:
-                    return b""
-                piece = await self._pull(body)
+                    return None
+                piece = await take(body)
                 # Put back only now: a body whose reading was cancelled looks as if it had ended.
                 self._body = body
             except TransportError as error:
@@ -178,16 +214,14 @@ class BlobStream:
             if self._span.stop is None or self.at >= self._span.stop:
                 # Where a part was sent completely, what is missing, if anything, is the next part.
                 await self.close()
-                return b""
+                return None
             await self._lost(TruncatedBodyError(self._span.stop, self.at))
 
-    async def _pull(self, body: AsyncIterator[bytes]) -> bytes:
+    async def _pull(self, body: Pieces) -> bytes:
         async for piece in body:
-            # A server that does not know ranges sends what came before, too.
-            gap = self.at - self._came
-            self._came += len(piece)
-            if len(piece) > gap:
-                return piece[gap:]
+            wanted = self._wanted(piece)
+            if wanted:
+                return wanted
         return b""
 
     async def _lost(self, error: TransportError | ResponseError) -> None:

@@ -31,12 +31,12 @@ async def download(reader: BlobReader, path: Path, progress: Progress | None = N
     """
     # The registry is asked first: a missing blob should not leave a trace on the disk.
     async with reader, AtomicFile(path) as file:
-        done = 0
-        async for piece in reader:
-            await file.write(piece)
-            done += len(piece)
-            if progress is not None:
-                progress(done, reader.size)
+        told, more = 0, True
+        while more:
+            more = await reader.pour(file.append)
+            if progress is not None and reader.tell() > told:
+                told = reader.tell()
+                progress(told, reader.size)
         if not reader.verified:
             raise UsageError("only a reader of the whole blob can be written to a file")
         await file.commit()

@@ -15,7 +15,7 @@ import anyio.to_thread
 import httpx
 
 from ocidist.http.transport.head import ChunkReader
-from ocidist.http.transport.sendfile import SLICE
+from ocidist.http.transport.sendfile import FIRST, SLICE
 from ocidist.http.transport.socketio import Pace
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class ResponseBody(httpx.AsyncByteStream):
         "_io",
         "_keep_alive",
         "_left",
+        "_most",
         "_pace",
         "_ready",
         "_release",
@@ -82,6 +83,7 @@ class ResponseBody(httpx.AsyncByteStream):
         self._timeout = timeout
         self._pace = Pace(floor)
         self._silent = 0.0
+        self._most = FIRST
         if self._left is not None and len(rest) > self._left:
             # What follows the body is no answer to anything.
             self._keep_alive = False
@@ -205,6 +207,7 @@ class ResponseBody(httpx.AsyncByteStream):
         here, self._ready = self._ready, deque()
         got, waited = await anyio.to_thread.run_sync(self._pour_slice, into, here, abandon_on_cancel=True)
         self._pace.note(waited, got)
+        self._most *= 2
         self._silent = 0.0 if got else self._silent + waited
         if self._timeout is not None and self._silent >= self._timeout:
             raise httpx.ReadTimeout(f"nothing came for {self._timeout:g} seconds")
@@ -218,7 +221,7 @@ class ResponseBody(httpx.AsyncByteStream):
             readable.register(self._io.sock, select.POLLIN)
             for piece in here:
                 into(piece)
-            while got < left and (now := time.monotonic()) < end:
+            while got < min(left, self._most) and (now := time.monotonic()) < end:
                 with buffer[: left - got] as room:
                     count = self._io.receive_into(room)
                     if count:

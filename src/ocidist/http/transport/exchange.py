@@ -93,7 +93,7 @@ class Exchange:
         pace = Pace(self._timeouts.get("floor"), httpx.WriteTimeout)
         await self._io.send(head, timeout)
         file: FileSource | None = getattr(stream, "file", None)
-        if file is not None:
+        if file is not None and self._io.unwatch():
             self.complete = await send_file(self._io, file, patience=timeout, pace=pace, stop=self._answered)
             return
         async with aclosing(_framed(stream, self._request.headers)) as pieces:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 SLICE: Final = 0.1
 """Seconds after which a thread comes back to the event loop: to be cancelled, to tell how far it is."""
 
+FIRST: Final = 1024 * 1024
+"""Bytes a thread handles at most the first time; it comes back after twice as many each time after that."""
+
 _PIECE: Final = 1024 * 1024
 
 
@@ -64,14 +67,14 @@ async def send_file(io: SocketIO, file: FileSource, *, patience: Timeout, pace: 
         httpx.WriteError: The connection broke.
         Exception: What *file* raises.
     """
-    done, silent = 0, 0.0
+    done, silent, most = 0, 0.0, FIRST
     while done < file.size:
         if stop():
             return False
         io.unwatch()
-        sent, waited = await anyio.to_thread.run_sync(_send_slice, io, file, done, abandon_on_cancel=True)
+        sent, waited = await anyio.to_thread.run_sync(_send_slice, io, file, done, most, abandon_on_cancel=True)
         pace.note(waited, sent)
-        done += sent
+        done, most = done + sent, most * 2
         silent = 0.0 if sent else silent + waited
         if patience is not None and silent >= patience:
             raise httpx.WriteTimeout(f"nothing could be sent for {patience:g} seconds")
@@ -79,14 +82,14 @@ async def send_file(io: SocketIO, file: FileSource, *, patience: Timeout, pace: 
     return True
 
 
-def _send_slice(io: SocketIO, file: FileSource, done: int) -> tuple[int, float]:
+def _send_slice(io: SocketIO, file: FileSource, done: int, most: int) -> tuple[int, float]:
     sent, waited = 0, 0.0
     stop = time.monotonic() + SLICE
     writable = select.poll()
     with io.lend(), file.open_at(done) as source:
         writable.register(io.sock, select.POLLOUT)
         send = _sender(io, source)
-        while (left := file.size - done - sent) and (now := time.monotonic()) < stop:
+        while (left := file.size - done - sent) and sent < most and (now := time.monotonic()) < stop:
             if left <= _PIECE:
                 file.verify(source)
             count = send(file.offset + done + sent, min(left, _PIECE))
