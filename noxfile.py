@@ -76,10 +76,9 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Run every benchmark; arguments go to each of them."""
-    session.install(".[server]", *_group("bench"))
-    for script in sorted((ROOT / "benchmarks").glob("*.py")):
-        session.run("python", str(script), *session.posargs)
+    """Compare with other clients, side by side; arguments go to the benchmarks, see ``nox -s bench -- --help``."""
+    session.install(".", *_group("bench"))
+    session.run("python", "-m", "benchmarks", *session.posargs)
 
 
 @nox.session

@@ -13,6 +13,7 @@ from ocidist._version import version
 from ocidist.credentials.store import as_provider
 from ocidist.errors import ClientClosedError, OciError, UsageError
 from ocidist.hosts.config import HostsConfig
+from ocidist.http.affinity import Affinity
 from ocidist.http.caches import MemoryChallengeCache, MemoryTokenCache
 from ocidist.http.failure import as_httpx
 from ocidist.http.lean import LeanRequest
@@ -32,7 +33,7 @@ from ocidist.model.reference import Reference, RegistryName
 from ocidist.wire.egress import EgressPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from types import TracebackType
 
     from httpx._client import UseClientDefault
@@ -119,6 +120,7 @@ class Client(httpx.AsyncClient):
         options["verify"] = trust.context
         self._tls = HostTls(self._hosts, trust.get)
         self._direct: DirectTransport | None = None
+        self._affinity = Affinity()
         self._transports = FallbackTransports(
             self._hosts,
             self._tls,
@@ -231,8 +233,10 @@ class Client(httpx.AsyncClient):
         Raises:
             httpx.HTTPError: No complete answer arrived, or a redirect is refused.
             ClientClosedError: The client was closed.
+            UsageError: The client belongs to another event loop, or to the process this one was forked from.
         """
         self._check_open()
+        self._affinity.check()
         call = request.extensions.get("ocidist")
         if isinstance(call, Call) and call.endpoint is not None:
             response = await self._session.send(request, call, follow=True)
@@ -277,11 +281,15 @@ class Client(httpx.AsyncClient):
             failure = as_httpx(error, request)
         raise failure
 
-    async def _dispatch(self, request: httpx.Request) -> httpx.Response:
-        return await self.send(request, stream=True)
+    def _dispatch(self, request: httpx.Request) -> Awaitable[httpx.Response]:
+        return self.send(request, stream=True)
 
-    async def _wire(self, request: httpx.Request) -> httpx.Response:
+    def _wire(self, request: httpx.Request) -> Awaitable[httpx.Response]:
         """Send one request with the user's event hooks around it: no authentication, no redirect."""
+        hooks = self.event_hooks
+        return self._hooked(request) if hooks["request"] or hooks["response"] else self._send_single_request(request)
+
+    async def _hooked(self, request: httpx.Request) -> httpx.Response:
         for hook in self.event_hooks["request"]:
             await hook(request)
         response = await self._send_single_request(request)
@@ -296,9 +304,11 @@ class Client(httpx.AsyncClient):
     async def _send_single_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request over its transport. httpx's own version would keep cookies, and log the whole URL."""
         self._check_open()
+        if self._direct is not None and not self._mounts and isinstance(request, LeanRequest):
+            return await self._send_lean(request, self._direct)
         start = time.perf_counter()
         try:
-            transport = await self._transport_of(request)
+            transport = await self._transport_of(request.url)
             if transport is self._direct or request.url.scheme != "https":
                 response = await transport.handle_async_request(request)
             else:
@@ -312,13 +322,20 @@ class Client(httpx.AsyncClient):
             raise httpx.ReadError(str(error), request=request) from error
         response.request = request
         response.default_encoding = self._default_encoding
-        if transport is self._direct and isinstance(request, LeanRequest):
-            # Its stream needs no help to be closed, and nobody asks how long it took.
-            return response
         response.stream = TimedStream(response.stream, response, start)  # type: ignore[arg-type]  # the async side
         return response
 
-    def _init_transport(
+    async def _send_lean(self, request: LeanRequest, transport: DirectTransport) -> httpx.Response:
+        """Send what ocidist itself asks over its own transport: the stream needs no help, and nobody asks how long."""
+        try:
+            response = await transport.handle_async_request(request)
+        except httpx.RequestError as error:
+            error.request = request
+            raise
+        response.request = request
+        return response
+
+    def _init_transport(  # noqa: PLR0917 -- httpx's own signature
         self,
         verify: ssl.SSLContext | str | bool = True,  # noqa: FBT001, FBT002 -- httpx's own parameters, here and below
         cert: CertTypes | None = None,
@@ -334,10 +351,7 @@ class Client(httpx.AsyncClient):
         self._direct = DirectTransport(tls=self._tls.get)
         return self._direct
 
-    async def _transport_of(self, request: httpx.Request) -> httpx.AsyncBaseTransport:
-        if self._direct is not None and not self._mounts:
-            return self._direct
-        url = request.url
+    async def _transport_of(self, url: httpx.URL) -> httpx.AsyncBaseTransport:
         chosen = self._transport_for_url(url)
         proxied = chosen is not self._transport
         if self._given or (proxied and self._mounted):

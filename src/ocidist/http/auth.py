@@ -114,11 +114,11 @@ class Turn:
     rounds: int = 0
     widened: bool = False
     told: tuple[str, ...] | None = attrs.field(default=None, repr=False)
-    host: str = attrs.field(init=False)
+    host: str = attrs.field(default="")
     key: tuple[str, str, ScopeSet] = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self.host = str(self.origin)
+        self.host = self.host or str(self.origin)
         self.key = (self.host, identity(self.credential), self.scopes)
 
 
@@ -261,21 +261,32 @@ class Authenticator:
 
     # --- what to send ------------------------------------------------------------------------------------------------
 
-    async def prove(self, turn: Turn) -> Proof:
-        """Return what to send with a first attempt, from what is known already.
-
-        Raises:
-            AuthError: A token is needed and cannot be had.
-        """
+    def known(self, turn: Turn) -> Proof | None:
+        """Return what to send with a first attempt where that is known without asking anybody; None elsewhere."""
         if isinstance(turn.credential, RegistryToken):
             return Proof("Bearer " + turn.credential.token)
-        challenge = self._challenges.get(turn.host)
-        if challenge is None or self._seen.get(turn.key):
+        if self._seen.get(turn.key):
             return NOTHING
+        challenge = self._challenges.get(turn.host)
+        if challenge is None:
+            # Either nobody knows, or those who may not come in have nothing to show.
+            return NOTHING if turn.key in self._seen else None
         if challenge.scheme == BASIC:
             return Proof(basic_header(turn.credential)) if isinstance(turn.credential, Basic) else NOTHING
         if challenge.scheme != BEARER:
             return NOTHING
+        return self._remembered(turn, challenge, turn.scopes)
+
+    async def prove(self, turn: Turn) -> Proof:
+        """Return what to send with a first attempt.
+
+        Raises:
+            AuthError: A token is needed and cannot be had.
+        """
+        known = self.known(turn)
+        challenge = self._challenges.get(turn.host)
+        if known is not None or challenge is None:
+            return known or NOTHING
         return await self._bearer(turn, challenge, turn.scopes)
 
     async def answer(self, turn: Turn, sent: Proof, values: Sequence[str]) -> Proof | None:
@@ -333,11 +344,16 @@ class Authenticator:
             return None
         return Proof(basic_header(turn.credential))
 
-    async def _bearer(self, turn: Turn, challenge: Challenge, scopes: ScopeSet) -> Proof:
+    def _remembered(self, turn: Turn, challenge: Challenge, scopes: ScopeSet) -> Proof | None:
         owner = self._source.owner(turn.origin, challenge, turn.credential)
         found = self._tokens.find(owner, scopes, now=monotonic() + self._margin)
-        if found is not None:
-            return Proof(_header(found), found, refusal=self._source.refusal(owner))
+        return None if found is None else Proof(_header(found), found, refusal=self._source.refusal(owner))
+
+    async def _bearer(self, turn: Turn, challenge: Challenge, scopes: ScopeSet) -> Proof:
+        known = self._remembered(turn, challenge, scopes)
+        if known is not None:
+            return known
+        owner = self._source.owner(turn.origin, challenge, turn.credential)
 
         async def fetch() -> Token:
             try:

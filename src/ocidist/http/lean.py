@@ -1,7 +1,7 @@
-"""Requests that are built in a few microseconds.
+"""Requests and responses that cost a few microseconds.
 
-``httpx.Request`` parses its URL and normalises every header field, which takes longer than sending it. What ocidist
-asks of a registry is known in all its parts, so ``LeanRequest`` keeps those and becomes httpx's objects only where
+httpx parses the URL of a request and normalises every header field, which takes longer than sending it. What ocidist
+asks of a registry is known in all its parts, so these keep the parts, and make httpx's objects of them only where
 somebody looks: an event hook, or another transport than ocidist's own.
 """
 
@@ -15,6 +15,7 @@ from ocidist.wire.egress import Origin
 from ocidist.wire.redact import redact_url
 
 if TYPE_CHECKING:
+    from ocidist.http.site import Site
     from ocidist.http.transport.idle import Key
 
     Fields = list[tuple[bytes, bytes]]
@@ -34,68 +35,124 @@ class LeanRequest(Request):
 
     Args:
         method: HTTP method.
+        site: The registry on whose behalf it is sent.
         origin: Where it goes.
         target: Path and query, as they are sent.
-        fields: The header fields, as they are sent.
+        lines: The header fields, as they are sent: ``Name: value`` lines, each with its CRLF.
+        stream: The body.
+        extensions: httpx's extensions.
+
+    Attributes:
+        site: See above.
+        origin: Where it goes.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        site: Site,
+        origin: Origin,
+        target: str,
+        lines: bytes,
+        *,
+        stream: Any,  # noqa: ANN401 -- as httpx types it
+        extensions: dict[str, Any],
+    ) -> None:
+        # Not httpx's own constructor, which does what is put off here.
+        self.method = method
+        self.stream = stream
+        self.extensions = extensions
+        self.site = site
+        self.origin = origin
+        self._target = target
+        self._lines = lines
+        self._url: httpx.URL | None = None
+        self._headers: httpx.Headers | None = None
+
+    @property
+    def key(self) -> Key:
+        """The origin as connections are found by it."""
+        origin = self.origin
+        return origin.scheme, origin.host, origin.port
+
+    @property
+    def url(self) -> httpx.URL:
+        """The URL, parsed when somebody asks for it."""
+        if self._url is None:
+            self._url = httpx.URL(f"{self.origin}{self._target}")
+        return self._url
+
+    @url.setter
+    def url(self, url: httpx.URL) -> None:
+        self._url = url
+        self.origin = Origin.of(str(url))
+        self._target = url.raw_path.decode("ascii")
+
+    @property
+    def headers(self) -> httpx.Headers:
+        """The header fields as httpx has them; what is changed in there is sent."""
+        if self._headers is None:
+            self._headers = httpx.Headers([_field(line) for line in self._lines.split(b"\r\n") if line])
+        return self._headers
+
+    @headers.setter
+    def headers(self, headers: httpx.Headers) -> None:
+        self._headers = headers
+
+    @property
+    def authorized(self) -> bool:
+        """Whether it has an Authorization field already."""
+        if self._headers is not None:
+            return "Authorization" in self._headers
+        return b"\r\nauthorization:" in self._lines.lower()
+
+    def head(self) -> bytes | None:
+        """Return the head as it is sent; None where somebody may have changed the fields."""
+        if self._headers is not None:
+            return None
+        return b"%b %b HTTP/1.1\r\n%b\r\n" % (self.method.encode("ascii"), self._target.encode("ascii"), self._lines)
+
+    def again(self, authorization: str | None) -> LeanRequest:
+        """Return the request as it is sent once, with an Authorization field if one is given."""
+        lines = self._lines
+        if self._headers is not None:
+            lines = b"".join(b"%b: %b\r\n" % field for field in self._headers.raw)
+        if authorization is not None:
+            lines = b"%bAuthorization: %b\r\n" % (lines, authorization.encode("ascii"))
+        return LeanRequest(
+            self.method, self.site, self.origin, self._target, lines, stream=self.stream, extensions=self.extensions
+        )
+
+
+class LeanResponse(httpx.Response):
+    """A response whose headers become httpx's when somebody asks for them.
+
+    Args:
+        status: Status code.
+        fields: The header fields, as they came.
+        by_name: Their values by name in lower case.
         stream: The body.
         extensions: httpx's extensions.
     """
 
     def __init__(
         self,
-        method: str,
-        origin: Origin,
-        target: str,
+        status: int,
         fields: Fields,
-        stream: Any,
-        extensions: dict[str, Any],  # noqa: ANN401 -- as httpx types it
+        by_name: dict[bytes, list[bytes]],
+        *,
+        stream: httpx.AsyncByteStream,
+        extensions: dict[str, Any],
     ) -> None:
-        # Not httpx's own constructor, which does what is put off here.
-        self.method = method
-        self.stream = stream
-        self.extensions = extensions
-        self._origin = origin
-        self._target = target
-        self._fields = fields
-        self._url: httpx.URL | None = None
         self._headers: httpx.Headers | None = None
-
-    @property
-    def origin(self) -> Origin:
-        """Where it goes."""
-        return self._origin
-
-    @property
-    def key(self) -> Key:
-        """The origin as connections are found by it."""
-        return self._origin.scheme, self._origin.host, self._origin.port
-
-    @property
-    def target(self) -> bytes:
-        """Path and query, as they are sent."""
-        return self._target.encode("ascii")
-
-    @property
-    def fields(self) -> Fields:
-        """The header fields, as they are sent."""
-        return self._fields if self._headers is None else self._headers.raw
-
-    @property
-    def url(self) -> httpx.URL:
-        """The URL, parsed when somebody asks for it."""
-        if self._url is None:
-            self._url = httpx.URL(f"{self._origin}{self._target}")
-        return self._url
-
-    @url.setter
-    def url(self, url: httpx.URL) -> None:
-        self._url = url
-        self._origin = Origin.of(str(url))
-        self._target = url.raw_path.decode("ascii")
+        super().__init__(status, stream=stream, extensions=extensions)
+        self._headers = None
+        self._fields = fields
+        self._by_name = by_name
 
     @property
     def headers(self) -> httpx.Headers:
-        """The header fields as httpx has them; what is changed in there is sent."""
+        """The header fields as httpx has them."""
         if self._headers is None:
             self._headers = httpx.Headers(self._fields)
         return self._headers
@@ -104,14 +161,15 @@ class LeanRequest(Request):
     def headers(self, headers: httpx.Headers) -> None:
         self._headers = headers
 
-    def again(self, authorization: str | None) -> LeanRequest:
-        """Return the request as it is sent once, with an Authorization field if one is given."""
-        fields = list(self.fields)
-        if authorization is not None:
-            fields.append((b"Authorization", authorization.encode("ascii")))
-        sent = LeanRequest(self.method, self._origin, self._target, fields, self.stream, self.extensions)
-        sent._url = self._url
-        return sent
+    @property
+    def by_name(self) -> dict[bytes, list[bytes]] | None:
+        """The values by name in lower case; None where somebody may have changed them."""
+        return self._by_name if self._headers is None else None
+
+
+def _field(line: bytes) -> tuple[bytes, bytes]:
+    name, _, value = line.partition(b": ")
+    return name, value
 
 
 def origin_of(request: httpx.Request) -> Origin:
@@ -125,6 +183,4 @@ def origin_of(request: httpx.Request) -> Origin:
 
 def is_authorized(request: httpx.Request) -> bool:
     """Return whether a request has an Authorization field already."""
-    if isinstance(request, LeanRequest):
-        return any(name.lower() == b"authorization" for name, _ in request.fields)
-    return "Authorization" in request.headers
+    return request.authorized if isinstance(request, LeanRequest) else "Authorization" in request.headers

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from ocidist.errors import AuthError, OciError, ResponseError, UnexpectedStatusError
+from ocidist.errors import AuthError, OciError, ResponseError, UnexpectedStatusError, UsageError
 from ocidist.http.lean import NO_BODY, LeanRequest
 from ocidist.http.reply import RequestStream, snapshot
 from ocidist.http.retry import retry_after_of
 from ocidist.http.sender import Call
+from ocidist.http.transport.head import header_lines
 from ocidist.wire import endpoints, routing
 from ocidist.wire.egress import Origin, split_url
 from ocidist.wire.errorbody import Subject, body_note, error_for, parse_errors
-from ocidist.wire.redact import redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,7 +38,7 @@ _WRITES: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
 class ClientFields:
-    """The client's own header fields, encoded as they are sent.
+    """The client's own header fields, as they are sent.
 
     Args:
         headers: Returns the client's headers, which may change at any time.
@@ -47,16 +47,19 @@ class ClientFields:
     def __init__(self, headers: Callable[[], httpx.Headers]) -> None:
         self._headers = headers
         self._raw: Fields = []
-        self._agent: Fields = []
-        self._home: Fields = []
+        self._agent = self._home = b""
 
-    def get(self, *, at_home: bool) -> Fields:
-        """Return what goes with a request: only the user agent where it does not go to the registry itself."""
+    def get(self, *, at_home: bool) -> bytes:
+        """Return what goes with a request: only the user agent where it does not go to the registry itself.
+
+        Raises:
+            httpx.LocalProtocolError: The client's headers hold what cannot be sent.
+        """
         raw = self._headers().raw
         if raw != self._raw:
-            self._raw = raw
-            self._agent = [field for field in raw if field[0].lower() == b"user-agent"]
-            self._home = [field for field in raw if field[0].lower() not in _NOT_FROM_CLIENT]
+            agent = header_lines(field for field in raw if field[0].lower() == b"user-agent")
+            self._home = header_lines(field for field in raw if field[0].lower() not in _NOT_FROM_CLIENT)
+            self._agent, self._raw = agent, raw
         return self._home if at_home else self._agent
 
 
@@ -73,7 +76,7 @@ def build(
         timeout: The timeouts, as httpx passes them on.
 
     Raises:
-        UsageError: The endpoint's target is an absolute URL that cannot be used.
+        UsageError: The endpoint's target is an absolute URL that cannot be used, or a header cannot be sent.
     """
     target = endpoint.target
     if target.startswith("/"):
@@ -81,21 +84,27 @@ def build(
     else:
         origin, target = split_url(target)
         netloc, at_home = origin.netloc.encode("ascii"), origin == site.origin
-    headers = [(b"Host", netloc), *fields.get(at_home=at_home)]
-    headers += [(name.encode("ascii"), value.encode("ascii")) for name, value in endpoint.headers]
-    # Digests are of the bytes as they are stored, so no coding is wanted anywhere.
-    headers.append((b"Accept-Encoding", b"identity"))
+    own = [(name.encode("ascii"), value.encode("ascii")) for name, value in endpoint.headers]
     stream: httpx.AsyncByteStream = NO_BODY
     if call.body is not None:
         if call.body.size is None:
-            headers.append((b"Transfer-Encoding", b"chunked"))
+            own.append((b"Transfer-Encoding", b"chunked"))
         else:
-            headers.append((b"Content-Length", b"%d" % call.body.size))
+            own.append((b"Content-Length", b"%d" % call.body.size))
         stream = RequestStream(call.body)
     elif endpoint.method in _WRITES:
-        headers.append((b"Content-Length", b"0"))
+        own.append((b"Content-Length", b"0"))
+    try:
+        # Digests are of the bytes as they are stored, so no coding is wanted anywhere.
+        lines = b"Host: %b\r\n%b%bAccept-Encoding: identity\r\n" % (
+            netloc,
+            fields.get(at_home=at_home),
+            header_lines(own),
+        )
+    except httpx.LocalProtocolError as error:
+        raise UsageError(str(error)) from None
     extensions = {"ocidist": call, "timeout": dict(timeout)}
-    return LeanRequest(endpoint.method, origin, target, headers, stream, extensions)
+    return LeanRequest(endpoint.method, site, origin, target, lines, stream=stream, extensions=extensions)
 
 
 def raw_call(request: httpx.Request, *, direct: bool) -> Call:

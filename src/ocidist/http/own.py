@@ -50,7 +50,7 @@ class OwnRequests:
 
     def _prepare(self, request: httpx.Request) -> httpx.Request:
         request.headers["User-Agent"] = self.headers()["User-Agent"]
-        request.extensions = {"timeout": self.timeouts.extension()}
+        request.extensions = {**request.extensions, "timeout": self.timeouts.extension()}
         return request
 
     async def probe(self, request: httpx.Request) -> httpx.Response:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from datetime import timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -16,7 +17,7 @@ import httpx
 from ocidist._io.body import WatchedBody
 from ocidist.errors import LimitExceededError, OciError, TransportError, TruncatedBodyError
 from ocidist.http.failure import translate
-from ocidist.http.lean import LeanRequest
+from ocidist.http.lean import LeanRequest, LeanResponse
 from ocidist.http.transport.body import ResponseBody
 from ocidist.wire.ranges import content_length
 
@@ -112,7 +113,10 @@ class TrackedStream(httpx.AsyncByteStream):
 
 def fields_of(response: httpx.Response) -> dict[bytes, list[bytes]]:
     """Return the header fields of an answer by their names in lower case, read over once."""
-    found: dict[bytes, list[bytes]] | None = response.extensions.get(_FIELDS)
+    found: dict[bytes, list[bytes]] | None = response.by_name if isinstance(response, LeanResponse) else None
+    if found is not None:
+        return found
+    found = response.extensions.get(_FIELDS)
     if found is None:
         found = response.extensions[_FIELDS] = {}
         for name, value in response.headers.raw:
@@ -176,6 +180,11 @@ class _Chunks:
         return translate(error)
 
 
+@lru_cache(maxsize=256)
+def _key(name: str) -> bytes:
+    return name.lower().encode("ascii")
+
+
 class HttpReply:
     """An answer with an expected status. See ``sender.Reply``."""
 
@@ -205,7 +214,7 @@ class HttpReply:
 
     def header_values(self, name: str) -> tuple[str, ...]:
         """Return every field of this name, in order, unsplit."""
-        values = fields_of(self._response).get(name.lower().encode("ascii"))
+        values = fields_of(self._response).get(_key(name))
         if values is None:
             return ()
         try:
@@ -216,9 +225,6 @@ class HttpReply:
 
     async def read(self, limit: int, what: str) -> bytes:
         """Read the whole body, refusing more than *limit* bytes, at once where its length is told."""
-        length = content_length(self.header_values("Content-Length"))
-        if length is not None and length > limit and self._response.request.method != "HEAD":
-            raise LimitExceededError(what, limit)
         if not self._taken and isinstance(self._response.stream, ResponseBody) and not self._used:
             data = self._response.stream.whole()
             if data is not None:
@@ -226,6 +232,9 @@ class HttpReply:
                 if len(data) > limit:
                     raise LimitExceededError(what, limit)
                 return data
+        length = content_length(self.header_values("Content-Length"))
+        if length is not None and length > limit and self._response.request.method != "HEAD":
+            raise LimitExceededError(what, limit)
         return await read_capped(self.chunks(), limit, what)
 
     def chunks(self) -> _Chunks:

@@ -126,13 +126,35 @@ async def retrying(
     started = monotonic()
     try:
         return await work(), 1
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 -- it is raised again
         # The usual case never gets here, and so does not pay for the machinery below.
-        first: Exception | None = error
-        if isinstance(error, OciError):
-            error.locate(attempts=1)
-        if policy.attempts == 1 or not again(error):
-            raise
+        return await retried(error, work, policy, again=again, report=report, started=started)
+
+
+async def retried(
+    failure: Exception,
+    work: Callable[[], Awaitable[T]],
+    policy: RetryPolicy,
+    *,
+    again: Callable[[Exception], bool],
+    report: Callable[[int, float, Exception], None],
+    started: float,
+) -> tuple[T, int]:
+    """Go on after a first attempt that failed; see ``retrying``.
+
+    Args:
+        failure: What the first attempt raised.
+        work: One attempt.
+        policy: The limits.
+        again: See ``retrying``.
+        report: See ``retrying``.
+        started: When the first attempt began, by ``monotonic()``.
+    """
+    if isinstance(failure, OciError):
+        failure.locate(attempts=1)
+    if policy.attempts == 1 or not again(failure):
+        raise failure
+    first: Exception | None = failure
     made = 0
 
     async def attempt() -> T:

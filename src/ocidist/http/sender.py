@@ -139,7 +139,7 @@ class Sender(Protocol):
         *,
         body: Body | None = None,
         credential: Credential | None = None,
-        reference: str | None = None,
+        reference: Callable[[], str] | None = None,
     ) -> AbstractAsyncContextManager[Reply]:
         """Send one endpoint and yield its answer; the connection is released on exit.
 
@@ -152,7 +152,7 @@ class Sender(Protocol):
             endpoint: What to ask.
             body: Request body.
             credential: Identity to use instead of the client's own for this host.
-            reference: What the operation is on, for error messages.
+            reference: Returns what the operation is on, for error messages.
 
         Raises:
             OciError: One of its subclasses, with operation, reference, host and attempts filled in.

@@ -35,7 +35,16 @@ from ocidist.http.message import MAX_ERROR_BODY, ClientFields, build, failure_of
 from ocidist.http.own import ROOT, OwnRequests
 from ocidist.http.redirect import FOLLOWED, next_hop, replayable
 from ocidist.http.reply import HttpReply, RequestStream, TrackedStream, fields_of, is_whole, snapshot
-from ocidist.http.retry import RETRIED_STATUSES, BusyError, RetryPolicy, retry_after_of, retrying, worth_another_try
+from ocidist.http.retry import (
+    RETRIED_STATUSES,
+    BusyError,
+    RetryPolicy,
+    monotonic,
+    retried,
+    retry_after_of,
+    retrying,
+    worth_another_try,
+)
 from ocidist.http.scheme import SchemeDetector
 from ocidist.http.sender import Call
 from ocidist.http.site import Site
@@ -73,7 +82,7 @@ _log = logging.getLogger("ocidist.http")
 _warnings_log = logging.getLogger("ocidist.warnings")
 
 
-_FINAL: Final = (endpoints.PutUpload, endpoints.PutManifest)
+_REFUSALS: Final = frozenset({401, 403})
 _LISTS: Final = (endpoints.ListRepositories, endpoints.ListTags, endpoints.ListReferrers)
 
 
@@ -147,11 +156,10 @@ class Session:
         *,
         body: Body | None = None,
         credential: Credential | None = None,
-        reference: str | None = None,
+        reference: Callable[[], str] | None = None,
     ) -> AbstractAsyncContextManager[HttpReply]:
         """Send one endpoint and yield its answer; see ``sender.Sender.exchange``."""
-        final = isinstance(endpoint, _FINAL)
-        call = Call(endpoint, endpoint.scopes, body, registry=registry, credential=credential, final=final)
+        call = Call(endpoint, endpoint.scopes, body, registry=registry, credential=credential, final=endpoint.final)
         return _Exchange(self, registry, endpoint, call, reference)
 
     async def ask(self, registry: RegistryName, endpoint: Endpoint, call: Call) -> HttpReply:
@@ -171,22 +179,32 @@ class Session:
 
     async def send(self, request: httpx.Request, call: Call, *, follow: bool) -> httpx.Response:
         """Send a request with everything that belongs to it and return its answer, the body unread."""
-        attempt = partial(self._attempt, request, call, follow=follow)
-        host = call.registry or request.url.netloc.decode("ascii")
+        started = monotonic()
+        try:
+            response, attempts = await self._attempt(request, call, follow=follow), 1
+        except Exception as error:  # noqa: BLE001 -- it is raised again where no other attempt is worth it
+            response, attempts = await self._more(error, request, call, follow=follow, started=started)
+        response.extensions["ocidist_attempts"] = attempts
+        return response
+
+    async def _more(
+        self, failure: Exception, request: httpx.Request, call: Call, *, follow: bool, started: float
+    ) -> tuple[httpx.Response, int]:
+        host = str(call.registry or request.url.netloc.decode("ascii"))
         operation = call.endpoint.operation if call.endpoint else request.method
         try:
-            response, attempts = await retrying(
-                attempt,
+            return await retried(
+                failure,
+                partial(self._attempt, request, call, follow=follow),
                 self._parts.retry,
                 again=partial(_again, request, call),
-                report=partial(self._report, str(host), operation),
+                report=partial(self._report, host, operation),
+                started=started,
             )
         except BusyError as busy:
             if not isinstance(busy.answer, httpx.Response):
                 raise
-            response, attempts = busy.answer, busy.attempts or 1
-        response.extensions["ocidist_attempts"] = attempts
-        return response
+            return busy.answer, busy.attempts or 1
 
     async def _attempt(self, request: httpx.Request, call: Call, *, follow: bool) -> httpx.Response:
         slot = await self._slot(request, call)
@@ -206,27 +224,27 @@ class Session:
         return response
 
     async def _slot(self, request: httpx.Request, call: Call) -> Slot:
-        if call.registry is not None:
+        writes = request.method not in _SAFE
+        if isinstance(request, LeanRequest):
             # Upload sessions may go on at other hosts; the registry's limit holds for all that is its doing.
-            site = self._sites.get(call.registry)
-            config = self.host_config(call.registry) if site is None else site.config
-            host = str(call.registry) if site is None else site.name
-        else:
-            config = self._parts.hosts.for_origin(origin_of(request))
-            host = request.url.netloc.decode("ascii")
-        return await self._slots.take(host, writes=request.method not in _SAFE, concurrency=config.concurrency)
+            site = request.site
+            return await self._slots.take(site.name, writes=writes, concurrency=site.config.concurrency)
+        config = self._parts.hosts.for_origin(origin_of(request))
+        host = str(call.registry or request.url.netloc.decode("ascii"))
+        return await self._slots.take(host, writes=writes, concurrency=config.concurrency)
 
     async def _authenticated(self, request: httpx.Request, call: Call, *, follow: bool) -> httpx.Response:
-        attempt = partial(self._try, request, call, follow=follow)
-        turn = await self._turn(request, call)
+        turn = None if call.direct or is_authorized(request) else await self._turn(request, call)
         if turn is None:
-            return (await attempt(NOTHING)).response
+            return (await self._try(NOTHING, request, call, follow=follow)).response
         again = replayable(request, call)
+        attempt = partial(self._try, request=request, call=call, follow=follow)
         if not again and not self._auth.informed(turn):
             # The body can be sent once: find out first what has to come with it.
             await self._auth.inquire(turn)
         try:
-            answered = await self._auth.first(turn, attempt)
+            known = self._auth.known(turn)
+            answered = await (self._auth.first(turn, attempt) if known is None else attempt(known))
         except AuthError:
             if call.endpoint is not None and not (again and turn.credential == ANONYMOUS):
                 raise
@@ -250,28 +268,22 @@ class Session:
         return answered.response
 
     async def _turn(self, request: httpx.Request, call: Call) -> Turn | None:
-        if call.direct or is_authorized(request):
-            return None
-        origin = origin_of(request)
-        registry = call.registry
-        if registry is not None:
-            site = self._sites.get(registry)
-            home = Origin.of(f"{origin.scheme}://{registry.api_host}") if site is None else site.origin
-            if origin != home:
+        if isinstance(request, LeanRequest):
+            site = request.site
+            if request.origin is not site.origin and request.origin != site.origin:
                 return None
-            name = str(registry) if site is None else site.name
-            root = call.endpoint is not None and call.endpoint.target == ROOT
+            origin, name, host, root = site.origin, site.name, site.base, isinstance(call.endpoint, endpoints.Ping)
         else:
-            registry = _named(request.url)
-            if registry is None:
+            origin = origin_of(request)
+            registry = call.registry or _named(request.url)
+            if registry is None or (call.registry and Origin.of(f"{origin.scheme}://{registry.api_host}") != origin):
                 return None
-            name, root = str(registry), request.url.path == ROOT
-        repository = getattr(call.endpoint, "repository", None)
+            name, host, root = str(registry), str(origin), request.url.path == ROOT
         credential = call.credential
         if credential is None:
+            repository = getattr(call.endpoint, "repository", None)
             credential = await self._parts.credentials.get(name, repository=repository)
-        scopes = NO_SCOPES if call.scopes is None else call.scopes
-        return Turn(origin, credential, scopes, root=root)
+        return Turn(origin, credential, NO_SCOPES if call.scopes is None else call.scopes, root=root, host=host)
 
     async def _next_proof(self, call: Call, turn: Turn, answered: Answered) -> Proof | None:
         try:
@@ -285,10 +297,13 @@ class Session:
                 raise ChallengeError(f"{error.message}: {said}") from None
             raise
 
-    async def _try(self, request: httpx.Request, call: Call, proof: Proof, *, follow: bool) -> Answered:
+    async def _try(self, proof: Proof, request: httpx.Request, call: Call, *, follow: bool) -> Answered:
         """Send a request with this proof and say whether the registry itself refused it."""
-        response, at_home = await self._hops(request, call, proof, follow=follow)
-        if not at_home or response.status_code not in {401, 403}:
+        guard = self._guard(request, call) if isinstance(request, LeanRequest) else None
+        response, at_home = await self._hop(request, proof, call, guard), True
+        if follow and response.status_code in FOLLOWED:
+            response, at_home = await self._redirected(request, response, call, proof)
+        if not at_home or response.status_code not in _REFUSALS:
             return Answered(None, response, proof)
         values = tuple(response.headers.get_list("WWW-Authenticate"))
         remembered = proof.token is not None and proof.asked is None
@@ -300,20 +315,15 @@ class Session:
         kept = await snapshot(response, MAX_ERROR_BODY)
         return Answered(values if values or b"expired" in kept.content.lower() else None, kept, proof)
 
-    async def _hops(
-        self, request: httpx.Request, call: Call, proof: Proof, *, follow: bool
-    ) -> tuple[httpx.Response, bool]:
-        """Return the answer at the end of a chain of redirects, and whether the chain never left its origin."""
-        response = await self._hop(request, proof, call, self._guard(request, call))
-        if not follow or response.status_code not in FOLLOWED:
-            return response, True
-        return await self._redirected(request, response, call, proof)
+    # --- redirects ---------------------------------------------------------------------------------------------------
 
     async def _redirected(
         self, request: httpx.Request, response: httpx.Response, call: Call, proof: Proof
     ) -> tuple[httpx.Response, bool]:
+        """Follow redirects and return the answer at their end, and whether they never left their origin."""
         home, current, at_home = str(request.url), request, True
         first = Origin.of(home)
+        registry = request.site.origin if isinstance(request, LeanRequest) else first
         seen = {home}
         history: list[httpx.Response] = []
         for _ in range(self._parts.egress.max_redirects + 1):
@@ -331,7 +341,7 @@ class Session:
                 break
             seen.add(str(current.url))
             target = Origin.of(str(current.url))
-            guard = None if at_home else self._guarded(self._home_of(call) or first, target, RedirectRefusedError)
+            guard = None if at_home else self._guarded(registry, target, RedirectRefusedError)
             response = await self._hop(current, proof if at_home else NOTHING, call, guard)
         here, there = str(first), str(Origin.of(str(current.url)))
         raise RedirectRefusedError(here, there, f"it goes in a circle, or on for more than {len(seen) - 1} steps")
@@ -359,14 +369,10 @@ class Session:
                     await sent.stream.aclose()
         raise failure
 
-    def _home_of(self, call: Call) -> Origin | None:
-        site = None if call.registry is None else self._sites.get(call.registry)
-        return None if site is None else site.origin
-
-    def _guard(self, request: httpx.Request, call: Call) -> AddressGuard | None:
+    def _guard(self, request: LeanRequest, call: Call) -> AddressGuard | None:
         """Return the check for a request to a place that the registry named: an upload session, another page."""
-        home = self._home_of(call)
-        if home is None or not isinstance(request, LeanRequest) or request.origin == home:
+        home = request.site.origin
+        if request.origin is home or request.origin == home:
             return None
         refuse = LinkRefusedError if isinstance(call.endpoint, _LISTS) else LocationRefusedError
         return self._guarded(home, request.origin, refuse)
@@ -407,7 +413,12 @@ class _Exchange:
     __slots__ = ("_call", "_endpoint", "_reference", "_registry", "_reply", "_session")
 
     def __init__(
-        self, session: Session, registry: RegistryName, endpoint: Endpoint, call: Call, reference: str | None
+        self,
+        session: Session,
+        registry: RegistryName,
+        endpoint: Endpoint,
+        call: Call,
+        reference: Callable[[], str] | None,
     ) -> None:
         self._session = session
         self._registry = registry
@@ -432,7 +443,8 @@ class _Exchange:
             raise self._told(error) from error.__cause__
 
     def _told(self, error: OciError) -> OciError:
-        error.locate(operation=self._endpoint.operation, reference=self._reference, host=str(self._registry))
+        reference = None if self._reference is None else self._reference()
+        error.locate(operation=self._endpoint.operation, reference=reference, host=str(self._registry))
         return scrubbed(error)
 
 

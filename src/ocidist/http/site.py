@@ -33,7 +33,7 @@ class Site:
     def __init__(self, registry: RegistryName, config: HostConfig, base: str) -> None:
         self.registry = registry
         self.config = config
-        self.base = base
         self.name = str(registry)
         self.origin = Origin.of(base)
+        self.base = str(self.origin)
         self.netloc = self.origin.netloc.encode("ascii")

@@ -28,6 +28,7 @@ from ocidist.errors import (
     UsageError,
 )
 from ocidist.http.caches import TokenOwner
+from ocidist.http.guard import CHECK, AddressGuard
 from ocidist.http.retry import monotonic
 from ocidist.wire.egress import Origin, check_realm, public_suffixes, resolve
 from ocidist.wire.redact import MASK, clean_text, redact_url
@@ -190,7 +191,7 @@ class TokenSource:
             client_id=self._options.client_id,
             offline=self._options.offline_token,
         )
-        request = _token_request("GET", append_query(realm, pairs))
+        request = self._request("GET", append_query(realm, pairs), owner)
         if isinstance(credential, Basic):
             request.headers["Authorization"] = basic_header(credential)
         return await self._send(request)
@@ -205,7 +206,18 @@ class TokenSource:
             refresh_token=credential.token if isinstance(credential, IdentityToken) else None,
             offline=self._options.offline_token,
         )
-        return await self._send(_token_request("POST", realm, form))
+        return await self._send(self._request("POST", realm, owner, form))
+
+    def _request(self, method: str, url: str, owner: TokenOwner, form: bytes | None = None) -> httpx.Request:
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        if form is not None:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        request = httpx.Request(method, url, headers=headers, content=form)
+        registry, realm = Origin.of(owner.origin), Origin.of(url)
+        if realm != registry and not self._policy.trusts_realm(realm):
+            # It is the registry that names it, so where that name leads is looked at once more.
+            request.extensions[CHECK] = AddressGuard(registry, realm, self._policy, AuthRealmRefusedError)
+        return request
 
     async def _token(self, answer: Answer, owner: TokenOwner, scopes: ScopeSet, credential: Credential) -> Token:
         token = parse_token(answer.body, requested=scopes, now=monotonic(), wall=time.time())
@@ -222,13 +234,6 @@ def _remember(memory: dict[TokenOwner, _Value], owner: TokenOwner, value: _Value
     if owner not in memory and len(memory) >= MAX_OWNERS:
         del memory[next(iter(memory))]
     memory[owner] = value
-
-
-def _token_request(method: str, url: str, form: bytes | None = None) -> httpx.Request:
-    headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-    if form is not None:
-        headers["Content-Type"] = "application/x-www-form-urlencoded"
-    return httpx.Request(method, url, headers=headers, content=form)
 
 
 def _refusal(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Self
 
 import attrs
@@ -32,6 +33,12 @@ _NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _MEDIA_TYPE = re.compile(rf"{_NAME}/{_NAME}(?: ?;[ -~]*)?", re.ASCII)
 
 
+# There are few of them, and every manifest and descriptor has one.
+@lru_cache(maxsize=256)
+def _is_media_type(value: str) -> bool:
+    return len(value) <= MAX_MEDIA_TYPE_LENGTH and _MEDIA_TYPE.fullmatch(value) is not None
+
+
 def check_media_type(value: str) -> str:
     """Return a media type that can be sent in a header.
 
@@ -41,7 +48,7 @@ def check_media_type(value: str) -> str:
     if not isinstance(value, str):
         msg = f"a media type is a string, not {type(value).__name__}"
         raise UsageError(msg)
-    if len(value) <= MAX_MEDIA_TYPE_LENGTH and _MEDIA_TYPE.fullmatch(value):
+    if _is_media_type(value):
         return value
     msg = f"{value[:MAX_MEDIA_TYPE_LENGTH]!r} is not a media type (expected type/subtype)"
     raise UsageError(msg)

@@ -76,7 +76,7 @@ class Digest(str):
         Raises:
             DigestUnsupportedError: Any other algorithm.
         """
-        return cls(f"{algorithm}:{_function(algorithm)(data).hexdigest()}")
+        return str.__new__(cls, f"{algorithm}:{_function(algorithm)(data).hexdigest()}")
 
     @property
     def algorithm(self) -> str:

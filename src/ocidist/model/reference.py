@@ -115,7 +115,7 @@ def _scheme(value: Scheme | None) -> Scheme | None:
     raise InvalidReferenceError(msg)
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class RegistryName:
     """A registry: host, port, and the scheme if the caller named one.
 

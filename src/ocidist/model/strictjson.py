@@ -84,13 +84,7 @@ def _check_depth(text: str) -> None:
 
 
 def _read(text: str, *, unique_keys: bool) -> object:
-    return json.loads(
-        text,
-        parse_int=_integer,
-        parse_float=_float,
-        parse_constant=_constant,
-        object_pairs_hook=_unique if unique_keys else None,
-    )
+    return (_UNIQUE if unique_keys else _ANY).decode(text)
 
 
 def _integer(text: str) -> int:
@@ -125,3 +119,9 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
     msg = f"the key {twice[:_SHOWN]!r} appears twice in one object"
     raise ValueError(msg)
+
+
+_ANY: Final = json.JSONDecoder(parse_int=_integer, parse_float=_float, parse_constant=_constant)
+_UNIQUE: Final = json.JSONDecoder(
+    parse_int=_integer, parse_float=_float, parse_constant=_constant, object_pairs_hook=_unique
+)

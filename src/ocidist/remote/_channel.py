@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ocidist.model.digest import Digest
@@ -70,5 +71,5 @@ class Channel:
             OciError: One of its subclasses.
         """
         return self.sender.exchange(
-            self.registry, endpoint, body=body, credential=self.credential, reference=self.name_of(about)
+            self.registry, endpoint, body=body, credential=self.credential, reference=partial(self.name_of, about)
         )

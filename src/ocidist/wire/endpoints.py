@@ -51,6 +51,7 @@ class Endpoint:
         operation: The phrase errors use for it.
         success: Statuses that mean success; any other status raises.
         repeatable: Whether it may be sent again when the answer was lost.
+        final: Whether the registry does long work before it answers.
     """
 
     id: ClassVar[str] = ""
@@ -58,6 +59,7 @@ class Endpoint:
     operation: ClassVar[str] = ""
     success: ClassVar[frozenset[int]] = frozenset({200})
     repeatable: ClassVar[bool] = True
+    final: ClassVar[bool] = False
 
     @property
     def scopes(self) -> ScopeSet:
@@ -356,6 +358,7 @@ class PutUpload(_UploadSession):
     id = "end-6"
     method = "PUT"
     operation = "finish upload"
+    final = True
     # 202 and 204 instead of 201 are answers of registries in use.
     success: ClassVar[frozenset[int]] = frozenset({201, 202, 204})
     digest: Digest
@@ -409,6 +412,7 @@ class PutManifest(_Push):
     id = "end-7a"
     method = "PUT"
     operation = "push manifest"
+    final = True
     # 200 and 202 instead of 201 are answers of registries in use.
     success: ClassVar[frozenset[int]] = frozenset({200, 201, 202})
     reference: Tag | Digest

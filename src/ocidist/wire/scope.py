@@ -5,6 +5,7 @@ Spec: docker registry auth, "Scope Components" and "Resource Scope Grammar".
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Self
 
 import attrs
@@ -119,7 +120,7 @@ def _normalised(scopes: Iterable[Scope]) -> tuple[Scope, ...]:
     return tuple(merged[key] for key in sorted(merged))
 
 
-@attrs.frozen(order=False)
+@attrs.frozen(order=False, cache_hash=True)
 class ScopeSet:
     """Several scopes: one per resource, sorted, so that equal sets are equal values.
 
@@ -181,6 +182,7 @@ class ScopeSet:
         return " ".join(map(str, self.entries))
 
 
+@lru_cache(maxsize=1024)
 def repository_scope(name: str, *actions: str) -> ScopeSet:
     """Name what an operation needs on one repository, for example ``repository_scope("a/b", "pull", "push")``.
 

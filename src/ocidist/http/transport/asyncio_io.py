@@ -37,7 +37,15 @@ class AsyncioSocketIO(SocketIO):
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
-    async def _received(self, size: int, patience: Timeout) -> bytes | None:
+    @property
+    def watched(self) -> bool:
+        """Whether the event loop tells at once when something comes."""
+        return self._watched
+
+    async def arrival(self, size: int, patience: Timeout) -> bytes:
+        """Wait for bytes that cannot be there yet; see ``receive``."""
+        if self._ahead is not None:
+            return self.take_ahead(size)
         if not self._watched:
             self._watch()
         self._on_idle = None
@@ -53,9 +61,12 @@ class AsyncioSocketIO(SocketIO):
         finally:
             self._future = None
             self._size = 0
-        if data is None and self._expired(patience):
+        if data is None:
             raise httpx.ReadTimeout(f"nothing came for {patience:g} seconds")
         return data
+
+    async def _received(self, size: int, patience: Timeout) -> bytes | None:
+        return await self.arrival(size, patience)
 
     async def _writable(self, patience: Timeout) -> bool:
         future = self._begin(patience)

@@ -19,7 +19,7 @@ from ocidist.http.transport.sendfile import FIRST, SLICE
 from ocidist.http.transport.socketio import Pace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from ocidist.http.transport.head import Head
     from ocidist.http.transport.socketio import SocketIO, Timeout
@@ -37,8 +37,8 @@ class ResponseBody(httpx.AsyncByteStream):
         io: The connection.
         head: The head of the response.
         rest: What came with the head already.
-        timeout: Seconds to wait for each next piece.
-        floor: Bytes per second that have to come in the long run.
+        timeouts: ``read``, the seconds to wait for each next piece, and ``floor``, the bytes per second that have to
+            come in the long run.
         release: Called once at the end, with whether the connection can be used again.
 
     Attributes:
@@ -68,8 +68,7 @@ class ResponseBody(httpx.AsyncByteStream):
         head: Head,
         rest: bytes,
         *,
-        timeout: Timeout,
-        floor: float | None,
+        timeouts: Mapping[str, Timeout],
         release: Callable[[bool], None],
     ) -> None:
         self._io = io
@@ -80,8 +79,8 @@ class ResponseBody(httpx.AsyncByteStream):
         self._chunks = ChunkReader() if head.chunked else None
         self._ready: deque[bytes] = deque()
         self.done = False
-        self._timeout = timeout
-        self._pace = Pace(floor)
+        self._timeout = timeouts.get("read")
+        self._pace = Pace(timeouts.get("floor"))
         self._silent = 0.0
         self._most = FIRST
         if self._left is not None and len(rest) > self._left:

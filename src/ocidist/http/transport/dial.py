@@ -100,22 +100,26 @@ async def open_socket(family: int, address: tuple[str, int]) -> socket.socket:
     """
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        sock.setblocking(False)
+        sock.settimeout(0)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # A registry may work for minutes on the end of an upload; the gateways on the way must not forget it.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        code = sock.connect_ex(address)
-        if code in {errno.EINPROGRESS, errno.EWOULDBLOCK}:
-            await anyio.wait_writable(sock)
-            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
-            raise OSError(code, os.strerror(code))
+        await _connected(sock, address)
     except BaseException:
         with suppress(Exception):
             anyio.notify_closing(sock)
         sock.close()
         raise
     return sock
+
+
+async def _connected(sock: socket.socket, address: tuple[str, int]) -> None:
+    code = sock.connect_ex(address)
+    if code in {errno.EINPROGRESS, errno.EWOULDBLOCK}:
+        await anyio.wait_writable(sock)
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        raise OSError(code, os.strerror(code))
 
 
 class _Race:
@@ -217,7 +221,7 @@ async def _secure_in_thread(sock: socket.socket, context: ssl.SSLContext, name: 
     def shake() -> None:
         sock.settimeout(None)
         made.append(context.wrap_socket(sock, server_hostname=name, suppress_ragged_eofs=False))
-        made[0].setblocking(False)
+        made[0].settimeout(0)
         if abandoned:
             made[0].close()
 

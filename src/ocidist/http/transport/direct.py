@@ -12,7 +12,6 @@ Spec: RFC 9112; architecture, decision 2.
 from __future__ import annotations
 
 import ssl
-import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -23,8 +22,9 @@ import anyio.lowlevel
 import httpx
 
 from ocidist._io.load import load_module
+from ocidist.http.affinity import asyncio_loop
 from ocidist.http.guard import CHECK
-from ocidist.http.lean import LeanRequest
+from ocidist.http.lean import LeanRequest, LeanResponse
 from ocidist.http.limits import Slot
 from ocidist.http.transport.body import ResponseBody
 from ocidist.http.transport.dial import dial, secure
@@ -34,7 +34,6 @@ from ocidist.http.transport.socketio import SocketIO
 from ocidist.http.transport.trust import SystemTrust
 
 if TYPE_CHECKING:
-    import asyncio
     import socket
 
     from ocidist.http.transport.head import Head
@@ -111,23 +110,25 @@ class DirectTransport(httpx.AsyncBaseTransport):
             httpx.TransportError: No answer came.
             OciError: The request's check refuses the address.
         """
-        # Who is cancelled already sends nothing any more.
-        await anyio.lowlevel.checkpoint_if_cancelled()
+        if request.method not in _SAFE:
+            # Whoever is cancelled already changes nothing any more.
+            await anyio.lowlevel.checkpoint_if_cancelled()
         slot = None if self._limiter is None else await self._slot(self._limiter, request)
         try:
-            connection, exchange, head = await self._answered(request)
-            release = partial(self._release, connection, slot)
-            timeouts = request.extensions.get("timeout") or {}
-            head.keep_alive = head.keep_alive and exchange.complete
+            key = key_of(request)
+            connection = self._reuse(key, request)
+            # The server may be about to close a connection for having been idle; not if it was used a moment ago.
+            stale = connection is not None and time.monotonic() - connection.since > STALE_AFTER
+            connection = connection or await self._connect(key, request)
+            exchange = Exchange(connection.io, request)
             try:
-                body = ResponseBody(
-                    connection.io,
-                    head,
-                    exchange.rest,
-                    timeout=timeouts.get("read"),
-                    floor=timeouts.get("floor"),
-                    release=release,
-                )
+                head = await exchange.run()
+                body = self._body(connection, exchange, head, slot)
+            except (httpx.NetworkError, httpx.RemoteProtocolError):
+                connection.io.close()
+                if not (stale and exchange.untouched and _is_safe(request)):
+                    raise
+                head, body = await self._afresh(key, request, slot)
             except BaseException:
                 connection.io.close()
                 raise
@@ -136,7 +137,27 @@ class DirectTransport(httpx.AsyncBaseTransport):
                 slot.release()
             raise
         extensions = {"http_version": head.version, "reason_phrase": head.reason}
-        return httpx.Response(head.status, headers=head.fields, stream=body, extensions=extensions)
+        return LeanResponse(head.status, head.fields, head.by_name, stream=body, extensions=extensions)
+
+    async def _afresh(self, key: Key, request: httpx.Request, slot: Slot | None) -> tuple[Head, ResponseBody]:
+        connection = await self._connect(key, request)
+        exchange = Exchange(connection.io, request)
+        try:
+            head = await exchange.run()
+            return head, self._body(connection, exchange, head, slot)
+        except BaseException:
+            connection.io.close()
+            raise
+
+    def _body(self, connection: Connection, exchange: Exchange, head: Head, slot: Slot | None) -> ResponseBody:
+        head.keep_alive = head.keep_alive and exchange.complete
+        return ResponseBody(
+            connection.io,
+            head,
+            exchange.rest,
+            timeouts=exchange.timeouts,
+            release=partial(self._release, connection, slot),
+        )
 
     async def _slot(self, limiter: anyio.CapacityLimiter, request: httpx.Request) -> Slot:
         slot = Slot(limiter)
@@ -149,31 +170,6 @@ class DirectTransport(httpx.AsyncBaseTransport):
         finally:
             self._waiting -= 1
         raise httpx.PoolTimeout(f"no connection became free for {timeout:g} seconds")
-
-    async def _answered(self, request: httpx.Request) -> tuple[Connection, Exchange, Head]:
-        """Send a request over an idle connection, or over a new one, and return what came first."""
-        key = key_of(request)
-        connection = self._reuse(key, request)
-        if connection is not None:
-            # The server may be about to close it, for having been idle; not if it was used a moment ago.
-            stale = time.monotonic() - connection.since > STALE_AFTER
-            exchange = Exchange(connection.io, request)
-            try:
-                return connection, exchange, await exchange.run()
-            except (httpx.NetworkError, httpx.RemoteProtocolError):
-                connection.io.close()
-                if not (exchange.untouched and stale and _is_safe(request)):
-                    raise
-            except BaseException:
-                connection.io.close()
-                raise
-        connection = await self._connect(key, request)
-        exchange = Exchange(connection.io, request)
-        try:
-            return connection, exchange, await exchange.run()
-        except BaseException:
-            connection.io.close()
-            raise
 
     # --- connections -------------------------------------------------------------------------------------------------
 
@@ -271,22 +267,10 @@ def _called(check: AddressCheck, reached: Mapping[str, str], address: str) -> No
 
 async def socket_maker() -> Callable[[socket.socket, str], SocketIO]:
     """Return what makes a connected socket usable on the event loop that runs."""
-    loop = _asyncio_loop()
+    loop = asyncio_loop()
     if loop is None:
         return SocketIO
     await load_module("ocidist.http.transport.asyncio_io")
     from ocidist.http.transport.asyncio_io import AsyncioSocketIO  # noqa: PLC0415 -- where there is no asyncio there is no need for it
 
     return partial(AsyncioSocketIO, loop=loop)
-
-
-def _asyncio_loop() -> asyncio.AbstractEventLoop | None:
-    """Return asyncio's event loop if the current task is one of its tasks; trio's may be guests in its callbacks."""
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is None:
-        return None
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-    return loop if asyncio.current_task(loop) is not None else None

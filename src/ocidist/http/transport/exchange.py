@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
-from ocidist.http.lean import LeanRequest
+from ocidist.http.lean import NO_BODY, LeanRequest
 from ocidist.http.transport.head import Head, HeadReader, request_head
 from ocidist.http.transport.sendfile import send_file
 from ocidist.http.transport.socketio import Pace
@@ -41,14 +41,15 @@ class Exchange:
 
     Attributes:
         complete: Whether the whole request was sent.
+        timeouts: The request's timeouts.
     """
 
-    __slots__ = ("_ended", "_found", "_io", "_reader", "_request", "_timeouts", "complete")
+    __slots__ = ("_ended", "_found", "_io", "_reader", "_request", "complete", "timeouts")
 
     def __init__(self, io: SocketIO, request: httpx.Request) -> None:
         self._io = io
         self._request = request
-        self._timeouts: Mapping[str, Timeout] = request.extensions.get("timeout") or {}
+        self.timeouts: Mapping[str, Timeout] = request.extensions.get("timeout") or {}
         self._reader = HeadReader(request.method)
         self._found: Head | None = None
         self._ended = False
@@ -72,11 +73,14 @@ class Exchange:
             httpx.LocalProtocolError: The request cannot be sent as it is.
             Exception: Whatever the source of the body raises.
         """
-        head, stream = head_of(self._request), self._request.stream
+        io, head, stream = self._io, head_of(self._request), self._request.stream
         try:
             if isinstance(stream, httpx.ByteStream):
                 # In one piece: a small request is one packet, and one system call.
-                await self._io.send(head + b"".join(stream), self._timeouts.get("write"))
+                data = head if stream is NO_BODY else head + b"".join(stream)
+                sent = io.send_now(data)
+                if sent < len(data):
+                    await io.send(data[sent:], self.timeouts.get("write"))
                 self.complete = True
             else:
                 await self._send_streamed(head, stream)
@@ -84,13 +88,18 @@ class Exchange:
             # The server may have said why before it hung up.
             if not await self._last_words():
                 raise
+        if self._found is None and not self._ended:
+            # Nearly always this is all of it.
+            data = await io.arrival(READ, self.timeouts.get("read"))
+            self._found = self._reader.feed(data) if data else None
+            self._ended = not data
         return self._found or await self._answer()
 
     # --- the body ----------------------------------------------------------------------------------------------------
 
     async def _send_streamed(self, head: bytes, stream: Any) -> None:  # noqa: ANN401 -- as httpx types it
-        timeout = self._timeouts.get("write")
-        pace = Pace(self._timeouts.get("floor"), httpx.WriteTimeout)
+        timeout = self.timeouts.get("write")
+        pace = Pace(self.timeouts.get("floor"), httpx.WriteTimeout)
         await self._io.send(head, timeout)
         file: FileSource | None = getattr(stream, "file", None)
         if file is not None and self._io.unwatch():
@@ -123,16 +132,16 @@ class Exchange:
     # --- the answer --------------------------------------------------------------------------------------------------
 
     async def _answer(self, most: Timeout = None) -> Head:
-        timeout = self._timeouts.get("read") if most is None else most
+        timeout = self.timeouts.get("read") if most is None else most
         # How long a server takes to begin is its business; from then on it has to go ahead.
-        pace = Pace(self._timeouts.get("floor")) if self._reader.started else None
+        pace = Pace(self.timeouts.get("floor")) if self._reader.started else None
         found = None
         while found is None:
             data = b"" if self._ended else await self._io.receive(READ, timeout, pace, expected=False)
             if not data:
                 raise httpx.RemoteProtocolError(NOTHING_CAME)
             found = self._reader.feed(data)
-            pace = pace or Pace(self._timeouts.get("floor"))
+            pace = pace or Pace(self.timeouts.get("floor"))
         return found
 
 
@@ -142,8 +151,9 @@ def head_of(request: httpx.Request) -> bytes:
     Raises:
         httpx.LocalProtocolError: It holds what cannot be sent.
     """
-    if isinstance(request, LeanRequest):
-        return request_head(request.method.encode("ascii"), request.target, request.fields)
+    made = request.head() if isinstance(request, LeanRequest) else None
+    if made is not None:
+        return made
     fields = request.headers.raw
     if "Host" not in request.headers:
         fields = [(b"Host", request.url.netloc), *fields]

@@ -33,6 +33,7 @@ _END: Final = b"\r\n\r\n"
 _VERSIONS: Final = {"1.1": b"HTTP/1.1", "1.0": b"HTTP/1.0"}
 _NO_BODY: Final = frozenset({204, 304})
 _TOKEN: Final = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_BREAKS: Final = frozenset(b"\r\n\0")
 _SWITCHING: Final = 101
 _CONTROLS: Final = bytes({*range(1, 32), 127} - set(b"\t\r\n"))
 _MASKS: Final = bytes(128 + number % 95 for number in _CONTROLS)
@@ -54,18 +55,22 @@ class Head:
         reason: Reason phrase.
         version: ``b"HTTP/1.1"`` or ``b"HTTP/1.0"``.
         fields: Names and values as they came, in order.
+        by_name: The values by name in lower case.
         length: Bytes of the body; None where its end is told by chunks, or by the end of the connection.
         chunked: Whether the body comes in chunks.
         keep_alive: Whether the connection can be used again once the body was read.
     """
 
-    __slots__ = ("chunked", "fields", "keep_alive", "length", "reason", "status", "version")
+    __slots__ = ("by_name", "chunked", "fields", "keep_alive", "length", "reason", "status", "version")
 
     def __init__(self, status: int, reason: bytes, version: bytes, fields: Fields) -> None:
         self.status = status
         self.reason = reason
         self.version = version
         self.fields = fields
+        self.by_name: dict[bytes, list[bytes]] = {}
+        for name, value in fields:
+            self.by_name.setdefault(name.lower(), []).append(value)
         self.length: int | None = None
         self.chunked = False
         self.keep_alive = version == b"HTTP/1.1"
@@ -111,6 +116,8 @@ def parse_head(data: bytes, method: str) -> Head:
     _delimit(head)
     if method == "HEAD" or status in _NO_BODY:
         head.length, head.chunked = 0, False
+    elif head.length is None and not head.chunked:
+        head.keep_alive = False
     return head
 
 
@@ -137,34 +144,22 @@ def _parse_odd(data: bytes, error: httptools.HttpParserError) -> tuple[httptools
 
 
 def _delimit(head: Head) -> None:
-    length: bytes | None = None
-    coding: bytes | None = None
-    for name, value in head.fields:
-        match name.lower():
-            case b"content-length":
-                if length is not None:
-                    raise malformed("several Content-Length fields")
-                length = value.strip()
-            case b"transfer-encoding":
-                if coding is not None:
-                    raise malformed("several Transfer-Encoding fields")
-                coding = value.strip().lower()
-            case b"connection":
-                tokens = {token.strip() for token in value.lower().split(b",")}
-                head.keep_alive = b"close" not in tokens and (head.keep_alive or b"keep-alive" in tokens)
-            case _:
-                pass
-    if coding is not None:
-        # Whoever reads such a message in another way ends it elsewhere.
-        if length is not None or coding != b"chunked" or head.version != b"HTTP/1.1":
+    by_name = head.by_name
+    if b"connection" in by_name:
+        tokens = {token.strip() for value in by_name[b"connection"] for token in value.lower().split(b",")}
+        head.keep_alive = b"close" not in tokens and (head.keep_alive or b"keep-alive" in tokens)
+    lengths = by_name.get(b"content-length")
+    if b"transfer-encoding" in by_name:
+        # Whoever reads it in another way ends the message elsewhere.
+        coding = [value.strip().lower() for value in by_name[b"transfer-encoding"]]
+        if lengths is not None or coding != [b"chunked"] or head.version != b"HTTP/1.1":
             raise malformed("the end of its body cannot be told")
         head.chunked = True
-    elif length is not None:
-        if not length.isdigit() or len(length) > MAX_DIGITS:
-            raise malformed("Content-Length is not a number")
+    elif lengths is not None:
+        length = lengths[0].strip()
+        if len(lengths) > 1 or not length.isdigit() or len(length) > MAX_DIGITS:
+            raise malformed("Content-Length is not one number")
         head.length = int(length)
-    if head.length is None and not head.chunked:
-        head.keep_alive = False
 
 
 class HeadReader:
@@ -276,20 +271,26 @@ def _is_token(name: bytes) -> bool:
     return bool(name) and _TOKEN.issuperset(name)
 
 
+def header_lines(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return header fields as lines, each with its end.
+
+    Raises:
+        httpx.LocalProtocolError: One of them would be read as another line, or its name is no token.
+    """
+    text = b""
+    for name, value in fields:
+        if not _is_token(name) or _BREAKS.intersection(value):
+            raise httpx.LocalProtocolError(f"a header field cannot be sent: {name[:40]!r}")
+        text += b"%b: %b\r\n" % (name, value)
+    return text
+
+
 def request_head(method: bytes, target: bytes, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Return the head of a request.
 
     Raises:
-        httpx.LocalProtocolError: A part of it would be read as another line, or is no valid token.
+        httpx.LocalProtocolError: A part of it cannot be sent.
     """
-    lines = [b"%b %b HTTP/1.1" % (method, target)]
-    for name, value in fields:
-        if not _is_token(name):
-            raise httpx.LocalProtocolError(f"illegal header name {name[:40]!r}")
-        lines.append(b"%b: %b" % (name, value))
-    head = b"\r\n".join(lines)
-    breaks = len(lines) - 1
-    odd = head.count(b"\r") != breaks or head.count(b"\n") != breaks or b"\0" in head
-    if odd or not _is_token(method) or not target or b" " in target:
-        raise httpx.LocalProtocolError("illegal characters in the request line or a header value")
-    return head + _END
+    if not _is_token(method) or not target or any(byte <= 32 or byte == 127 for byte in target):
+        raise httpx.LocalProtocolError("the request line holds what cannot be sent")
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, header_lines(fields))

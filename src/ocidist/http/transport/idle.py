@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
     from ocidist.http.transport.socketio import SocketIO
+
+GLANCE: Final = 0.05
+"""Seconds for which the event loop's own watch over a connection is good enough: it looks at least that often."""
 
 Key: TypeAlias = tuple[str, str, int]
 """Scheme, host and port."""
@@ -59,7 +62,8 @@ class IdleConnections:
         while idle := self._by_key.get(key):
             connection = next(reversed(idle))
             self._remove(connection)
-            if time.monotonic() - connection.since < self._expiry and connection.io.alive():
+            idle_for = time.monotonic() - connection.since
+            if idle_for < self._expiry and connection.io.alive(watched=idle_for < GLANCE):
                 return connection
             connection.io.close()
         return None

@@ -1,7 +1,8 @@
 """Connected sockets: receiving and sending with idle timeouts, on any event loop.
 
 anyio's streams copy every piece and open a cancel scope for each wait; here the socket is used directly and waited for
-only when it has nothing to give. ``asyncio_io`` does better on asyncio. A socket may also be handed to a worker thread for a while (``lend``), which then waits by itself.
+only when it has nothing to give; ``asyncio_io`` does even better on asyncio. A socket may also be handed to a worker
+thread for a while (``lend``), which then waits by itself.
 
 Whatever is interrupted half-way leaves the connection unusable: close it.
 """
@@ -99,6 +100,11 @@ class SocketIO:
         self._lent = False
         self._close_later = False
 
+    @property
+    def watched(self) -> bool:
+        """Whether the event loop tells at once when something comes."""
+        return False
+
     # --- receiving ---------------------------------------------------------------------------------------------------
 
     async def receive(self, size: int, patience: Timeout, pace: Pace | None = None, *, expected: bool = True) -> bytes:
@@ -181,6 +187,13 @@ class SocketIO:
             got += count
         return got
 
+    async def arrival(self, size: int, patience: Timeout) -> bytes:
+        """Wait for bytes that cannot be there yet, as the answer to what was sent just now; see ``receive``."""
+        data = None if self._ahead is None else self.take_ahead(size)
+        while data is None:
+            data = await self._received(size, patience)
+        return data
+
     async def _received(self, size: int, patience: Timeout) -> bytes | None:
         if not await self._wait(anyio.wait_readable, patience):
             raise httpx.ReadTimeout(f"nothing came for {patience:g} seconds")
@@ -203,10 +216,16 @@ class SocketIO:
                 self._ahead = self.receive_now(_SCRATCH)
         return self._ahead is not None
 
-    def alive(self) -> bool:
-        """Return whether an idle connection can be used: neither closed nor telling something nobody asked for."""
+    def alive(self, *, watched: bool = False) -> bool:
+        """Return whether an idle connection can be used: neither closed nor telling something nobody asked for.
+
+        Args:
+            watched: Whether it is enough that an event loop which watches it has noticed nothing.
+        """
         if self.closed or self._ahead is not None:
             return False
+        if watched and self.watched:
+            return True
         if not _readable(self.sock):
             return True
         if not self.tls:
