@@ -82,6 +82,20 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzz the readers of heads and chunks for half a minute; arguments are libFuzzer's, ``-max_total_time=28800``."""
+    session.install(".", *_group("fuzz"))
+    corpus = Path(session.create_tmp()) / "corpus"
+    corpus.mkdir(exist_ok=True)
+    session.run(
+        "python",
+        str(ROOT / "tests" / "fuzz" / "heads_and_chunks.py"),
+        str(corpus),
+        *(session.posargs or ["-max_total_time=30"]),
+    )
+
+
+@nox.session
 def wheel(session: nox.Session) -> None:
     """Build the wheel, and use it where there is nothing but what it asks for."""
     folder = Path(session.create_tmp()) / "dist"

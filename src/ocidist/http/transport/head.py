@@ -29,13 +29,15 @@ MAX_INTERIM: Final = 2048
 MAX_DIGITS: Final = 19
 """Digits of the longest Content-Length: those of the largest 64-bit number with a sign."""
 
+_START: Final = b"HTTP/1."
 _END: Final = b"\r\n\r\n"
 _VERSIONS: Final = {"1.1": b"HTTP/1.1", "1.0": b"HTTP/1.0"}
 _NO_BODY: Final = frozenset({204, 304})
 _TOKEN: Final = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _BREAKS: Final = frozenset(b"\r\n\0")
 _SWITCHING: Final = 101
-_CONTROLS: Final = bytes({*range(1, 32), 127} - set(b"\t\r\n"))
+_CONTROLS: Final = bytes({*range(1, 32), 127} - set(b"\t\n\v\f\r"))
+_FORBIDDEN: Final = frozenset({*range(32), 127} - {9})
 _MASKS: Final = bytes(128 + number % 95 for number in _CONTROLS)
 _DISGUISE: Final = bytes.maketrans(_CONTROLS, _MASKS)
 _REVEAL: Final = bytes.maketrans(_MASKS, _CONTROLS)
@@ -102,6 +104,8 @@ def parse_head(data: bytes, method: str) -> Head:
     Raises:
         httpx.RemoteProtocolError: It is malformed, or leaves open where its body ends.
     """
+    if not data.startswith(_START):
+        raise malformed("no HTTP/1 status line")
     try:
         parser, found = _parse(data)
     except httptools.HttpParserError as error:
@@ -109,8 +113,8 @@ def parse_head(data: bytes, method: str) -> Head:
     version = _VERSIONS.get(parser.get_http_version())
     status = parser.get_status_code()
     if version is None or status < 100:
-        raise malformed("no HTTP/1.1 status line")
-    if b"\0" in found.reason or b"\r" in found.reason:
+        raise malformed("no HTTP/1 status line")
+    if not _FORBIDDEN.isdisjoint(found.reason):
         raise malformed("control characters in the reason phrase")
     head = Head(status, found.reason, version, found.fields)
     _delimit(head)
@@ -255,8 +259,9 @@ class ChunkReader:
         self.clean = not self.done
 
     def on_body(self, piece: bytes) -> None:
-        """Keep a piece of the body."""
-        self._pieces.append(piece)
+        """Keep a piece of the body; what another message brings belongs to nobody."""
+        if not self.done:
+            self._pieces.append(piece)
 
     def on_message_complete(self) -> None:
         """Take note of the end."""
