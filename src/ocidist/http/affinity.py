@@ -16,6 +16,7 @@ from ocidist.errors import UsageError
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
 
 class Affinity:
@@ -24,6 +25,7 @@ class Affinity:
     def __init__(self) -> None:
         self._pid = os.getpid()
         self._loop: object = None
+        self._current: Callable[[], object] = _loop
 
     def check(self) -> None:
         """Check that this is where the client belongs; where it is used first is where it belongs.
@@ -33,11 +35,19 @@ class Affinity:
         """
         if self._pid != os.getpid():
             raise UsageError("this client was made before the process was forked: make one in each process")
-        loop = asyncio_loop() or current_token()
+        loop = self._current()
+        if loop is self._loop:
+            return
         if self._loop is None:
             self._loop = loop
-        elif self._loop is not loop and self._loop != loop:
+            if asyncio_loop() is not None:
+                self._current = sys.modules["asyncio"]._get_running_loop  # noqa: SLF001 -- it does not raise
+        elif self._loop != loop:
             raise UsageError("this client was used in another event loop before: make one for each event loop")
+
+
+def _loop() -> object:
+    return asyncio_loop() or current_token()
 
 
 def asyncio_loop() -> asyncio.AbstractEventLoop | None:

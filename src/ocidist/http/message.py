@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import httpx
@@ -63,6 +64,13 @@ class ClientFields:
         return self._home if at_home else self._agent
 
 
+@lru_cache(maxsize=256)
+def _lines(headers: tuple[tuple[str, str], ...]) -> bytes:
+    fields = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers]
+    # Digests are of the bytes as they are stored, so no coding is wanted anywhere.
+    return header_lines([*fields, (b"Accept-Encoding", b"identity")])
+
+
 def build(
     site: Site, endpoint: Endpoint, call: Call, fields: ClientFields, timeout: Mapping[str, float | None]
 ) -> LeanRequest:
@@ -84,23 +92,17 @@ def build(
     else:
         origin, target = split_url(target)
         netloc, at_home = origin.netloc.encode("ascii"), origin == site.origin
-    own = [(name.encode("ascii"), value.encode("ascii")) for name, value in endpoint.headers]
     stream: httpx.AsyncByteStream = NO_BODY
+    length = b""
     if call.body is not None:
-        if call.body.size is None:
-            own.append((b"Transfer-Encoding", b"chunked"))
-        else:
-            own.append((b"Content-Length", b"%d" % call.body.size))
+        size = call.body.size
+        length = b"Transfer-Encoding: chunked\r\n" if size is None else b"Content-Length: %d\r\n" % size
         stream = RequestStream(call.body)
     elif endpoint.method in _WRITES:
-        own.append((b"Content-Length", b"0"))
+        length = b"Content-Length: 0\r\n"
     try:
-        # Digests are of the bytes as they are stored, so no coding is wanted anywhere.
-        lines = b"Host: %b\r\n%b%bAccept-Encoding: identity\r\n" % (
-            netloc,
-            fields.get(at_home=at_home),
-            header_lines(own),
-        )
+        own = _lines(endpoint.headers)
+        lines = b"Host: %b\r\n%b%b%b" % (netloc, fields.get(at_home=at_home), own, length)
     except httpx.LocalProtocolError as error:
         raise UsageError(str(error)) from None
     extensions = {"ocidist": call, "timeout": dict(timeout)}

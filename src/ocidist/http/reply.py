@@ -190,6 +190,7 @@ class HttpReply:
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
+        self._fields = fields_of(response)
         self._taken = False
 
     @property
@@ -209,12 +210,17 @@ class HttpReply:
 
     def header(self, name: str) -> str | None:
         """Return the first field of this name, or None."""
-        values = self.header_values(name)
-        return values[0] if values else None
+        values = self._fields.get(_key(name))
+        if values is None:
+            return None
+        try:
+            return values[0].decode("ascii")
+        except UnicodeDecodeError:
+            return self.header_values(name)[0]
 
     def header_values(self, name: str) -> tuple[str, ...]:
         """Return every field of this name, in order, unsplit."""
-        values = fields_of(self._response).get(_key(name))
+        values = self._fields.get(_key(name))
         if values is None:
             return ()
         try:

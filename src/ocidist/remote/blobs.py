@@ -181,7 +181,9 @@ class Blobs:
         Args:
             source: The bytes, a path, an asynchronous iterable that can be read once, or a callable returning a new one
                 each time. Only a source that can be read again survives a lost connection.
-            descriptor: What the blob is; checked before the registry has it all. None computes it.
+            descriptor: What the blob is; checked before the registry has it all, but for files: those are sent without
+                being read here, by the kernel alone over plain http, and it is the registry that refuses a wrong one.
+                A file that changes meanwhile is noticed. None computes it.
             mount_from: Repositories of this registry that may have the blob; they are tried first, in order.
             check_exists: Whether to ask first if the blob is there, and then send nothing.
             chunk_size: Send in chunks of this many bytes instead.

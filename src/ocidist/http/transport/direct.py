@@ -47,6 +47,12 @@ _K = TypeVar("_K")
 _V = TypeVar("_V")
 
 PORTS: Final = {"http": 80, "https": 443}
+MAX_IDLE: Final = 100
+"""Idle connections that are kept."""
+
+IDLE_EXPIRY: Final = 30.0
+"""Seconds after which an idle connection is not used any more."""
+
 STALE_AFTER: Final = 1.0
 """Seconds of idleness from which on a connection that ends without an answer was closed for that, and not because of
 the request."""
@@ -74,8 +80,8 @@ class DirectTransport(httpx.AsyncBaseTransport):
         *,
         tls: ssl.SSLContext | TlsContexts | None = None,
         max_connections: int | None = None,
-        max_idle: int = 100,
-        idle_expiry: float = 30.0,
+        max_idle: int = MAX_IDLE,
+        idle_expiry: float = IDLE_EXPIRY,
     ) -> None:
         self._tls = SystemTrust().get if tls is None else tls
         self._most = max_connections

@@ -34,7 +34,6 @@ _END: Final = b"\r\n\r\n"
 _VERSIONS: Final = {"1.1": b"HTTP/1.1", "1.0": b"HTTP/1.0"}
 _NO_BODY: Final = frozenset({204, 304})
 _TOKEN: Final = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
-_BREAKS: Final = frozenset(b"\r\n\0")
 _SWITCHING: Final = 101
 _CONTROLS: Final = bytes({*range(1, 32), 127} - set(b"\t\n\v\f\r"))
 _FORBIDDEN: Final = frozenset({*range(32), 127} - {9})
@@ -90,8 +89,8 @@ class _Collector:
     def on_status(self, reason: bytes) -> None:
         self.reason += reason
 
-    def on_header(self, name: bytes, value: bytes | None) -> None:
-        self.fields.append((name, value or b""))
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name, value))
 
 
 def parse_head(data: bytes, method: str) -> Head:
@@ -114,7 +113,7 @@ def parse_head(data: bytes, method: str) -> Head:
     status = parser.get_status_code()
     if version is None or status < 100:
         raise malformed("no HTTP/1 status line")
-    if not _FORBIDDEN.isdisjoint(found.reason):
+    if found.reason != b"OK" and not _FORBIDDEN.isdisjoint(found.reason):
         raise malformed("control characters in the reason phrase")
     head = Head(status, found.reason, version, found.fields)
     _delimit(head)
@@ -149,9 +148,12 @@ def _parse_odd(data: bytes, error: httptools.HttpParserError) -> tuple[httptools
 
 def _delimit(head: Head) -> None:
     by_name = head.by_name
-    if b"connection" in by_name:
-        tokens = {token.strip() for value in by_name[b"connection"] for token in value.lower().split(b",")}
+    options = by_name.get(b"connection")
+    if options is not None and options != [b"keep-alive"]:
+        tokens = {token.strip() for value in options for token in value.lower().split(b",")}
         head.keep_alive = b"close" not in tokens and (head.keep_alive or b"keep-alive" in tokens)
+    elif options is not None:
+        head.keep_alive = True
     lengths = by_name.get(b"content-length")
     if b"transfer-encoding" in by_name:
         # Whoever reads it in another way ends the message elsewhere.
@@ -284,7 +286,7 @@ def header_lines(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     """
     text = b""
     for name, value in fields:
-        if not _is_token(name) or _BREAKS.intersection(value):
+        if not _is_token(name) or b"\r" in value or b"\n" in value or b"\0" in value:
             raise httpx.LocalProtocolError(f"a header field cannot be sent: {name[:40]!r}")
         text += b"%b: %b\r\n" % (name, value)
     return text
