@@ -37,11 +37,6 @@ class AsyncioSocketIO(SocketIO):
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
-    @property
-    def watched(self) -> bool:
-        """Whether the event loop tells at once when something comes."""
-        return self._watched
-
     async def arrival(self, size: int, patience: Timeout) -> bytes:
         """Wait for bytes that cannot be there yet; see ``receive``."""
         if self._ahead is not None:

@@ -57,6 +57,7 @@ STALE_AFTER: Final = 1.0
 """Seconds of idleness from which on a connection that ends without an answer was closed for that, and not because of
 the request."""
 
+_CLOSED: Final = "the transport was closed"
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _MAX_REMEMBERED: Final = 1024
 
@@ -88,6 +89,7 @@ class DirectTransport(httpx.AsyncBaseTransport):
         self._limiter = None if max_connections is None else anyio.CapacityLimiter(max_connections)
         self._idle = IdleConnections(max_idle, idle_expiry)
         self._open: set[Connection] = set()
+        self._dialling: set[anyio.CancelScope] = set()
         self._waiting = 0
         self._closed = False
         # Where each host was reached last, and the TLS session to go on with there.
@@ -156,7 +158,7 @@ class DirectTransport(httpx.AsyncBaseTransport):
             raise
 
     def _body(self, connection: Connection, exchange: Exchange, head: Head, slot: Slot | None) -> ResponseBody:
-        head.keep_alive = head.keep_alive and exchange.complete
+        head.keep_alive = head.keep_alive and exchange.reusable
         return ResponseBody(
             connection.io,
             head,
@@ -192,12 +194,18 @@ class DirectTransport(httpx.AsyncBaseTransport):
 
     async def _connect(self, key: Key, request: httpx.Request) -> Connection:
         timeout = (request.extensions.get("timeout") or {}).get("connect")
-        if self._most is not None and len(self._open) >= self._most:
+        if self._most is not None and len(self._open) + len(self._dialling) >= self._most:
             self._idle.close_oldest()
-        with anyio.move_on_after(timeout):
-            make = await socket_maker()
-            # From here on nothing is awaited until the connection is known.
-            return self._opened(make(*await self._dial(key, request)), key)
+        with anyio.move_on_after(timeout) as scope:
+            self._dialling.add(scope)
+            try:
+                make = await socket_maker()
+                # From here on nothing is awaited until the connection is known.
+                return self._opened(make(*await self._dial(key, request)), key)
+            finally:
+                self._dialling.discard(scope)
+        if self._closed:
+            raise httpx.ConnectError(_CLOSED)
         raise httpx.ConnectTimeout(f"no connection within {timeout:g} seconds")
 
     async def _dial(self, key: Key, request: httpx.Request) -> tuple[socket.socket, str]:
@@ -215,13 +223,17 @@ class DirectTransport(httpx.AsyncBaseTransport):
 
     def _opened(self, io: SocketIO, key: Key) -> Connection:
         connection = Connection(io, key)
-        io.on_closed = partial(self._open.discard, connection)
+        io.on_closed = partial(self._forget, connection)
         self._open.add(connection)
         _remember(self._reached, key[1], io.peer)
         if self._closed:
             io.close()
-            raise httpx.ConnectError("the transport was closed")
+            raise httpx.ConnectError(_CLOSED)
         return connection
+
+    def _forget(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        self._idle.discard(connection)
 
     def _release(self, connection: Connection, slot: Slot | None, reusable: bool) -> None:  # noqa: FBT001 -- a callback
         if reusable and not self._closed and not connection.io.closed:
@@ -239,8 +251,10 @@ class DirectTransport(httpx.AsyncBaseTransport):
             _remember(self._sessions, connection.key, (sock.context, sock.session))
 
     async def aclose(self) -> None:
-        """Close every connection, also those in use: whoever waits for them gets an ``httpx.ReadError``."""
+        """Close every connection, also those in use: whoever waits for them gets an ``httpx.NetworkError``."""
         self._closed = True
+        for scope in list(self._dialling):
+            scope.cancel()
         for connection in list(self._open):
             connection.io.close()
 

@@ -8,7 +8,8 @@ Spec: RFC 9112, section 9.5.
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
@@ -19,7 +20,7 @@ from ocidist.http.transport.sendfile import send_file
 from ocidist.http.transport.socketio import Pace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Mapping
+    from collections.abc import AsyncIterable, AsyncIterator, Mapping
 
     from ocidist.http.transport.sendfile import FileSource
     from ocidist.http.transport.socketio import SocketIO, Timeout
@@ -56,6 +57,13 @@ class Exchange:
         self.complete = False
 
     @property
+    def reusable(self) -> bool:
+        """Whether this side leaves the connection in a state in which another request can follow."""
+        if isinstance(self._request, LeanRequest):
+            return self.complete
+        return self.complete and "close" not in self._request.headers.get("Connection", "").lower()
+
+    @property
     def rest(self) -> bytes:
         """What came after the head of the answer."""
         return self._reader.rest
@@ -79,9 +87,7 @@ class Exchange:
                 # In one piece: a small request is one packet, and one system call.
                 data = head if stream is NO_BODY else head + b"".join(stream)
                 sent = io.send_now(data)
-                if sent < len(data):
-                    await io.send(data[sent:], self.timeouts.get("write"))
-                self.complete = True
+                self.complete = sent == len(data) or await self._send_rest(data, sent)
             else:
                 await self._send_streamed(head, stream)
         except httpx.WriteError:
@@ -96,6 +102,11 @@ class Exchange:
         return self._found or await self._answer()
 
     # --- the body ----------------------------------------------------------------------------------------------------
+
+    async def _send_rest(self, data: bytes, sent: int) -> bool:
+        pace = Pace(self.timeouts.get("floor"), httpx.WriteTimeout)
+        with memoryview(data) as view, view[sent:] as rest:
+            return await self._io.send(rest, self.timeouts.get("write"), pace, stop=self._answered)
 
     async def _send_streamed(self, head: bytes, stream: Any) -> None:  # noqa: ANN401 -- as httpx types it
         timeout = self.timeouts.get("write")
@@ -170,20 +181,34 @@ def _framed(stream: AsyncIterable[bytes], headers: httpx.Headers) -> AsyncGenera
 
 
 async def _in_chunks(stream: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
-    async for piece in stream:
-        # An empty chunk would be the end.
-        if piece:
-            yield b"%x\r\n%b\r\n" % (len(piece), piece)
+    async with _opened(stream) as pieces:
+        async for piece in pieces:
+            # An empty chunk would be the end.
+            if piece:
+                yield b"%x\r\n%b\r\n" % (len(piece), piece)
     yield b"0\r\n\r\n"
 
 
 async def _in_all(stream: AsyncIterable[bytes], length: int) -> AsyncGenerator[bytes, None]:
     left = length
-    async for piece in stream:
-        left -= len(piece)
-        if left < 0:
-            raise httpx.LocalProtocolError(f"the body is longer than its Content-Length of {length} bytes")
-        if piece:
-            yield piece
+    async with _opened(stream) as pieces:
+        async for piece in pieces:
+            left -= len(piece)
+            if left < 0:
+                raise httpx.LocalProtocolError(f"the body is longer than its Content-Length of {length} bytes")
+            if piece:
+                yield piece
     if left:
         raise httpx.LocalProtocolError(f"the body ended {left} bytes before its Content-Length of {length} bytes")
+
+
+@asynccontextmanager
+async def _opened(stream: AsyncIterable[bytes]) -> AsyncIterator[AsyncIterator[bytes]]:
+    pieces = aiter(stream)
+    try:
+        yield pieces
+    finally:
+        # httpx wraps a caller's generator in one of its own, and would leave closing it to the garbage collector.
+        for each in (pieces, getattr(stream, "_stream", None)):
+            if isinstance(each, AsyncGenerator):
+                await each.aclose()

@@ -90,7 +90,8 @@ class _Collector:
         self.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name, value))
+        # It cuts the blanks before a value, and leaves those behind it.
+        self.fields.append((name, value.rstrip(b" \t")))
 
 
 def parse_head(data: bytes, method: str) -> Head:

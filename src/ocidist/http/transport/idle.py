@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from ocidist.http.transport.socketio import SocketIO
-
-GLANCE: Final = 0.05
-"""Seconds for which the event loop's own watch over a connection is good enough: it looks at least that often."""
 
 Key: TypeAlias = tuple[str, str, int]
 """Scheme, host and port."""
@@ -61,9 +58,8 @@ class IdleConnections:
         """Remove and return a connection to an origin that can be used, or None."""
         while idle := self._by_key.get(key):
             connection = next(reversed(idle))
-            self._remove(connection)
-            idle_for = time.monotonic() - connection.since
-            if idle_for < self._expiry and connection.io.alive(watched=idle_for < GLANCE):
+            self.discard(connection)
+            if time.monotonic() - connection.since < self._expiry and connection.io.alive():
                 return connection
             connection.io.close()
         return None
@@ -85,10 +81,11 @@ class IdleConnections:
         """Close the connection that has been idle longest, if there is any."""
         if self._by_age:
             oldest = next(iter(self._by_age))
-            self._remove(oldest)
+            self.discard(oldest)
             oldest.io.close()
 
-    def _remove(self, connection: Connection) -> None:
+    def discard(self, connection: Connection) -> None:
+        """Forget a connection, if it is one of these."""
         if connection not in self._by_age:
             return
         del self._by_age[connection]
@@ -105,5 +102,5 @@ class IdleConnections:
             # A message of TLS itself, such as a new session ticket.
             connection.io.idle(partial(self._stirred, connection))
             return
-        self._remove(connection)
+        self.discard(connection)
         connection.io.close()

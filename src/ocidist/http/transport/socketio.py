@@ -100,11 +100,6 @@ class SocketIO:
         self._lent = False
         self._close_later = False
 
-    @property
-    def watched(self) -> bool:
-        """Whether the event loop tells at once when something comes."""
-        return False
-
     # --- receiving ---------------------------------------------------------------------------------------------------
 
     async def receive(self, size: int, patience: Timeout, pace: Pace | None = None, *, expected: bool = True) -> bytes:
@@ -216,16 +211,14 @@ class SocketIO:
                 self._ahead = self.receive_now(_SCRATCH)
         return self._ahead is not None
 
-    def alive(self, *, watched: bool = False) -> bool:
+    def alive(self) -> bool:
         """Return whether an idle connection can be used: neither closed nor telling something nobody asked for.
 
-        Args:
-            watched: Whether it is enough that an event loop which watches it has noticed nothing.
+        This asks the kernel, whatever the event loop has noticed so far: what is there already must not be taken for
+        the answer to the next request.
         """
         if self.closed or self._ahead is not None:
             return False
-        if watched and self.watched:
-            return True
         if not _readable(self.sock):
             return True
         if not self.tls:
@@ -237,7 +230,9 @@ class SocketIO:
 
     # --- sending -----------------------------------------------------------------------------------------------------
 
-    async def send(self, data: bytes, patience: Timeout, pace: Pace | None = None, stop: Stop | None = None) -> bool:
+    async def send(
+        self, data: bytes | memoryview, patience: Timeout, pace: Pace | None = None, stop: Stop | None = None
+    ) -> bool:
         """Send bytes, and return whether all of them were: not if *stop* said so.
 
         Args:
