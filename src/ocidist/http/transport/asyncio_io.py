@@ -41,10 +41,10 @@ class AsyncioSocketIO(SocketIO):
         """Wait for bytes that cannot be there yet; see ``receive``."""
         if self._ahead is not None:
             return self.take_ahead(size)
+        future = self._begin(patience)
         if not self._watched:
             self._watch()
         self._on_idle = None
-        future = self._begin(patience)
         self._size = size
         try:
             data = await future

@@ -118,6 +118,8 @@ class DirectTransport(httpx.AsyncBaseTransport):
             httpx.TransportError: No answer came.
             OciError: The request's check refuses the address.
         """
+        if self._closed:
+            raise httpx.ConnectError(_CLOSED)
         if request.method not in _SAFE:
             # Whoever is cancelled already changes nothing any more.
             await anyio.lowlevel.checkpoint_if_cancelled()

@@ -34,6 +34,7 @@ FLOOR_WINDOW: Final = 30.0
 LOOK_SECONDS: Final = 0.2
 """How often a blocked sender looks whether the server has answered already."""
 
+_CLOSED: Final = "the connection was closed"
 _AGAIN: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _SCRATCH: Final = 256 * 1024
 
@@ -195,17 +196,19 @@ class SocketIO:
         return self.receive_now(size)
 
     async def _wait(self, ready: Callable[..., object], patience: Timeout) -> bool:
+        if self.closed:
+            raise httpx.ReadError(_CLOSED)
         deadline = float("inf") if patience is None else anyio.current_time() + patience
         try:
             with anyio.CancelScope(deadline=deadline) as scope:
                 await ready(self.sock)  # type: ignore[misc]  # one of anyio's two waits
         except (anyio.ClosedResourceError, ValueError) as error:
-            raise httpx.ReadError("the connection was closed") from error
+            raise httpx.ReadError(_CLOSED) from error
         return not scope.cancelled_caught
 
     def answered(self) -> bool:
         """Return whether the other side has sent something, or has ended the connection."""
-        if self._ahead is None and _readable(self.sock):
+        if self._ahead is None and not self.closed and _readable(self.sock):
             # Readable need not mean data: TLS has messages of its own.
             with suppress(httpx.ReadError):
                 self._ahead = self.receive_now(_SCRATCH)
@@ -304,7 +307,7 @@ class SocketIO:
         """
         with self._lock:
             if self.closed:
-                raise httpx.ReadError("the connection was closed")
+                raise httpx.ReadError(_CLOSED)
             self._lent = True
         try:
             yield
