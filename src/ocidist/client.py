@@ -25,7 +25,7 @@ from ocidist.http.sender import Call
 from ocidist.http.session import Parts, Session
 from ocidist.http.timeouts import Timeouts
 from ocidist.http.tokens import TokenOptions
-from ocidist.http.transport.direct import DirectTransport
+from ocidist.http.transport.direct import MAX_IDLE, DirectTransport
 from ocidist.http.transport.fallback import POOL, FallbackTransports, silence_headers
 from ocidist.http.transport.handshake import no_handshake_left
 from ocidist.http.transport.trust import HostTls, SystemTrust
@@ -121,6 +121,7 @@ class Client(httpx.AsyncClient):
         self._tls = HostTls(self._hosts, trust.get)
         self._direct: DirectTransport | None = None
         self._affinity = Affinity()
+        self._widest = self._hosts.widest((limits or HostLimits()).concurrency)
         self._transports = FallbackTransports(
             self._hosts,
             self._tls,
@@ -307,15 +308,19 @@ class Client(httpx.AsyncClient):
         if self._direct is not None and not self._mounts and isinstance(request, LeanRequest):
             return await self._send_lean(request, self._direct)
         start = time.perf_counter()
+        dialled = None
         try:
             transport = await self._transport_of(request.url)
             if transport is self._direct or request.url.scheme != "https":
                 response = await transport.handle_async_request(request)
             else:
-                async with no_handshake_left(request):
+                async with no_handshake_left(request) as dialled:
                     response = await transport.handle_async_request(request)
         except httpx.RequestError as error:
             error.request = request
+            if self._is_proxied(request.url) and not (dialled is not None and dialled.secured):
+                proxy = self._transports.proxy_of(request.url)
+                raise httpx.ProxyError(f"{proxy}: {error or type(error).__name__}", request=request) from error
             raise
         except ssl.SSLError as error:
             # An alert after the handshake, as for a missing client certificate: nobody below turns it into httpx's.
@@ -348,8 +353,13 @@ class Client(httpx.AsyncClient):
         """Return the transport for everything that is not mounted or proxied; httpx calls this."""
         if transport is not None or http2 or not http1:
             return super()._init_transport(verify, cert, trust_env, http1, http2, limits, transport)
-        self._direct = DirectTransport(tls=self._tls.get)
+        # A fan-out that comes and goes should find its connections again.
+        self._direct = DirectTransport(tls=self._tls.get, max_idle=max(MAX_IDLE, 2 * self._widest))
         return self._direct
+
+    def _is_proxied(self, url: httpx.URL) -> bool:
+        proxied = self._transport_for_url(url) is not self._transport
+        return proxied and not (self._given or self._mounted or self._transports.stays_here(url))
 
     async def _transport_of(self, url: httpx.URL) -> httpx.AsyncBaseTransport:
         chosen = self._transport_for_url(url)

@@ -83,6 +83,10 @@ class HostsConfig:
             found = attrs.evolve(config, scheme=name.scheme) if name.scheme and config.scheme is None else config
             self._entries[str(attrs.evolve(name, scheme=None))] = found
 
+    def widest(self, default: int) -> int:
+        """Return the largest number of requests that any host may have under way, *default* where it does not say."""
+        return max(default, *(config.concurrency or 0 for config in self._entries.values()), 0)
+
     def for_host(self, registry: RegistryName) -> HostConfig:
         """Return what is configured for a registry; defaults where nothing is."""
         found = self._entries.get(str(attrs.evolve(registry, scheme=None)), _DEFAULT)

@@ -54,6 +54,14 @@ _RAW_KINDS: tuple[tuple[type[OciError], type[httpx.RequestError]], ...] = (
 )
 # In the chain of a handshake that timed out, was reset or was cut off.
 _NO_TLS_FAILURE = (ssl.SSLWantReadError, ssl.SSLWantWriteError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+# What servers say that want a client certificate and got none, or another one than they trust.
+_WANTS_CERTIFICATE = (
+    "ALERT_CERTIFICATE_REQUIRED",
+    "ALERT_HANDSHAKE_FAILURE",
+    "ALERT_BAD_CERTIFICATE",
+    "ALERT_UNKNOWN_CA",
+)
+_CERTIFICATE_HINT = "; if the server wants a client certificate, give one with HostConfig(client_cert=...)"
 # h11's words for a connection that ended early; everything else it reports is a malformed answer.
 _CUT = ("Server disconnected", "peer closed connection")
 
@@ -73,6 +81,12 @@ def tls_failure(error: BaseException) -> ssl.SSLError | None:
     return next((link for link in found if not isinstance(link, _NO_TLS_FAILURE)), None)
 
 
+def speaks_tls(error: BaseException) -> bool:
+    """Return whether the server itself ended the handshake, or what came right after it, with an alert."""
+    found = tls_failure(error)
+    return found is not None and "ALERT" in str(found)
+
+
 def untrusted(error: BaseException) -> bool:
     """Return whether the server's certificate was refused: the one failure that must never lead to plain http."""
     return any(isinstance(link, ssl.SSLCertVerificationError) for link in _chain(error))
@@ -90,7 +104,9 @@ def _made(error: Exception) -> OciError:
         return error
     tls = tls_failure(error)
     if tls is not None:
-        return TlsError(f"TLS failed: {clean_text(str(tls), _SHOWN)}")
+        said = clean_text(str(tls), _SHOWN)
+        wanted = any(alert in said for alert in _WANTS_CERTIFICATE)
+        return TlsError(f"TLS failed: {said}{_CERTIFICATE_HINT if wanted else ''}")
     if isinstance(error, httpx.TimeoutException):
         phase = next((words for kind, words in _PHASES.items() if isinstance(error, kind)), "waiting")
         return TransportTimeoutError(f"timed out while {phase}")

@@ -7,7 +7,7 @@ somebody looks: an event hook, or another transport than ocidist's own.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ocidist.http.transport.idle import Key
 
     Fields = list[tuple[bytes, bytes]]
+
+EARLY: Final = "ocidist_early"
+"""Name of the response extension that says that the answer was there before the whole request was sent."""
 
 NO_BODY = httpx.ByteStream(b"")
 

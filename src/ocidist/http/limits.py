@@ -1,11 +1,13 @@
 """How many requests to one host may be under way at once.
 
-anyio's ``CapacityLimiter`` does the counting. Reads and writes have separate slots, so that a task that pipes a
-download into an upload of the same host does not wait for itself; token requests need no slot at all.
+anyio's ``CapacityLimiter`` does the counting. Streams of content, other reads and writes have slots of their own, so
+that a task that pipes a download into an upload of the same host does not wait for itself, whatever it has to ask
+meanwhile; token requests need no slot at all.
 """
 
 from __future__ import annotations
 
+import enum
 from contextlib import suppress
 
 import anyio
@@ -14,13 +16,24 @@ import attrs
 from ocidist.errors import UsageError
 
 
+class Kind(enum.Enum):
+    """What a request does, as far as limits are concerned."""
+
+    STREAM = "stream"
+    READ = "read"
+    WRITE = "write"
+
+    # The usual one goes through two Python calls for each look into a dictionary.
+    __hash__ = object.__hash__
+
+
 @attrs.frozen
 class HostLimits:
     """Limits that hold for every host unless its ``HostConfig`` says otherwise.
 
     Attributes:
-        concurrency: Most reads, and most writes, under way at once on one host. A read is under way until its body
-            was read or closed.
+        concurrency: Most requests of each kind under way at once on one host: streams of content, other reads, and
+            writes. A stream is under way until it was read to its end or closed.
 
     Raises:
         UsageError: The number is below 1.
@@ -82,11 +95,11 @@ class Slots:
 
     def __init__(self, limits: HostLimits) -> None:
         self._default = limits.concurrency
-        self._limiters: dict[tuple[str, bool], anyio.CapacityLimiter] = {}
+        self._limiters: dict[tuple[str, Kind], anyio.CapacityLimiter] = {}
 
-    async def take(self, host: str, *, writes: bool, concurrency: int | None) -> Slot:
+    async def take(self, host: str, kind: Kind, *, concurrency: int | None) -> Slot:
         """Wait for a place at *host* and return it."""
-        key = (host, writes)
+        key = (host, kind)
         limiter = self._limiters.get(key)
         if limiter is None:
             limiter = self._limiters[key] = anyio.CapacityLimiter(concurrency or self._default)

@@ -17,7 +17,7 @@ import httpx
 from ocidist._io.body import WatchedBody
 from ocidist.errors import LimitExceededError, OciError, TransportError, TruncatedBodyError
 from ocidist.http.failure import translate
-from ocidist.http.lean import LeanRequest, LeanResponse
+from ocidist.http.lean import EARLY, LeanRequest, LeanResponse
 from ocidist.http.transport.body import ResponseBody
 from ocidist.wire.ranges import content_length
 
@@ -202,6 +202,11 @@ class HttpReply:
     def url(self) -> str:
         """Absolute URL that answered, after redirects."""
         return str(self._response.request.url)
+
+    @property
+    def early(self) -> bool:
+        """Whether the answer was there before the whole request was sent."""
+        return EARLY in self._response.extensions
 
     @property
     def authenticated(self) -> bool:

@@ -13,7 +13,7 @@ import httpx
 
 from ocidist._io.flight import SingleFlight
 from ocidist.errors import SchemeDetectionError, TlsError
-from ocidist.http.failure import translate, untrusted
+from ocidist.http.failure import speaks_tls, translate, untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 STAGGER: Final = 0.3
 """Seconds between the https attempt and the http one."""
 
-_TLS_PORT_ANSWER: Final = 400
-# What servers say when plain http arrives at their TLS port.
+TLS_PORT_ANSWER: Final = 400
+"""What servers say when plain http arrives at their TLS port."""
 
 
 class SchemeDetector:
@@ -58,6 +58,10 @@ class SchemeDetector:
             return f"{config.scheme}://{host}"
         known = self._known.get(host)
         return known or await self._flights.do(host, lambda: self._detect(host, registry, config))
+
+    def forget(self, registry: RegistryName) -> None:
+        """Find out anew the next time."""
+        self._known.pop(registry.api_host, None)
 
     async def _detect(self, host: str, registry: RegistryName, config: HostConfig) -> str:
         race = _Race(self._probe, host, plaintext=registry.is_loopback or config.insecure)
@@ -113,7 +117,7 @@ class _Race:
             self._fatal = error
             scope.cancel()
             return
-        if scheme == "http" and response.status_code == _TLS_PORT_ANSWER:
+        if scheme == "http" and response.status_code == TLS_PORT_ANSWER:
             self._failures[scheme] = httpx.RemoteProtocolError("the port wants TLS")
             return
         if self._won is None and not self._refused():
@@ -127,7 +131,8 @@ class _Race:
     def _failure(self) -> Exception:
         failures = {scheme: translate(error) for scheme, error in sorted(self._failures.items(), reverse=True)}
         https = failures.get("https")
-        if isinstance(https, TlsError) and self._refused():
+        told = self._failures.get("https")
+        if isinstance(https, TlsError) and (self._refused() or (told is not None and speaks_tls(told))):
             return https
         if len(failures) == 1 and https is not None:
             return https

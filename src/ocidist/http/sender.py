@@ -93,6 +93,11 @@ class Reply(Protocol):
         ...
 
     @property
+    def early(self) -> bool:
+        """Whether the answer was there before the whole request was sent: a success is no proof then."""
+        ...
+
+    @property
     def authenticated(self) -> bool:
         """Whether credentials or a token came with the request that was answered."""
         ...

@@ -25,12 +25,15 @@ from ocidist.errors import (
     LocationRefusedError,
     OciError,
     RedirectRefusedError,
+    SchemeDetectionError,
+    TransportError,
+    TransportTimeoutError,
 )
 from ocidist.http.auth import NOTHING, Answered, Authenticator, Proof, Turn
 from ocidist.http.failure import translate
 from ocidist.http.guard import CHECK, AddressGuard
 from ocidist.http.lean import LeanRequest, Request, is_authorized, origin_of
-from ocidist.http.limits import HostLimits, Slot, Slots
+from ocidist.http.limits import HostLimits, Kind, Slot, Slots
 from ocidist.http.message import MAX_ERROR_BODY, ClientFields, build, failure_of, scrubbed
 from ocidist.http.own import ROOT, OwnRequests
 from ocidist.http.redirect import FOLLOWED, next_hop, replayable
@@ -45,7 +48,7 @@ from ocidist.http.retry import (
     retrying,
     worth_another_try,
 )
-from ocidist.http.scheme import SchemeDetector
+from ocidist.http.scheme import TLS_PORT_ANSWER, SchemeDetector
 from ocidist.http.sender import Call
 from ocidist.http.site import Site
 from ocidist.http.tokens import TokenOptions, TokenSource
@@ -144,7 +147,7 @@ class Session:
         detect = partial(self._schemes.base, registry, config)
         report = partial(self._report, str(registry), "detect the scheme")
         base, _ = await retrying(detect, self._parts.retry, again=worth_another_try, report=report)
-        made = self._sites[registry] = Site(registry, config, base)
+        made = self._sites[registry] = Site(registry, config, base, guessed=config.scheme is None)
         if len(self._sites) > MAX_SITES:
             del self._sites[next(iter(self._sites))]
         return made
@@ -166,14 +169,39 @@ class Session:
         """Send an endpoint and return its answer, whose status is one of success; close it."""
         site = await self.site(registry)
         request = build(site, endpoint, call, self._fields, self._timeouts[call.final])
-        response = await self._parts.dispatch(request)
+        try:
+            response = await self._parts.dispatch(request)
+        except TransportError as error:
+            other = await self._moved(site, error)
+            if other is None or not replayable(request, call):
+                raise
+            site = other
+            response = await self._parts.dispatch(build(site, endpoint, call, self._fields, self._timeouts[call.final]))
         reply = HttpReply(response)
         if response.status_code in endpoint.success:
             return reply
         try:
-            raise await failure_of(response, endpoint, site.base)
+            failure = await failure_of(response, endpoint, site.base)
         finally:
             await reply.aclose()
+        if failure.status == TLS_PORT_ANSWER and not failure.errors and site.origin.scheme == "http":
+            # So says a server that is spoken to in plain http where it wants TLS.
+            other = await self._moved(site, failure)
+            if other is not None and replayable(request, call):
+                return await self.ask(registry, endpoint, call)
+        raise failure
+
+    async def _moved(self, site: Site, error: OciError) -> Site | None:
+        """Return what a registry is now that speaks another scheme than it was found to; None if it does not."""
+        if not site.guessed or isinstance(error, TransportTimeoutError | SchemeDetectionError):
+            return None
+        self._sites.pop(site.registry, None)
+        self._schemes.forget(site.registry)
+        try:
+            found = await self.site(site.registry)
+        except OciError:
+            return None
+        return None if found.base == site.base else found
 
     # --- what Client.send() uses -------------------------------------------------------------------------------------
 
@@ -224,14 +252,16 @@ class Session:
         return response
 
     async def _slot(self, request: httpx.Request, call: Call) -> Slot:
-        writes = request.method not in _SAFE
+        kind = Kind.READ if request.method in _SAFE else Kind.WRITE
+        if kind is Kind.READ and (call.endpoint is None or isinstance(call.endpoint, endpoints.GetBlob)):
+            kind = Kind.STREAM
         if isinstance(request, LeanRequest):
             # Upload sessions may go on at other hosts; the registry's limit holds for all that is its doing.
             site = request.site
-            return await self._slots.take(site.name, writes=writes, concurrency=site.config.concurrency)
+            return await self._slots.take(site.name, kind, concurrency=site.config.concurrency)
         config = self._parts.hosts.for_origin(origin_of(request))
         host = str(call.registry or request.url.netloc.decode("ascii"))
-        return await self._slots.take(host, writes=writes, concurrency=config.concurrency)
+        return await self._slots.take(host, kind, concurrency=config.concurrency)
 
     async def _authenticated(self, request: httpx.Request, call: Call, *, follow: bool) -> httpx.Response:
         turn = None if call.direct or is_authorized(request) else await self._turn(request, call)

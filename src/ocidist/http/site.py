@@ -18,21 +18,24 @@ class Site:
         registry: Its name.
         config: What is configured for it.
         base: Its base URL, ``scheme://host[:port]``.
+        guessed: Whether nobody said which scheme it speaks: it was found out.
 
     Attributes:
         registry: See above.
         config: See above.
         base: See above.
+        guessed: See above.
         name: The registry as the user named it.
         origin: The origin of its API.
         netloc: The Host header of its API.
     """
 
-    __slots__ = ("base", "config", "name", "netloc", "origin", "registry")
+    __slots__ = ("base", "config", "guessed", "name", "netloc", "origin", "registry")
 
-    def __init__(self, registry: RegistryName, config: HostConfig, base: str) -> None:
+    def __init__(self, registry: RegistryName, config: HostConfig, base: str, *, guessed: bool = False) -> None:
         self.registry = registry
         self.config = config
+        self.guessed = guessed
         self.name = str(registry)
         self.origin = Origin.of(base)
         self.base = str(self.origin)

@@ -214,7 +214,7 @@ class TokenSource:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         request = httpx.Request(method, url, headers=headers, content=form)
         registry, realm = Origin.of(owner.origin), Origin.of(url)
-        if realm != registry and not self._policy.trusts_realm(realm):
+        if realm != registry:
             # It is the registry that names it, so where that name leads is looked at once more.
             request.extensions[CHECK] = AddressGuard(registry, realm, self._policy, AuthRealmRefusedError)
         return request

@@ -95,7 +95,7 @@ def _is_stored(reply: Reply, manifest: Manifest) -> bool:
             raise DigestMismatchError(actual, stated)
         return True
     # 200 and 202 are answers of real registries, but also of proxies that never passed the request on.
-    return reply.status == 201
+    return reply.status == 201 and not reply.early
 
 
 def _subject(reply: Reply) -> Digest | None:

@@ -229,10 +229,10 @@ class UploadSession:
         endpoint = PutUpload(state.repository, state.location, digest, state.offset or None, stop)
         self._doubt = self._closing = True
         async with self._channel.exchange(endpoint, body=body, about=digest) as reply:
-            status = reply.status
+            proven = reply.status == 201 and not reply.early
             check_stated(reply, digest)
         # 202 and 204 are answers of real registries, but also of proxies that never passed the request on.
-        if status != 201 and not await appeared(self._channel, digest, stop):
+        if not proven and not await appeared(self._channel, digest, stop):
             raise ProtocolError("the registry reported success but does not have the blob").locate(
                 operation=endpoint.operation, reference=self._channel.name_of(digest), host=self._channel.host
             )

@@ -24,7 +24,7 @@ import httpx
 from ocidist._io.load import load_module
 from ocidist.http.affinity import asyncio_loop
 from ocidist.http.guard import CHECK
-from ocidist.http.lean import LeanRequest, LeanResponse
+from ocidist.http.lean import EARLY, LeanRequest, LeanResponse
 from ocidist.http.limits import Slot
 from ocidist.http.transport.body import ResponseBody
 from ocidist.http.transport.dial import dial, secure
@@ -138,7 +138,7 @@ class DirectTransport(httpx.AsyncBaseTransport):
                 connection.io.close()
                 if not (stale and exchange.untouched and _is_safe(request)):
                     raise
-                head, body = await self._afresh(key, request, slot)
+                exchange, head, body = await self._afresh(key, request, slot)
             except BaseException:
                 connection.io.close()
                 raise
@@ -146,15 +146,17 @@ class DirectTransport(httpx.AsyncBaseTransport):
             if slot is not None:
                 slot.release()
             raise
-        extensions = {"http_version": head.version, "reason_phrase": head.reason}
+        extensions: dict[str, object] = {"http_version": head.version, "reason_phrase": head.reason}
+        if exchange.early:
+            extensions[EARLY] = True
         return LeanResponse(head.status, head.fields, head.by_name, stream=body, extensions=extensions)
 
-    async def _afresh(self, key: Key, request: httpx.Request, slot: Slot | None) -> tuple[Head, ResponseBody]:
+    async def _afresh(self, key: Key, request: httpx.Request, slot: Slot | None) -> tuple[Exchange, Head, ResponseBody]:
         connection = await self._connect(key, request)
         exchange = Exchange(connection.io, request)
         try:
             head = await exchange.run()
-            return head, self._body(connection, exchange, head, slot)
+            return exchange, head, self._body(connection, exchange, head, slot)
         except BaseException:
             connection.io.close()
             raise

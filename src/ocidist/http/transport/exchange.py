@@ -42,10 +42,11 @@ class Exchange:
 
     Attributes:
         complete: Whether the whole request was sent.
+        early: Whether the final answer was there before that.
         timeouts: The request's timeouts.
     """
 
-    __slots__ = ("_ended", "_found", "_io", "_reader", "_request", "complete", "timeouts")
+    __slots__ = ("_ended", "_found", "_io", "_reader", "_request", "complete", "early", "timeouts")
 
     def __init__(self, io: SocketIO, request: httpx.Request) -> None:
         self._io = io
@@ -55,6 +56,7 @@ class Exchange:
         self._found: Head | None = None
         self._ended = False
         self.complete = False
+        self.early = False
 
     @property
     def reusable(self) -> bool:
@@ -91,9 +93,10 @@ class Exchange:
             else:
                 await self._send_streamed(head, stream)
         except httpx.WriteError:
-            # The server may have said why before it hung up.
-            if not await self._last_words():
+            # The server may have said why before it hung up. A success without the whole body is none.
+            if not await self._last_words() or (self._found is not None and self._found.status < _REFUSAL):
                 raise
+        self.early = self._found is not None
         if self._found is None and not self._ended:
             # Nearly always this is all of it.
             data = await io.arrival(READ, self.timeouts.get("read"))

@@ -75,6 +75,13 @@ class FallbackTransports:
             )
         return found
 
+    def proxy_of(self, url: httpx.URL) -> str:
+        """Return ``host:port`` of the proxy that a URL is asked through, without its password."""
+        found = self._proxy_of(Origin.of(str(url)))
+        if isinstance(found, httpx.Proxy):
+            return found.url.netloc.decode("ascii")
+        return httpx.URL(found or "").netloc.decode("ascii") or "the proxy"
+
     def _proxy_of(self, origin: Origin) -> ProxyTypes | None:
         # httpx decided that there is one; it does not say which.
         named = getproxies()
