@@ -57,20 +57,16 @@ client = Client(hosts={host: HostConfig(scheme="http")})
 async def tags():
     return list(await client.repository(f"{host}/acme/app").tags.list().collect())
 
-async def main():
-    assert await tags() == ["v1"]
-    child = os.fork()
-    if not child:
-        try:
-            await tags()
-        except UsageError as error:
-            os._exit(7 if "fork" in str(error) else 8)
-        os._exit(9)
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 7, status
-    assert await tags() == ["v1"]
-
-anyio.run(main, backend=sys.argv[2])
+assert anyio.run(tags, backend=sys.argv[2]) == ["v1"]
+child = os.fork()
+if not child:
+    try:
+        anyio.run(tags, backend=sys.argv[2])
+    except UsageError as error:
+        os._exit(7 if "fork" in str(error) else 8)
+    os._exit(9)
+_, status = os.waitpid(child, 0)
+assert os.waitstatus_to_exitcode(status) == 7, status
 """
 
 
@@ -82,4 +78,4 @@ def test_t72_a_client_is_refused_after_a_fork(registry: WireServer, backend: str
     )
     assert done.returncode == 0, done.stderr
     # Nothing of the child's went over the parent's connection.
-    assert len(registry.requests) == 2
+    assert len(registry.requests) == 1
