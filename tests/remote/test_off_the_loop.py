@@ -1,0 +1,102 @@
+"""What takes long happens in worker threads, so that a service goes on while blobs move."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from ocidist import Descriptor
+from ocidist._io.verify import OFFLOAD
+from ocidist.http.transport import body
+from ocidist.model.digest import Hasher
+from tests.peers import images
+
+if TYPE_CHECKING:
+    from tests.peers.peer import Peer
+
+ROOT = Path(__file__).parent.parent.parent
+LARGE = images.noise(5 * OFFLOAD + 7)
+KNOWN = Descriptor.of(LARGE)
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, int]]:
+    """Whether each piece that is hashed from here on is hashed on the event loop, and its size."""
+    seen: list[tuple[bool, int]] = []
+    here, real = threading.get_ident(), Hasher.update
+
+    def update(self: Hasher, data: bytes | bytearray | memoryview) -> None:
+        seen.append((threading.get_ident() == here, len(data)))
+        real(self, data)
+
+    monkeypatch.setattr(Hasher, "update", update)
+    return seen
+
+
+async def test_t73_no_large_piece_is_hashed_on_the_event_loop(
+    docker_registry: Peer, fresh_name: str, tmp_path: Path, hashed: list[tuple[bool, int]]
+) -> None:
+    path = tmp_path / "blob"
+    path.write_bytes(LARGE)
+
+    async def pieces() -> object:
+        for start in range(0, len(LARGE), 3 * OFFLOAD):
+            yield LARGE[start : start + 3 * OFFLOAD]
+
+    async with docker_registry.client() as client:
+        blobs = client.repository(f"{docker_registry.host}/{fresh_name}").blobs
+        await blobs.push(pieces(), KNOWN, check_exists=False)  # type: ignore[arg-type]  # an asynchronous generator
+        await blobs.push(LARGE, check_exists=False)
+        await blobs.push(path, check_exists=False)
+        assert await blobs.get(KNOWN, max_size=len(LARGE)) == LARGE
+    assert max(size for _, size in hashed) >= OFFLOAD
+    assert [size for on_loop, size in hashed if on_loop and size >= OFFLOAD] == []
+
+
+async def test_l14_a_download_is_received_hashed_and_written_elsewhere_while_others_run(
+    docker_registry: Peer,
+    fresh_name: str,
+    tmp_path: Path,
+    hashed: list[tuple[bool, int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # So short a slice that the event loop is asked many times.
+    monkeypatch.setattr(body, "SLICE", 0.001)
+    monkeypatch.setattr(body, "POUR", 64 * 1024)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with docker_registry.client() as client:
+        blobs = client.repository(f"{docker_registry.host}/{fresh_name}").blobs
+        await blobs.push(LARGE)
+        hashed.clear()
+        async with anyio.create_task_group() as group:
+            group.start_soon(others)
+            await blobs.download(KNOWN, tmp_path / "pulled")
+            group.cancel_scope.cancel()
+    assert sum(size for _, size in hashed) == len(LARGE)
+    assert [size for on_loop, size in hashed if on_loop] == []
+    assert turns > 1
+
+
+def test_l18_the_speed_of_the_parsers_is_measured_against_what_was_promised() -> None:
+    script = [str(ROOT / "benchmarks" / "parsers.py"), "--json", "--seconds", "0.01", "--rounds", "1"]
+    done = subprocess.run([sys.executable, *script], capture_output=True, text=True, timeout=50, check=True)
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    text = " ".join(json.dumps(each) for each in found)
+    assert found
+    for name in ("reference", "challenge", "digest"):
+        assert name in text
