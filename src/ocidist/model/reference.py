@@ -10,6 +10,7 @@ Spec: distribution-spec, "Pulling manifests" (names and tags); the grammar and D
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, Literal, Self
 
 import attrs
@@ -324,7 +325,7 @@ class Reference:
         path, colon, tag = path.partition(":")
         if not colon:
             tag = default_tag if digest is None else None  # type: ignore[assignment]  # a converter takes the text
-        registry = RegistryName.parse(default_registry if host is None else host)
+        registry = _registry(default_registry if host is None else host)
         return cls(registry, path, tag, digest)
 
     @property
@@ -365,6 +366,12 @@ class Reference:
         if namespace == "library" and "/" not in rest and _HEX_ID.fullmatch(rest) is None:
             return rest
         return self.name if _reads_as_host(namespace) else self.repository
+
+
+# However many references there are, they name few registries.
+@lru_cache(maxsize=256)
+def _registry(text: str) -> RegistryName:
+    return RegistryName.parse(text)
 
 
 def _refuse(text: str) -> None:
