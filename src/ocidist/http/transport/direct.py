@@ -240,8 +240,9 @@ class DirectTransport(httpx.AsyncBaseTransport):
         self._idle.discard(connection)
 
     def _release(self, connection: Connection, slot: Slot | None, reusable: bool) -> None:  # noqa: FBT001 -- a callback
-        if reusable and not self._closed and not connection.io.closed:
+        if not connection.io.closed:
             self._keep_session(connection)
+        if reusable and not self._closed and not connection.io.closed:
             self._idle.put(connection)
         else:
             connection.io.close()

@@ -151,7 +151,7 @@ class Exchange:
         pace = Pace(self.timeouts.get("floor")) if self._reader.started else None
         found = None
         while found is None:
-            data = b"" if self._ended else await self._io.receive(READ, timeout, pace, expected=False)
+            data = b"" if self._ended else await self._io.receive(READ, timeout, pace)
             if not data:
                 raise httpx.RemoteProtocolError(NOTHING_CAME)
             found = self._reader.feed(data)

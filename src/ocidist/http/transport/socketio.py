@@ -222,11 +222,10 @@ class SocketIO:
         """
         if self.closed or self._ahead is not None:
             return False
-        if not _readable(self.sock):
-            return True
         if not self.tls:
-            return False
+            return not _readable(self.sock)
         try:
+            # What was decrypted already does not show in the socket.
             return self.receive_now(1) is None
         except httpx.ReadError:
             return False
