@@ -29,8 +29,8 @@ Source: TypeAlias = bytes | bytearray | memoryview | Path | AsyncIterable[bytes]
 Progress: TypeAlias = Callable[[int, int | None], None]
 """Told the bytes done so far and the bytes in all, None while that is unknown. Called on the event loop."""
 
-PIECE: Final = 1024 * 1024
-"""Bytes handed to a connection at once."""
+PIECE: Final = 256 * 1024
+"""Bytes in memory that are handed on at once: nobody needs a copy of more."""
 FILE_PIECE: Final = 1024 * 1024
 """Bytes read from a file at once: large enough that going to a worker thread costs nothing."""
 

@@ -1,6 +1,6 @@
 """How many requests to one host may be under way at once.
 
-anyio's ``CapacityLimiter`` does the counting. Streams of content, other reads and writes have slots of their own, so
+anyio's ``CapacityLimiter`` does the counting. Streams of blobs, other reads and writes have slots of their own, so
 that a task that pipes a download into an upload of the same host does not wait for itself, whatever it has to ask
 meanwhile; token requests need no slot at all.
 """
@@ -32,8 +32,8 @@ class HostLimits:
     """Limits that hold for every host unless its ``HostConfig`` says otherwise.
 
     Attributes:
-        concurrency: Most requests of each kind under way at once on one host: streams of content, other reads, and
-            writes. A stream is under way until it was read to its end or closed.
+        concurrency: Most requests of each kind under way at once on one host: streams of blobs, other reads, and
+            writes. What is read is under way until it was read to its end or closed.
 
     Raises:
         UsageError: The number is below 1.

@@ -253,7 +253,7 @@ class Session:
 
     async def _slot(self, request: httpx.Request, call: Call) -> Slot:
         kind = Kind.READ if request.method in _SAFE else Kind.WRITE
-        if kind is Kind.READ and (call.endpoint is None or isinstance(call.endpoint, endpoints.GetBlob)):
+        if isinstance(call.endpoint, endpoints.GetBlob):
             kind = Kind.STREAM
         if isinstance(request, LeanRequest):
             # Upload sessions may go on at other hosts; the registry's limit holds for all that is its doing.
