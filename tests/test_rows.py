@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 TESTS = Path(__file__).parent
 NAME = re.compile(r"test_([asntqfl])(\d{1,3})_", re.ASCII)
 
-# Seed traps (S), registry quirks (Q), novelties (N), acceptance points (A), threats (T) and faults (F).
+# Seed traps (S), registry quirks (Q), novelties (N), acceptance points (A), threats (T), faults (F) and loads (L).
 PROMISED = """
 s1-11 s13 s15-16
-q1-4 q8-10 q14-16 q19 q21-22 q25-27 q45-49 q51-56 q58-65 q68 q70-72
+q1-4 q8-10 q14-16 q19 q21-22 q25-27 q45-49 q51-56 q58-72
 n1-2 n8 n10
 a1-3 a7-9 a11
-t5-6 t14-19 t21 t24-30 t32 t34 t36-37 t39-41 t43-46 t64 t78
-f1 f5-6 f30-41 f45-57 f60-66 f70-83 f90-106 f110-116 f130-132 f155-158
+t5-6 t14-19 t21 t24-32 t34 t36-41 t43-46 t64 t70 t72-73 t76-78
+f1-7 f9-17 f20-27 f30-41 f45-57 f60-66 f70-83 f90-106 f110-118 f130-132 f155-158 f195-199
+l14 l18
 """
 
 

@@ -42,8 +42,11 @@ async def test_t72_a_client_is_refused_in_another_event_loop(registry: WireServe
 
 async def test_t72_a_thread_that_hands_its_work_to_the_clients_loop_is_welcome(registry: WireServer) -> None:
     async with client_for(registry) as client:
-        work = anyio.to_thread.run_sync(anyio.from_thread.run, list_tags, client, registry)
-        assert await work == ["v1"]
+
+        def elsewhere() -> list[str]:
+            return anyio.from_thread.run(list_tags, client, registry)
+
+        assert await anyio.to_thread.run_sync(elsewhere) == ["v1"]
         assert await list_tags(client, registry) == ["v1"]
 
 

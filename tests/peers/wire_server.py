@@ -47,6 +47,11 @@ class Connection:
         self.number = number
         self.closed = False
 
+    @property
+    def sock(self) -> socket.socket:
+        """The socket, for what a test has to do by hand; its number is -1 when the connection is over."""
+        return self._sock
+
     def send(self, data: bytes) -> None:
         """Send exactly these bytes.
 
@@ -257,7 +262,8 @@ class WireServer:
         self._handler = handler or self.routes
         self._name = name or address
         self._tls = tls.server_context(self._name, address) if tls else None
-        self._listener = socket.create_server((address, 0))
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._listener = socket.create_server((address, 0), family=family)
         self.port: int = self._listener.getsockname()[1]
         self._threads: list[threading.Thread] = []
         self._stopping = False
