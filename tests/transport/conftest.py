@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
+from blockbuster import blockbuster_ctx
 
 from tests.transport.differences import why_skipped
 
@@ -16,7 +17,7 @@ from tests.transport.support import Kind, Resolver, Transports  # noqa: E402 -- 
 from tests.transport.wire import RawServer  # noqa: E402 -- see above
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from tests.conftest import StartWireServer
     from tests.transport.wire import Script
@@ -63,3 +64,18 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> Resolver:
     monkeypatch.setattr("anyio._core._sockets.getaddrinfo", found)
     monkeypatch.setattr("trio._highlevel_open_tcp_stream.getaddrinfo", found)
     return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _blocking_calls_are_errors() -> Iterator[None]:
+    """As for the whole suite, but once for each file: there are many tests here, and they are short."""
+    with blockbuster_ctx("ocidist") as blockbuster:
+        blockbuster.functions["threading.Lock.acquire"].deactivate()
+        blockbuster.functions["threading.Lock.acquire_lock"].deactivate()
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def _one_loop(anyio_backend: object) -> AsyncIterator[None]:
+    """Keep the event loop from test to test, for the same reason; whatever a test leaves behind meets the next ones."""
+    yield
