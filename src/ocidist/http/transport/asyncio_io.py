@@ -38,7 +38,7 @@ class AsyncioSocketIO(SocketIO):
         self._timer: asyncio.TimerHandle | None = None
 
     async def arrival(self, size: int, patience: Timeout) -> bytes:
-        """Wait for bytes that cannot be there yet; see ``receive``."""
+        """Wait for bytes that are not there yet; see ``receive``."""
         if self._ahead is not None:
             return self.take_ahead(size)
         future = self._begin(patience)

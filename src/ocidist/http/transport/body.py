@@ -135,11 +135,13 @@ class ResponseBody(httpx.AsyncByteStream):
         size = READ if self._left is None else min(self._left, READ)
         data = self._io.receive_now(size)
         waited = data is None
+        start = time.monotonic()
         if data is None:
-            data = await self._io.receive(size, self._timeout, self._pace, expected=False)
-        else:
-            self._pace.note(0.0, len(data))
+            data = await self._io.arrival(size, self._timeout)
         self._take(data)
+        if not self.done:
+            # Where that was the end, it does not matter any more how long it took.
+            self._pace.note(time.monotonic() - start if waited else 0.0, len(data))
         return waited
 
     def _check_open(self) -> None:
@@ -205,12 +207,13 @@ class ResponseBody(httpx.AsyncByteStream):
         self._check_open()
         here, self._ready = self._ready, deque()
         got, waited = await anyio.to_thread.run_sync(self._pour_slice, into, here, abandon_on_cancel=True)
-        self._pace.note(waited, got)
         self._most *= 2
         self._silent = 0.0 if got else self._silent + waited
         if self._timeout is not None and self._silent >= self._timeout:
             raise httpx.ReadTimeout(f"nothing came for {self._timeout:g} seconds")
         self._count(got)
+        if not self.done:
+            self._pace.note(waited, got)
 
     def _pour_slice(self, into: Callable[[bytes | memoryview], object], here: Iterable[bytes]) -> tuple[int, float]:
         got, waited, left = 0, 0.0, self._left or 0

@@ -8,6 +8,7 @@ Spec: RFC 9112, section 9.5.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -147,16 +148,18 @@ class Exchange:
 
     async def _answer(self, most: Timeout = None) -> Head:
         timeout = self.timeouts.get("read") if most is None else most
-        # How long a server takes to begin is its business; from then on it has to go ahead.
-        pace = Pace(self.timeouts.get("floor")) if self._reader.started else None
-        found = None
-        while found is None:
-            data = b"" if self._ended else await self._io.receive(READ, timeout, pace)
+        pace, begun = Pace(self.timeouts.get("floor")), self._reader.started
+        while True:
+            start = time.monotonic()
+            data = b"" if self._ended else await self._io.receive(READ, timeout)
             if not data:
                 raise httpx.RemoteProtocolError(NOTHING_CAME)
             found = self._reader.feed(data)
-            pace = pace or Pace(self.timeouts.get("floor"))
-        return found
+            if found is not None:
+                return found
+            # How long a server takes to begin is its business; from then on it has to go ahead.
+            pace.note(time.monotonic() - start if begun else 0.0, len(data))
+            begun = True
 
 
 def head_of(request: httpx.Request) -> bytes:

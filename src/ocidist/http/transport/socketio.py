@@ -103,30 +103,19 @@ class SocketIO:
 
     # --- receiving ---------------------------------------------------------------------------------------------------
 
-    async def receive(self, size: int, patience: Timeout, pace: Pace | None = None, *, expected: bool = True) -> bytes:
+    async def receive(self, size: int, patience: Timeout) -> bytes:
         """Return the next bytes, or none at the end of the connection.
 
         Args:
             size: Most bytes to return.
             patience: Seconds to wait for the first of them.
-            pace: Told how long it took.
-            expected: Whether bytes are likely to be there already.
 
         Raises:
             httpx.ReadTimeout: Nothing came in time, or too little.
             httpx.ReadError: The connection broke.
         """
-        data = self.receive_now(size) if expected or self._ahead is not None else None
-        if data is not None:
-            if pace is not None:
-                pace.note(0.0, len(data))
-            return data
-        start = time.monotonic() if pace is not None else 0.0
-        while data is None:
-            data = await self._received(size, patience)
-        if pace is not None:
-            pace.note(time.monotonic() - start, len(data))
-        return data
+        data = self.receive_now(size)
+        return await self.arrival(size, patience) if data is None else data
 
     def take_ahead(self, size: int = _SCRATCH) -> bytes:
         """Return what was received while nobody waited for it; none if that was the end, or if there is nothing."""
@@ -184,7 +173,7 @@ class SocketIO:
         return got
 
     async def arrival(self, size: int, patience: Timeout) -> bytes:
-        """Wait for bytes that cannot be there yet, as the answer to what was sent just now; see ``receive``."""
+        """Wait for bytes that are not there yet; see ``receive``."""
         data = None if self._ahead is None else self.take_ahead(size)
         while data is None:
             data = await self._received(size, patience)
@@ -257,10 +246,11 @@ class SocketIO:
                     # TLS takes one record at a time.
                     count = self.send_now(rest)
                 sent += count
-                if pace is not None and count:
-                    pace.note(waited, count)
-                    waited = 0.0
                 if count:
+                    # Where that was the rest, it does not matter any more how long it took.
+                    if pace is not None and sent < len(view):
+                        pace.note(waited, count)
+                    waited = 0.0
                     continue
                 if stop is not None and stop():
                     return False
