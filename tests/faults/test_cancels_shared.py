@@ -7,12 +7,13 @@ import gc
 import threading
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 
-from ocidist import Descriptor, Digest, HostLimits, OnExit, Repository, Timeouts
+from ocidist import Descriptor, Digest, HostConfig, HostLimits, OnExit, Repository, Timeouts
 from tests.faults.cancelling import cancelled_by_asyncio
 from tests.faults.dialling import left_open, open_files
 from tests.faults.uploads import hold
@@ -23,9 +24,10 @@ from tests.remote.support import client_for, repository_on
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-    from pathlib import Path
 
+    from tests.conftest import StartWireServer
     from tests.faults.uploads import UploadRegistry
+    from tests.peers.tls import Authority
     from tests.peers.token_server import TokenServer
     from tests.peers.wire_server import Connection, Request, WireServer
 
@@ -98,6 +100,54 @@ async def test_t70_a_cleanup_that_is_cancelled_too_keeps_no_connection_and_no_pl
     gc.collect()
     assert await left_open(before) == []
     assert registry.blobs.get(DIGEST, BLOB) == BLOB
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio", ("asyncio", {"use_uvloop": True})], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("nth", [1, 2, 3])
+@pytest.mark.parametrize("described", [True, False])
+@pytest.mark.parametrize("secure", [True, False], ids=["https", "http"])
+async def test_t70_a_file_that_a_thread_just_opened_is_closed_though_nobody_waits_for_it(
+    start_wire_server: StartWireServer,
+    authority: Authority,
+    registry: UploadRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    *,
+    nth: int,
+    described: bool,
+    secure: bool,
+) -> None:
+    server = start_wire_server(registry, tls=authority if secure else None)
+    path = tmp_path / "source"
+    path.write_bytes(BLOB)
+    before = open_files()
+    opened, go_on = threading.Event(), threading.Event()
+    count, real = 0, Path.open
+
+    def slow(self: Path, *args: Any, **options: Any) -> Any:  # noqa: ANN401 -- pathlib's own
+        nonlocal count
+        file = real(self, *args, **options)
+        if self == path:
+            count += 1
+            if count == nth:
+                opened.set()
+                go_on.wait(30)
+        return file
+
+    monkeypatch.setattr(Path, "open", slow)
+    config = HostConfig(scheme="https" if secure else "http", ca=authority.ca_path if secure else None)
+    async with client_for(server, hosts={server.host: config}, retry=ONCE) as client:
+        blobs = client.repository(f"{server.host}/{NAME}").blobs
+        task = asyncio.ensure_future(blobs.push(path, KNOWN if described else None, check_exists=False))
+        await until(lambda: opened.is_set() or task.done())
+        task.cancel()
+        # asyncio does not wait for the thread.
+        await asyncio.wait([task], timeout=0.1)
+        go_on.set()
+        await asyncio.wait([task])
+        assert task.cancelled() or count < nth
+    gc.collect()
+    assert await left_open(before) == []
 
 
 # --- F196: a scope that is shorter than the cleanup ------------------------------------------------------------------

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 from blockbuster import blockbuster_ctx
 
-from tests.transport.differences import why_skipped
+from tests.transport.differences import Cases, why_skipped
 
 pytest.register_assert_rewrite("tests.transport.support")
 
-from tests.transport.support import Kind, Resolver, Transports  # noqa: E402 -- its assertions are to be told in full
+from tests.transport.support import Kind, Playback, Resolver, Transports  # noqa: E402 -- its assertions are to be told in full
 from tests.transport.wire import RawServer  # noqa: E402 -- see above
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.conftest import StartWireServer
     from tests.transport.wire import Script
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(params=["ours", "httpx"])
-def transport_kind(request: pytest.FixtureRequest) -> Kind:
+def transport_kind(request: pytest.FixtureRequest, _one_loop: None) -> Kind:
     """Each transport in turn; httpx's without the cases in which it is known to behave otherwise."""
     kind: Kind = request.param
     if kind == "httpx" and (why := why_skipped(request.node.originalname, request.node.callspec.id)):
@@ -38,6 +38,18 @@ def transport_kind(request: pytest.FixtureRequest) -> Kind:
 def transports(transport_kind: Kind) -> Transports:
     """What makes transports of one kind."""
     return Transports(transport_kind)
+
+
+@pytest.fixture
+def cases(request: pytest.FixtureRequest, transport_kind: Kind) -> Cases:
+    """What is to be asked of the transport of a table of cases: all of them, unless it is known to behave otherwise."""
+    return Cases(request.node.originalname, transport_kind)
+
+
+@pytest.fixture
+def playback(start_wire_server: StartWireServer) -> Playback:
+    """A server that answers with whatever bytes are set."""
+    return Playback(start_wire_server)
 
 
 @pytest.fixture
@@ -75,7 +87,6 @@ def _blocking_calls_are_errors() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module", autouse=True)
-async def _one_loop(anyio_backend: object) -> AsyncIterator[None]:
+@pytest.fixture(scope="module")
+async def _one_loop(anyio_backend: object) -> None:
     """Keep the event loop from test to test, for the same reason; whatever a test leaves behind meets the next ones."""
-    yield

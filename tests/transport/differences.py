@@ -1,17 +1,26 @@
 """Where httpx's own transport behaves otherwise, and why that is no reason to ask less of ours.
 
-A case named here is skipped for httpx's transport with the reason beside it. ``test`` stands for all its cases, and
-``test[case]`` for those whose name has this part.
+A case named here is not asked of httpx's transport, for the reason beside it. ``test`` stands for all cases of a test,
+and ``test[case]`` for those whose name has this part, or for one of the table that the test goes through.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.transport.support import Kind
+
+_T = TypeVar("_T")
 
 
 def _each(test: str, why: str, *cases: str) -> dict[str, str]:
     return {f"{test}[{case}]": why for case in cases}
 
+
+_LENGTHS: Final = ("5,5", "5, 5", "twice the same", "2 to the 64 and five", "20 digits", "on the next line")
 
 HTTPX: Final[dict[str, str]] = {
     # --- framing
@@ -47,7 +56,12 @@ HTTPX: Final[dict[str, str]] = {
     **_each(
         "test_f015_a_length_that_is_none_is_refused",
         "h11 takes several equal lengths, any number of 20 digits, and continued lines",
-        *("5,5", "5, 5", "twice the same", "2 to the 64 and five", "20 digits", "on the next line"),
+        *_LENGTHS,
+    ),
+    **_each(
+        "test_f015_a_length_that_is_none_is_refused_even_where_there_is_no_body",
+        "h11 takes several equal lengths, any number of 20 digits, and continued lines",
+        *_LENGTHS,
     ),
     **_each(
         "test_f015_a_body_whose_end_is_told_in_two_ways_is_refused",
@@ -94,6 +108,7 @@ HTTPX: Final[dict[str, str]] = {
         "httpcore begins a new session each time"
     ),
     "test_f027_without_a_good_certificate_there_is_no_answer[TLS 1.3]": "anyio lets ssl's own exception through",
+    "test_a_body_without_a_length_ends_with_close_notify": "h11 keeps the connection until FIN comes",
     "test_f025_without_close_notify_it_was_cut": "anyio and trio are told to take any end for the end of the body",
     "test_t77_what_tls_still_holds_behind_an_answer_is_not_the_next_answer": "h11 keeps the bytes for the next answer",
     "test_f026_an_alert_in_the_middle_of_a_request_is_an_error": "anyio lets ssl's own exception through",
@@ -123,3 +138,22 @@ def why_skipped(test: str, case: str) -> str | None:
         if name == test and (not part or f"-{part}-" in f"-{case}-"):
             return why
     return None
+
+
+class Cases:
+    """Leaves out of a test's table what is not asked of a transport.
+
+    Args:
+        test: Name of the test function.
+        kind: Whose transport it is.
+    """
+
+    def __init__(self, test: str, kind: Kind) -> None:
+        self._test = test
+        self._kind = kind
+
+    def __call__(self, table: Mapping[str, _T]) -> dict[str, _T]:
+        """Return the cases to ask."""
+        return {
+            name: case for name, case in table.items() if self._kind == "ours" or f"{self._test}[{name}]" not in HTTPX
+        }

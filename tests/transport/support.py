@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ocidist.http.transport.direct import DirectTransport
     from tests.conftest import StartWireServer
     from tests.peers.wire_server import Connection, Request, WireServer
+
+_T = TypeVar("_T")
 
 Kind: TypeAlias = Literal["ours", "httpx"]
 
@@ -229,40 +231,61 @@ class Resolver:
         ]
 
 
-async def refused(
-    start_wire_server: StartWireServer,
-    transports: Transports,
-    wire: bytes,
-    *,
-    closed: bool = False,
-    method: str = "GET",
-) -> None:
-    """Check that an answer is refused, its connection closed, and the next request made over another one.
+class Playback:
+    """A server that answers with whatever bytes are set, and with ``fine`` where it is asked for that.
 
     Args:
-        start_wire_server: Starts the server.
-        transports: Makes the transport.
-        wire: The answer.
-        closed: Whether the server ends the connection after it; else the client must not wait for that.
-        method: Method of the request.
+        start: Starts the server.
+
+    Attributes:
+        server: The server.
     """
 
-    def answer(request: Request, connection: Connection) -> None:
-        if connection.number:
+    def __init__(self, start: StartWireServer) -> None:
+        self._wire = b""
+        self._closed = False
+        self.server = start(self._answer)
+
+    def plays(self, wire: bytes, *, closed: bool = False) -> str:
+        """Set the next answers, and whether the connection ends after them; return where they are."""
+        self._wire, self._closed = wire, closed
+        return f"{self.server.origin}/"
+
+    def _answer(self, request: Request, connection: Connection) -> None:
+        if request.path == "/fine":
             respond(200, (), b"fine")(request, connection)
             return
         request.read()
-        connection.send(wire)
-        if closed:
+        connection.send(self._wire)
+        if self._closed:
             connection.close()
 
-    server = start_wire_server(answer)
-    async with transports.open() as transport:
+    async def is_refused(
+        self, transport: httpx.AsyncBaseTransport, wire: bytes, *, closed: bool = False, method: str = "GET"
+    ) -> None:
+        """Check that an answer is refused, its connection closed, and the next request made over another one.
+
+        Args:
+            transport: The transport.
+            wire: The answer.
+            closed: Whether the server ends the connection after it; else the client must not wait for that.
+            method: Method of the request.
+        """
         with pytest.raises(httpx.RemoteProtocolError):
-            await ask(transport, server.origin, method)
+            await ask(transport, self.plays(wire, closed=closed), method)
         assert counts(transport) == Counts()
-        await until_gone(server)
-        assert (await ask(transport, server.origin)).body == b"fine"
+        assert (await ask(transport, f"{self.server.origin}/fine")).body == b"fine"
+
+
+async def failures(table: Mapping[str, _T], check: Callable[[_T], Awaitable[None]]) -> dict[str, str]:
+    """Check every case of a table and return those that fail, each with what it failed with."""
+    found = {}
+    for name, case in table.items():
+        try:
+            await check(case)
+        except (Exception, pytest.fail.Exception) as failure:  # noqa: BLE001 -- all of them are told together
+            found[name] = f"{type(failure).__name__}: {failure}"
+    return found
 
 
 class Source(httpx.AsyncByteStream):

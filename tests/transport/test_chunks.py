@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
-from tests.peers.answers import raw
 from tests.peers.images import noise
-from tests.transport.support import KIB, Counts, ask, counts, refused
+from tests.transport.support import KIB, Counts, ask, counts, failures
 from tests.transport.wire import byte_by_byte, send_in_pieces
 
 if TYPE_CHECKING:
     from tests.conftest import StartWireServer
     from tests.peers.wire_server import Connection, Request
-    from tests.transport.support import Transports
+    from tests.transport.differences import Cases
+    from tests.transport.support import Playback, Transports
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 LAST = b"0\r\n\r\n"
@@ -85,16 +83,16 @@ CUT = {
 }
 
 
-@pytest.mark.parametrize(("wire", "body"), READ.values(), ids=READ)
-async def test_chunks_of_any_shape_are_put_together(
-    start_wire_server: StartWireServer, transports: Transports, wire: bytes, body: bytes
-) -> None:
-    server = start_wire_server(raw(HEAD + wire))
+async def test_chunks_of_any_shape_are_put_together(playback: Playback, transports: Transports, cases: Cases) -> None:
     async with transports.open() as transport:
-        for _ in range(2):
-            assert (await ask(transport, server.origin)).body == body
-        assert counts(transport) == Counts(open=1, idle=1)
-    assert len(server.connections) == 1
+
+        async def check(case: tuple[bytes, bytes]) -> None:
+            wire, body = case
+            assert (await ask(transport, playback.plays(HEAD + wire))).body == body
+            assert counts(transport) == Counts(open=1, idle=1)
+
+        assert await failures(cases(READ), check) == {}
+    assert len(playback.server.connections) == 1
 
 
 SPLIT = b'4;a="b"\r\nabcd\r\n1F\r\n%b\r\n0;c\r\nX-Sum: d\r\n\r\n' % DATA[:31]
@@ -123,15 +121,23 @@ async def test_chunks_may_arrive_byte_by_byte(start_wire_server: StartWireServer
     assert len(server.connections) == 1
 
 
-@pytest.mark.parametrize("wire", REFUSED.values(), ids=REFUSED)
 async def test_t77_chunks_that_are_ambiguous_or_never_end_are_refused_at_once(
-    start_wire_server: StartWireServer, transports: Transports, wire: bytes
+    playback: Playback, transports: Transports, cases: Cases
 ) -> None:
-    await refused(start_wire_server, transports, HEAD + wire)
+    async with transports.open() as transport:
+
+        async def check(wire: bytes) -> None:
+            await playback.is_refused(transport, HEAD + wire)
+
+        assert await failures(cases(REFUSED), check) == {}
 
 
-@pytest.mark.parametrize("wire", CUT.values(), ids=CUT)
 async def test_a_body_in_chunks_is_not_complete_without_its_last_one(
-    start_wire_server: StartWireServer, transports: Transports, wire: bytes
+    playback: Playback, transports: Transports, cases: Cases
 ) -> None:
-    await refused(start_wire_server, transports, HEAD + wire, closed=True)
+    async with transports.open() as transport:
+
+        async def check(wire: bytes) -> None:
+            await playback.is_refused(transport, HEAD + wire, closed=True)
+
+        assert await failures(cases(CUT), check) == {}

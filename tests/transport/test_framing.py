@@ -11,13 +11,14 @@ import pytest
 
 from tests.peers.answers import chain, close, raw, respond
 from tests.peers.images import noise
-from tests.transport.support import MIB, Counts, ask, counts, in_parallel, until_gone
+from tests.transport.support import MIB, Counts, ask, counts, failures, in_parallel, until_gone
 from tests.transport.wire import byte_by_byte, send_in_pieces, wait_received
 
 if TYPE_CHECKING:
     from tests.conftest import StartWireServer
     from tests.peers.wire_server import Connection, Request
-    from tests.transport.support import Transports
+    from tests.transport.differences import Cases
+    from tests.transport.support import Playback, Transports
 
 OK = b"HTTP/1.1 200 OK\r\n"
 HELLO = OK + b"Content-Length: 5\r\n\r\nhello"
@@ -108,18 +109,19 @@ def each(cases: dict[str, Framed]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", cases.values(), ids=cases)
 
 
-@each(REUSED)
 async def test_a_body_ends_where_it_says_and_the_next_request_goes_over_the_same_connection(
-    start_wire_server: StartWireServer, transports: Transports, case: Framed
+    playback: Playback, transports: Transports, cases: Cases
 ) -> None:
-    server = start_wire_server(raw(case.wire))
     async with transports.open() as transport:
-        for _ in range(3):
-            answer = await ask(transport, server.origin, case.method)
-            assert (answer.status, answer.body) == (case.status, case.body)
-        assert counts(transport) == Counts(open=1, idle=1)
-    assert len(server.connections) == 1
-    assert len(server.requests) == 3
+
+        async def check(case: Framed) -> None:
+            for _ in range(2):
+                answer = await ask(transport, playback.plays(case.wire), case.method)
+                assert (answer.status, answer.body) == (case.status, case.body)
+            assert counts(transport) == Counts(open=1, idle=1)
+
+        assert await failures(cases(REUSED), check) == {}
+    assert len(playback.server.connections) == 1
 
 
 @pytest.mark.parametrize("name", ["a length", "chunks", "HEAD with a length", "204 with a length", "no chunk"])
@@ -135,31 +137,31 @@ async def test_it_may_arrive_byte_by_byte(
     assert len(server.connections) == 1
 
 
-@each(NOT_REUSED)
 async def test_a_connection_that_is_to_end_is_closed_by_the_client_too(
-    start_wire_server: StartWireServer, transports: Transports, case: Framed
+    playback: Playback, transports: Transports, cases: Cases
 ) -> None:
-    server = start_wire_server(raw(case.wire))
     async with transports.open() as transport:
-        for _ in range(2):
-            answer = await ask(transport, server.origin, case.method)
+
+        async def check(case: Framed) -> None:
+            answer = await ask(transport, playback.plays(case.wire), case.method)
             assert (answer.status, answer.body) == (case.status, case.body)
             assert counts(transport) == Counts()
-        await until_gone(server)
-    assert len(server.connections) == 2
+
+        assert await failures(cases(NOT_REUSED), check) == {}
+        await until_gone(playback.server)
 
 
-@pytest.mark.parametrize("head", UNTIL_CLOSE.values(), ids=UNTIL_CLOSE)
-@pytest.mark.parametrize("size", [0, 1, 300_000])
 async def test_a_body_without_a_length_ends_with_the_connection(
-    start_wire_server: StartWireServer, transports: Transports, head: bytes, size: int
+    playback: Playback, transports: Transports, cases: Cases
 ) -> None:
-    server = start_wire_server(chain(raw(head + BIG[:size]), close))
     async with transports.open() as transport:
-        for _ in range(2):
-            assert (await ask(transport, server.origin)).body == BIG[:size]
-        assert counts(transport) == Counts()
-    assert len(server.connections) == 2
+
+        async def check(head: bytes) -> None:
+            for size in (0, 1, 300_000):
+                assert (await ask(transport, playback.plays(head + BIG[:size], closed=True))).body == BIG[:size]
+                assert counts(transport) == Counts()
+
+        assert await failures(cases(UNTIL_CLOSE), check) == {}
 
 
 async def test_a_head_may_be_split_anywhere(start_wire_server: StartWireServer, transports: Transports) -> None:

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.peers.answers import chain, close, raw
-from tests.transport.support import KIB, Counts, ask, counts, finish, refused, request_for
+from tests.peers.answers import raw
+from tests.transport.support import KIB, Counts, ask, counts, failures, finish, request_for
 from tests.transport.wire import in_pieces
 
 if TYPE_CHECKING:
     from tests.conftest import StartWireServer
     from tests.peers.wire_server import Connection, Request
-    from tests.transport.support import Transports
+    from tests.transport.differences import Cases
+    from tests.transport.support import Playback, Transports
 
 OK = b"HTTP/1.1 200 OK\r\n"
 FINAL = OK + b"Content-Length: 5\r\n\r\nhello"
@@ -47,15 +48,17 @@ FIELDS = {
 }
 
 
-@pytest.mark.parametrize(("sent", "fields"), FIELDS.values(), ids=FIELDS)
-async def test_fields_are_given_as_they_were_sent(
-    start_wire_server: StartWireServer, transports: Transports, sent: bytes, fields: list[tuple[bytes, bytes]]
-) -> None:
-    server = start_wire_server(raw(OK + b"Content-Length: 5\r\n" + sent + b"\r\nhello"))
+async def test_fields_are_given_as_they_were_sent(playback: Playback, transports: Transports, cases: Cases) -> None:
     async with transports.open() as transport:
-        answer = await ask(transport, server.origin)
-    assert answer.fields == [(b"Content-Length", b"5"), *fields]
-    assert answer.body == b"hello"
+
+        async def check(case: tuple[bytes, list[tuple[bytes, bytes]]]) -> None:
+            sent, fields = case
+            answer = await ask(transport, playback.plays(OK + b"Content-Length: 5\r\n" + sent + b"\r\nhello"))
+            assert answer.fields == [(b"Content-Length", b"5"), *fields]
+            assert answer.body == b"hello"
+
+        assert await failures(cases(FIELDS), check) == {}
+    assert len(playback.server.connections) == 1
 
 
 async def test_cookies_stay_apart_for_whoever_reads_them(
@@ -104,19 +107,20 @@ INTERIM = {
 }
 
 
-@pytest.mark.parametrize("interim", INTERIM.values(), ids=INTERIM)
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])
 async def test_f016_interim_answers_are_read_over(
-    start_wire_server: StartWireServer, transports: Transports, interim: bytes, method: str
+    playback: Playback, transports: Transports, cases: Cases, method: str
 ) -> None:
-    final = FINAL.removesuffix(b"hello") if method == "HEAD" else FINAL
-    server = start_wire_server(raw(interim + final))
+    final, body = (FINAL.removesuffix(b"hello"), b"") if method == "HEAD" else (FINAL, b"hello")
     async with transports.open() as transport:
-        for _ in range(2):
-            answer = await ask(transport, server.origin, method)
-            assert (answer.status, answer.field(b"Link")) == (200, [])
-            assert answer.body == (b"" if method == "HEAD" else b"hello")
-    assert len(server.connections) == 1
+
+        async def check(interim: bytes) -> None:
+            answer = await ask(transport, playback.plays(interim + final), method)
+            assert (answer.status, answer.body, answer.field(b"Link")) == (200, body, [])
+            assert counts(transport) == Counts(1, 1)
+
+        assert await failures(cases(INTERIM), check) == {}
+    assert len(playback.server.connections) == 1
 
 
 async def test_interim_answers_may_come_one_by_one(start_wire_server: StartWireServer, transports: Transports) -> None:
@@ -129,18 +133,15 @@ async def test_interim_answers_may_come_one_by_one(start_wire_server: StartWireS
 
 
 @pytest.mark.parametrize("over", [0, 1])
-async def test_t77_interim_answers_have_a_limit(
-    start_wire_server: StartWireServer, transports: Transports, over: int
-) -> None:
+async def test_t77_interim_answers_have_a_limit(playback: Playback, transports: Transports, over: int) -> None:
     from ocidist.http.transport.head import MAX_INTERIM
 
     wire = b"HTTP/1.1 100 Continue\r\n\r\n" * (MAX_INTERIM + over) + FINAL
-    if over:
-        await refused(start_wire_server, transports, wire)
-        return
-    server = start_wire_server(raw(wire))
     async with transports.open() as transport:
-        assert (await ask(transport, server.origin)).body == b"hello"
+        if over:
+            await playback.is_refused(transport, wire)
+        else:
+            assert (await ask(transport, playback.plays(wire))).body == b"hello"
 
 
 BROKEN_INTERIM = {
@@ -152,19 +153,17 @@ BROKEN_INTERIM = {
 }
 
 
-@pytest.mark.parametrize("wire", BROKEN_INTERIM.values(), ids=BROKEN_INTERIM)
 async def test_t77_an_interim_answer_that_is_none_is_refused(
-    start_wire_server: StartWireServer, transports: Transports, wire: bytes
+    playback: Playback, transports: Transports, cases: Cases
 ) -> None:
-    await refused(start_wire_server, transports, wire)
-
-
-async def test_interim_answers_alone_are_no_answer(start_wire_server: StartWireServer, transports: Transports) -> None:
-    server = start_wire_server(chain(raw(EARLY_HINT * 3), close))
     async with transports.open() as transport:
-        with pytest.raises(httpx.RemoteProtocolError):
-            await ask(transport, server.origin)
-        assert counts(transport) == Counts()
+
+        async def check(wire: bytes) -> None:
+            await playback.is_refused(transport, wire)
+
+        assert await failures(cases(BROKEN_INTERIM), check) == {}
+        # Alone they are no answer, either.
+        await playback.is_refused(transport, EARLY_HINT * 3, closed=True)
 
 
 # --- how long a head may be ------------------------------------------------------------------------------------------
@@ -191,10 +190,9 @@ async def test_t77_a_head_of_64_kib_is_read(
 
 
 @pytest.mark.parametrize("size", [64 * KIB + 1, 64 * KIB + 4, 80 * KIB, 1024 * KIB])
-async def test_t77_a_head_of_more_is_refused(
-    start_wire_server: StartWireServer, transports: Transports, size: int
-) -> None:
-    await refused(start_wire_server, transports, _head(size) + b"hello")
+async def test_t77_a_head_of_more_is_refused(playback: Playback, transports: Transports, size: int) -> None:
+    async with transports.open() as transport:
+        await playback.is_refused(transport, _head(size) + b"hello")
 
 
 ENDLESS = {

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.transport.support import refused
+from tests.transport.support import failures
 
 if TYPE_CHECKING:
-    from tests.conftest import StartWireServer
-    from tests.transport.support import Transports
+    from tests.transport.differences import Cases
+    from tests.transport.support import Playback, Transports
 
 OK = b"HTTP/1.1 200 OK\r\n"
 SIZED = b"Content-Length: 5\r\n"
@@ -158,62 +158,6 @@ CUT = {
 }
 
 
-@pytest.mark.parametrize("wire", LINES.values(), ids=LINES)
-async def test_f014_what_does_not_begin_as_an_answer_is_refused(
-    start_wire_server: StartWireServer, transports: Transports, wire: bytes
-) -> None:
-    await refused(start_wire_server, transports, wire)
-
-
-@pytest.mark.parametrize("field", FIELDS.values(), ids=FIELDS)
-async def test_f014_a_malformed_field_is_refused(
-    start_wire_server: StartWireServer, transports: Transports, field: bytes
-) -> None:
-    await refused(start_wire_server, transports, OK + field + SIZED + HELLO)
-
-
-@pytest.mark.parametrize("field", LENGTHS.values(), ids=LENGTHS)
-async def test_f015_a_length_that_is_none_is_refused(
-    start_wire_server: StartWireServer, transports: Transports, field: bytes
-) -> None:
-    await refused(start_wire_server, transports, OK + field + HELLO)
-
-
-@pytest.mark.parametrize("name", ["two different ones", "+5", "abc"])
-async def test_f015_a_length_that_is_none_is_refused_even_where_there_is_no_body(
-    start_wire_server: StartWireServer, transports: Transports, name: str
-) -> None:
-    await refused(start_wire_server, transports, OK + LENGTHS[name] + b"\r\n", method="HEAD")
-
-
-@pytest.mark.parametrize("fields", CODINGS.values(), ids=CODINGS)
-async def test_f015_a_body_whose_end_is_told_in_two_ways_is_refused(
-    start_wire_server: StartWireServer, transports: Transports, fields: bytes
-) -> None:
-    await refused(start_wire_server, transports, OK + fields + CHUNKS)
-
-
-async def test_f015_chunks_in_http_1_0_are_refused(start_wire_server: StartWireServer, transports: Transports) -> None:
-    await refused(start_wire_server, transports, b"HTTP/1.0 200 OK\r\n" + CHUNKED + CHUNKS)
-
-
-@pytest.mark.parametrize(
-    "fields", [SIZED + CHUNKED, b"Content-Length: 5\r\nContent-Length: 6\r\n"], ids=["two ways", "two lengths"]
-)
-@pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified", b"206 Partial Content", b"404 Not Found"])
-async def test_f015_an_ambiguous_head_is_refused_whatever_its_status(
-    start_wire_server: StartWireServer, transports: Transports, fields: bytes, status: bytes
-) -> None:
-    await refused(start_wire_server, transports, b"HTTP/1.1 " + status + b"\r\n" + fields + b"\r\n")
-
-
-@pytest.mark.parametrize("wire", CUT.values(), ids=CUT)
-async def test_an_answer_that_ends_early_is_no_answer(
-    start_wire_server: StartWireServer, transports: Transports, wire: bytes
-) -> None:
-    await refused(start_wire_server, transports, wire, closed=True)
-
-
 MIXED_ENDS = {
     "two LFs": OK + b"X-Value: a\n\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n" + HELLO,
     "LF, CRLF": OK + b"X-Value: a\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n" + HELLO,
@@ -223,8 +167,91 @@ MIXED_ENDS = {
 }
 
 
-@pytest.mark.parametrize("wire", MIXED_ENDS.values(), ids=MIXED_ENDS)
-async def test_t77_a_head_that_others_would_end_elsewhere_is_refused(
-    start_wire_server: StartWireServer, transports: Transports, wire: bytes
+async def test_f014_what_does_not_begin_as_an_answer_is_refused(
+    playback: Playback, transports: Transports, cases: Cases
 ) -> None:
-    await refused(start_wire_server, transports, wire)
+    async with transports.open() as transport:
+
+        async def check(wire: bytes) -> None:
+            await playback.is_refused(transport, wire)
+
+        assert await failures(cases(LINES), check) == {}
+
+
+async def test_f014_a_malformed_field_is_refused(playback: Playback, transports: Transports, cases: Cases) -> None:
+    async with transports.open() as transport:
+
+        async def check(field: bytes) -> None:
+            await playback.is_refused(transport, OK + field + SIZED + HELLO)
+
+        assert await failures(cases(FIELDS), check) == {}
+
+
+async def test_f015_a_length_that_is_none_is_refused(playback: Playback, transports: Transports, cases: Cases) -> None:
+    async with transports.open() as transport:
+
+        async def check(field: bytes) -> None:
+            await playback.is_refused(transport, OK + field + HELLO)
+
+        assert await failures(cases(LENGTHS), check) == {}
+
+
+async def test_f015_a_length_that_is_none_is_refused_even_where_there_is_no_body(
+    playback: Playback, transports: Transports, cases: Cases
+) -> None:
+    async with transports.open() as transport:
+
+        async def check(field: bytes) -> None:
+            await playback.is_refused(transport, OK + field + b"\r\n", method="HEAD")
+
+        assert await failures(cases(LENGTHS), check) == {}
+
+
+async def test_f015_a_body_whose_end_is_told_in_two_ways_is_refused(
+    playback: Playback, transports: Transports, cases: Cases
+) -> None:
+    async with transports.open() as transport:
+
+        async def check(fields: bytes) -> None:
+            await playback.is_refused(transport, OK + fields + CHUNKS)
+
+        assert await failures(cases(CODINGS), check) == {}
+
+
+async def test_f015_chunks_in_http_1_0_are_refused(playback: Playback, transports: Transports) -> None:
+    async with transports.open() as transport:
+        await playback.is_refused(transport, b"HTTP/1.0 200 OK\r\n" + CHUNKED + CHUNKS)
+
+
+STATUSES = (b"204 No Content", b"304 Not Modified", b"206 Partial Content", b"404 Not Found")
+
+
+@pytest.mark.parametrize(
+    "fields", [SIZED + CHUNKED, b"Content-Length: 5\r\nContent-Length: 6\r\n"], ids=["two ways", "two lengths"]
+)
+async def test_f015_an_ambiguous_head_is_refused_whatever_its_status(
+    playback: Playback, transports: Transports, fields: bytes
+) -> None:
+    async with transports.open() as transport:
+        for status in STATUSES:
+            await playback.is_refused(transport, b"HTTP/1.1 " + status + b"\r\n" + fields + b"\r\n")
+
+
+async def test_an_answer_that_ends_early_is_no_answer(playback: Playback, transports: Transports, cases: Cases) -> None:
+    async with transports.open() as transport:
+
+        async def check(wire: bytes) -> None:
+            await playback.is_refused(transport, wire, closed=True)
+
+        assert await failures(cases(CUT), check) == {}
+
+
+async def test_t77_a_head_that_others_would_end_elsewhere_is_refused(
+    playback: Playback, transports: Transports, cases: Cases
+) -> None:
+    async with transports.open() as transport:
+
+        async def check(wire: bytes) -> None:
+            await playback.is_refused(transport, wire)
+
+        assert await failures(cases(MIXED_ENDS), check) == {}

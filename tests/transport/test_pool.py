@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tests.peers.wire_server import WireServer
     from tests.transport.support import Transports
 
-LARGE = noise(3 * MIB)
+LARGE = noise(MIB)
 
 
 async def _open_at_once(transport: httpx.AsyncBaseTransport, server: WireServer, count: int) -> list[httpx.Response]:
@@ -159,6 +159,6 @@ async def test_many_requests_one_after_the_other_take_one_connection(
     server: WireServer, transports: Transports
 ) -> None:
     async with transports.open(max_connections=1) as transport:
-        for _ in range(300):
+        for _ in range(100):
             assert (await ask(transport, server.origin)).body == b"hello"
     assert len(server.connections) == 1

@@ -92,7 +92,6 @@ async def test_5_mib_arrive_unchanged_in_both_directions(
     async with transports.open(tls=authority.client_context()) as transport:
         for request in (
             request_for(server.origin, "PUT", content=LARGE),
-            streamed(server.origin, Source(pieces), length=len(LARGE)),
             streamed(server.origin, Source(pieces)),
         ):
             answer = await finish(await transport.handle_async_request(request))

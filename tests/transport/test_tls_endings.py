@@ -226,7 +226,7 @@ async def test_f010_an_idle_connection_that_the_server_ended_is_not_used(
     async with transports.open(tls=authority.client_context()) as transport:
         assert (await ask(transport, server.origin)).body == b"hello"
         answered.set()
-        await anyio.sleep(0.05)
+        await anyio.sleep(0.02)
         assert (await ask(transport, server.origin, method)).body == b"hello"
     assert [request.connection.number for request in server.requests] == [0, 1]
 
@@ -255,7 +255,7 @@ async def test_f010_nor_is_one_whose_close_notify_came_with_the_answer(
             go.set()
             # All of it is there before the event loop has a look.
             assert sent.wait(10)
-        await anyio.sleep(0.05)
+        await anyio.sleep(0.02)
         assert (await ask(transport, server.origin)).body == b"hello"
     assert [request.connection.number for request in server.requests] == [0, 1]
 

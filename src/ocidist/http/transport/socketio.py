@@ -57,14 +57,26 @@ class Pace:
         self._waited = 0.0
         self._count = 0
 
-    def note(self, seconds: float, count: int) -> None:
+    def note(self, seconds: float, count: int, *, final: bool = False) -> None:
         """Take note of a wait and of the bytes that came of it.
+
+        Args:
+            seconds: How long it was.
+            count: How many came of it.
+            final: Whether that may have been all: then it does not matter any more how long it took, unless more comes.
 
         Raises:
             httpx.TimeoutException: There were too few for too long.
         """
+        if final:
+            # More came after everything that was noted before.
+            self._check()
         self._waited += seconds
         self._count += count
+        if not final:
+            self._check()
+
+    def _check(self) -> None:
         if self._floor is None or self._waited < FLOOR_WINDOW:
             return
         if self._count < self._floor * self._waited:
@@ -247,9 +259,8 @@ class SocketIO:
                     count = self.send_now(rest)
                 sent += count
                 if count:
-                    # Where that was the rest, it does not matter any more how long it took.
-                    if pace is not None and sent < len(view):
-                        pace.note(waited, count)
+                    if pace is not None:
+                        pace.note(waited, count, final=sent == len(view))
                     waited = 0.0
                     continue
                 if stop is not None and stop():
