@@ -374,6 +374,7 @@ class Client(httpx.AsyncClient):
 
     async def aclose(self) -> None:
         """Close every connection. Closing twice is harmless."""
+        self._session.close()
         try:
             await super().aclose()
         finally:
@@ -386,6 +387,7 @@ class Client(httpx.AsyncClient):
         traceback: TracebackType | None = None,
     ) -> None:
         """Close every connection."""
+        self._session.close()
         try:
             await super().__aexit__(exc_type, exc_value, traceback)
         finally:

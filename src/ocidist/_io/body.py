@@ -363,18 +363,31 @@ def blame_source(error: _Error) -> _Error:
 
 @asynccontextmanager
 async def _opened(path: Path, offset: int) -> AsyncIterator[FileIO]:
-    def begin() -> FileIO:
+    opened: list[FileIO] = []
+    given_up = False
+
+    def begin() -> None:
         # Unbuffered: the pieces are large already.
         file = path.open("rb", buffering=0)
         file.seek(offset)
-        return file
+        opened.append(file)
+        if given_up:
+            file.close()
 
-    file = await anyio.to_thread.run_sync(begin)
     try:
-        yield file
-    finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(file.close)
+        await anyio.to_thread.run_sync(begin)
+        yield opened[0]
+    except BaseException:
+        # asyncio's own cancellation waits neither for the thread nor for a shielded cleanup.
+        given_up = True
+        for file in opened:
+            file.close()
+        raise
+    with anyio.CancelScope(shield=True):
+        try:
+            await anyio.to_thread.run_sync(opened[0].close)
+        finally:
+            opened[0].close()
 
 
 async def _pieces(stream: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:

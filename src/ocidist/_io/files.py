@@ -107,7 +107,12 @@ class AtomicFile:
 
     async def _abandon(self) -> None:
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(self._discard)
+            try:
+                await anyio.to_thread.run_sync(self._discard)
+            except BaseException:
+                # asyncio's own cancellation does not mind the shield, and may come before the thread has begun.
+                threading.Thread(target=self._discard, name="ocidist: remove a part").start()
+                raise
 
     async def _run(self, work: Callable[[*_Args], _T], *args: *_Args) -> _T:
         try:

@@ -19,6 +19,7 @@ from ocidist.errors import (
     AuthError,
     BodyNotReplayableError,
     ChallengeError,
+    ClientClosedError,
     ConnectError,
     InvalidReferenceError,
     LinkRefusedError,
@@ -114,6 +115,7 @@ class Session:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._sites: dict[RegistryName, Site] = {}
+        self._retries: set[anyio.CancelScope] = set()
         self._fields = ClientFields(parts.headers)
         self._timeouts = (parts.timeouts.extension(), parts.timeouts.extension(final=True))
         self._slots = Slots(parts.limits)
@@ -220,19 +222,29 @@ class Session:
     ) -> tuple[httpx.Response, int]:
         host = str(call.registry or request.url.netloc.decode("ascii"))
         operation = call.endpoint.operation if call.endpoint else request.method
-        try:
-            return await retried(
-                failure,
-                partial(self._attempt, request, call, follow=follow),
-                self._parts.retry,
-                again=partial(_again, request, call),
-                report=partial(self._report, host, operation),
-                started=started,
-            )
-        except BusyError as busy:
-            if not isinstance(busy.answer, httpx.Response):
-                raise
-            return busy.answer, busy.attempts or 1
+        with anyio.CancelScope() as scope:
+            self._retries.add(scope)
+            try:
+                return await retried(
+                    failure,
+                    partial(self._attempt, request, call, follow=follow),
+                    self._parts.retry,
+                    again=partial(_again, request, call),
+                    report=partial(self._report, host, operation),
+                    started=started,
+                )
+            except BusyError as busy:
+                if not isinstance(busy.answer, httpx.Response):
+                    raise
+                return busy.answer, busy.attempts or 1
+            finally:
+                self._retries.discard(scope)
+        raise ClientClosedError("the client was closed")
+
+    def close(self) -> None:
+        """Tell those who wait for another attempt that there will be none."""
+        for scope in list(self._retries):
+            scope.cancel()
 
     async def _attempt(self, request: httpx.Request, call: Call, *, follow: bool) -> httpx.Response:
         slot = await self._slot(request, call)

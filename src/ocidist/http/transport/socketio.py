@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import anyio
+import anyio.lowlevel
 import httpx
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 FLOOR_WINDOW: Final = 30.0
 """Seconds of waiting after which a message must have made its least progress."""
+
+TURN: Final = 1024 * 1024
+"""Bytes that are sent at most before others have their turn: sealing them takes a millisecond."""
 
 LOOK_SECONDS: Final = 0.2
 """How often a blocked sender looks whether the server has answered already."""
@@ -99,7 +103,7 @@ class SocketIO:
         on_closed: Called once when it is closed.
     """
 
-    __slots__ = ("_ahead", "_close_later", "_lent", "_lock", "closed", "on_closed", "peer", "sock", "tls")
+    __slots__ = ("_ahead", "_close_later", "_lent", "_lock", "_unbroken", "closed", "on_closed", "peer", "sock", "tls")
 
     def __init__(self, sock: socket.socket, peer: str) -> None:
         self.sock = sock
@@ -112,6 +116,8 @@ class SocketIO:
         self._lock = threading.Lock()
         self._lent = False
         self._close_later = False
+        # Bytes sent since something was waited for.
+        self._unbroken = 0
 
     # --- receiving ---------------------------------------------------------------------------------------------------
 
@@ -249,6 +255,7 @@ class SocketIO:
             httpx.WriteError: The connection broke.
         """
         sent = self.send_now(data)
+        await self._take_turns(sent)
         if sent == len(data):
             return True
         waited = 0.0
@@ -262,13 +269,22 @@ class SocketIO:
                     if pace is not None:
                         pace.note(waited, count, final=sent == len(view))
                     waited = 0.0
+                    await self._take_turns(count)
                     continue
                 if stop is not None and stop():
                     return False
                 start = time.monotonic()
                 await self._until_writable(patience, stop)
+                self._unbroken = 0
                 waited += time.monotonic() - start
         return True
+
+    async def _take_turns(self, count: int) -> None:
+        """Let others run now and then, where the other side takes everything at once."""
+        self._unbroken += count
+        if self._unbroken >= TURN:
+            self._unbroken = 0
+            await anyio.lowlevel.checkpoint()
 
     def send_now(self, data: bytes | memoryview) -> int:
         """Send what can be sent without waiting and return how many bytes that were.
