@@ -303,8 +303,8 @@ class WatchedFile:
         self._body = body
         self._file = file
         self._progress = progress
-        self.offset = file.offset
-        self.size = file.size
+        self.offset: int = file.offset
+        self.size: int = file.size
         body.failure = None
 
     def open_at(self, done: int) -> FileIO:

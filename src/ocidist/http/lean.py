@@ -65,8 +65,8 @@ class LeanRequest(Request):
         self.method = method
         self.stream = stream
         self.extensions = extensions
-        self.site = site
-        self.origin = origin
+        self.site: Site = site
+        self.origin: Origin = origin
         self._target = target
         self._lines = lines
         self._url: httpx.URL | None = None

@@ -23,9 +23,6 @@ class Kind(enum.Enum):
     READ = "read"
     WRITE = "write"
 
-    # The usual one goes through two Python calls for each look into a dictionary.
-    __hash__ = object.__hash__
-
 
 @attrs.frozen
 class HostLimits:

@@ -33,10 +33,10 @@ class Site:
     __slots__ = ("base", "config", "guessed", "name", "netloc", "origin", "registry")
 
     def __init__(self, registry: RegistryName, config: HostConfig, base: str, *, guessed: bool = False) -> None:
-        self.registry = registry
-        self.config = config
-        self.guessed = guessed
-        self.name = str(registry)
-        self.origin = Origin.of(base)
-        self.base = str(self.origin)
-        self.netloc = self.origin.netloc.encode("ascii")
+        self.registry: RegistryName = registry
+        self.config: HostConfig = config
+        self.guessed: bool = guessed
+        self.name: str = str(registry)
+        self.origin: Origin = Origin.of(base)
+        self.base: str = str(self.origin)
+        self.netloc: bytes = self.origin.netloc.encode("ascii")

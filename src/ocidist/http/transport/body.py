@@ -78,7 +78,7 @@ class ResponseBody(httpx.AsyncByteStream):
         self._left = head.length
         self._chunks = ChunkReader() if head.chunked else None
         self._ready: deque[bytes] = deque()
-        self.done = False
+        self.done: bool = False
         self._timeout = timeouts.get("read")
         self._pace = Pace(timeouts.get("floor"))
         self._silent = 0.0

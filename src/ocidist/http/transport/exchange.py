@@ -56,8 +56,8 @@ class Exchange:
         self._reader = HeadReader(request.method)
         self._found: Head | None = None
         self._ended = False
-        self.complete = False
-        self.early = False
+        self.complete: bool = False
+        self.early: bool = False
 
     @property
     def reusable(self) -> bool:

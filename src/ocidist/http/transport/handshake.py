@@ -32,7 +32,7 @@ class Dialled:
 
     def __init__(self, also: _Trace | None) -> None:
         self._also = also
-        self.secured = False
+        self.secured: bool = False
         self._stream: _Closable | None = None
 
     async def __call__(self, event: str, info: Mapping[str, Any]) -> None:

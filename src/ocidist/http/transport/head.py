@@ -65,16 +65,16 @@ class Head:
     __slots__ = ("by_name", "chunked", "fields", "keep_alive", "length", "reason", "status", "version")
 
     def __init__(self, status: int, reason: bytes, version: bytes, fields: Fields) -> None:
-        self.status = status
-        self.reason = reason
-        self.version = version
-        self.fields = fields
+        self.status: int = status
+        self.reason: bytes = reason
+        self.version: bytes = version
+        self.fields: Fields = fields
         self.by_name: dict[bytes, list[bytes]] = {}
         for name, value in fields:
             self.by_name.setdefault(name.lower(), []).append(value)
         self.length: int | None = None
-        self.chunked = False
-        self.keep_alive = version == b"HTTP/1.1"
+        self.chunked: bool = False
+        self.keep_alive: bool = version == b"HTTP/1.1"
 
 
 class _Collector:
@@ -186,8 +186,8 @@ class HeadReader:
         self._method = method
         self._data = b""
         self._interim = 0
-        self.rest = b""
-        self.started = False
+        self.rest: bytes = b""
+        self.started: bool = False
 
     def feed(self, data: bytes) -> Head | None:
         """Take what was received and return the final head, or None while it is not complete.
@@ -233,8 +233,8 @@ class ChunkReader:
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
         self._overhead = 0
-        self.done = False
-        self.clean = True
+        self.done: bool = False
+        self.clean: bool = True
         self._parser = httptools.HttpResponseParser(self)
         self._parser.feed_data(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
 

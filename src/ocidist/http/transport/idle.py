@@ -29,9 +29,9 @@ class Connection:
     __slots__ = ("io", "key", "since")
 
     def __init__(self, io: SocketIO, key: Key) -> None:
-        self.io = io
-        self.key = key
-        self.since = 0.0
+        self.io: SocketIO = io
+        self.key: Key = key
+        self.since: float = 0.0
 
 
 class IdleConnections:

@@ -106,10 +106,10 @@ class SocketIO:
     __slots__ = ("_ahead", "_close_later", "_lent", "_lock", "_unbroken", "closed", "on_closed", "peer", "sock", "tls")
 
     def __init__(self, sock: socket.socket, peer: str) -> None:
-        self.sock = sock
-        self.peer = peer
-        self.tls = isinstance(sock, ssl.SSLSocket)
-        self.closed = False
+        self.sock: socket.socket = sock
+        self.peer: str = peer
+        self.tls: bool = isinstance(sock, ssl.SSLSocket)
+        self.closed: bool = False
         self.on_closed: Callable[[], None] = _nothing
         # What was received while nobody waited for it; empty bytes stand for the end.
         self._ahead: bytes | None = None
