@@ -302,11 +302,14 @@ class Client(httpx.AsyncClient):
             raise
         return response
 
-    async def _send_single_request(self, request: httpx.Request) -> httpx.Response:
+    def _send_single_request(self, request: httpx.Request) -> Awaitable[httpx.Response]:  # type: ignore[override]  # awaited by httpx
         """Send one request over its transport. httpx's own version would keep cookies, and log the whole URL."""
         self._check_open()
         if self._direct is not None and not self._mounts and isinstance(request, LeanRequest):
-            return await self._send_lean(request, self._direct)
+            return self._send_lean(request, self._direct)
+        return self._send_any(request)
+
+    async def _send_any(self, request: httpx.Request) -> httpx.Response:
         start = time.perf_counter()
         dialled = None
         try:

@@ -72,7 +72,7 @@ class Proof:
 NOTHING: Final = Proof()
 
 
-@attrs.frozen
+@attrs.define
 class Answered:
     """What came of one attempt, as far as authentication is concerned.
 

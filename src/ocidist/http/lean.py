@@ -25,6 +25,13 @@ EARLY: Final = "ocidist_early"
 
 NO_BODY = httpx.ByteStream(b"")
 
+# What any response has before its first use; its headers are set by a property, and so not among it.
+_BLANK: Final = {
+    name: value
+    for name, value in vars(httpx.Response(200, stream=NO_BODY)).items()
+    if name not in {"headers", "stream", "extensions", "history"}
+}
+
 
 class Request(httpx.Request):
     """A request whose ``repr`` does not show what its URL may hold."""
@@ -117,14 +124,14 @@ class LeanRequest(Request):
 
     def again(self, authorization: str | None) -> LeanRequest:
         """Return the request as it is sent once, with an Authorization field if one is given."""
-        lines = self._lines
+        twin = LeanRequest.__new__(LeanRequest)
+        twin.__dict__.update(self.__dict__)
         if self._headers is not None:
-            lines = b"".join(b"%b: %b\r\n" % field for field in self._headers.raw)
+            twin._headers = None
+            twin._lines = b"".join(b"%b: %b\r\n" % field for field in self._headers.raw)
         if authorization is not None:
-            lines = b"%bAuthorization: %b\r\n" % (lines, authorization.encode("ascii"))
-        return LeanRequest(
-            self.method, self.site, self.origin, self._target, lines, stream=self.stream, extensions=self.extensions
-        )
+            twin._lines = b"%bAuthorization: %b\r\n" % (twin._lines, authorization.encode("ascii"))
+        return twin
 
 
 class LeanResponse(httpx.Response):
@@ -147,9 +154,13 @@ class LeanResponse(httpx.Response):
         stream: httpx.AsyncByteStream,
         extensions: dict[str, Any],
     ) -> None:
+        # Not httpx's own constructor, which would make its headers at once.
+        self.__dict__.update(_BLANK)
+        self.status_code = status
+        self.stream = stream
+        self.extensions = extensions
+        self.history: list[httpx.Response] = []
         self._headers: httpx.Headers | None = None
-        super().__init__(status, stream=stream, extensions=extensions)
-        self._headers = None
         self._fields = fields
         self._by_name = by_name
 

@@ -94,12 +94,10 @@ class Slots:
         self._default = limits.concurrency
         self._limiters: dict[tuple[str, Kind], anyio.CapacityLimiter] = {}
 
-    async def take(self, host: str, kind: Kind, *, concurrency: int | None) -> Slot:
-        """Wait for a place at *host* and return it."""
+    def at(self, host: str, kind: Kind, *, concurrency: int | None) -> Slot:
+        """Return a place at *host*, which is still to be taken."""
         key = (host, kind)
         limiter = self._limiters.get(key)
         if limiter is None:
             limiter = self._limiters[key] = anyio.CapacityLimiter(concurrency or self._default)
-        slot = Slot(limiter)
-        await slot.take()
-        return slot
+        return Slot(limiter)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ocidist.wire.scope import ScopeSet
 
 
-@attrs.frozen
+@attrs.define
 class Call:
     """What one operation asks of ``Client.send()``; it travels in ``request.extensions["ocidist"]``.
 

@@ -247,7 +247,9 @@ class Session:
             scope.cancel()
 
     async def _attempt(self, request: httpx.Request, call: Call, *, follow: bool) -> httpx.Response:
-        slot = await self._slot(request, call)
+        slot = self._slot(request, call)
+        if not slot.take_now():
+            await slot.take()
         try:
             response = await self._authenticated(request, call, follow=follow)
             self._notice(response)
@@ -263,17 +265,17 @@ class Session:
             response.stream = TrackedStream(response.stream, slot)  # type: ignore[arg-type]  # the async side of httpx
         return response
 
-    async def _slot(self, request: httpx.Request, call: Call) -> Slot:
+    def _slot(self, request: httpx.Request, call: Call) -> Slot:
         kind = Kind.READ if request.method in _SAFE else Kind.WRITE
         if isinstance(call.endpoint, endpoints.GetBlob):
             kind = Kind.STREAM
         if isinstance(request, LeanRequest):
             # Upload sessions may go on at other hosts; the registry's limit holds for all that is its doing.
             site = request.site
-            return await self._slots.take(site.name, kind, concurrency=site.config.concurrency)
+            return self._slots.at(site.name, kind, concurrency=site.config.concurrency)
         config = self._parts.hosts.for_origin(origin_of(request))
         host = str(call.registry or request.url.netloc.decode("ascii"))
-        return await self._slots.take(host, kind, concurrency=config.concurrency)
+        return self._slots.at(host, kind, concurrency=config.concurrency)
 
     async def _authenticated(self, request: httpx.Request, call: Call, *, follow: bool) -> httpx.Response:
         turn = None if call.direct or is_authorized(request) else await self._turn(request, call)

@@ -24,8 +24,11 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 
 _GRAMMAR = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+", re.ASCII)
 _HEX = re.compile(r"[0-9a-f]+", re.ASCII)
+# What nearly all are.
+_SHA256 = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 _HEX_LENGTHS = {"sha256": 64, "sha512": 128, "blake3": 64}
 _FUNCTIONS = {"sha256": hashlib.sha256, "sha512": hashlib.sha512}
+_VERIFIABLE = tuple(f"{algorithm}:" for algorithm in _FUNCTIONS)
 # What a tag may not hold, once the algorithm and its encoded part are joined by "-".
 _NOT_IN_TAG = re.compile(r"[^A-Za-z0-9_.-]", re.ASCII)
 
@@ -53,7 +56,8 @@ class Digest(str):
         if not isinstance(value, str):
             msg = f"a digest is a string, not {type(value).__name__}"
             raise InvalidDigestError(msg)
-        _check(value)
+        if _SHA256.fullmatch(value) is None:
+            _check(value)
         return super().__new__(cls, value)
 
     @classmethod
@@ -91,7 +95,7 @@ class Digest(str):
     @property
     def verifiable(self) -> bool:
         """Whether content can be checked against this digest: sha256 and sha512 only."""
-        return self.algorithm in _FUNCTIONS
+        return self.startswith(_VERIFIABLE)
 
     @property
     def referrers_tag(self) -> str:
@@ -121,9 +125,9 @@ class Digest(str):
             DigestMismatchError: They have another digest.
             DigestUnsupportedError: The digest cannot be verified.
         """
-        actual = Digest.of(data, self.algorithm)
-        if actual != self:
-            raise DigestMismatchError(self, actual, size=memoryview(data).nbytes)
+        algorithm, _, encoded = self.partition(":")
+        if _function(algorithm)(data).hexdigest() != encoded:
+            raise DigestMismatchError(self, Digest.of(data, algorithm), size=memoryview(data).nbytes)
 
 
 class Hasher:

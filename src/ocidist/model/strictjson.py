@@ -13,7 +13,7 @@ import math
 import re
 from collections import Counter
 from itertools import accumulate
-from typing import Final
+from typing import Final, NoReturn
 
 from ocidist.errors import ProtocolError
 
@@ -50,7 +50,7 @@ def loads(data: bytes | str, *, what: str, unique_keys: bool = False) -> object:
         text = _text(data)
         _check_depth(text)
         value = _read(text, unique_keys=unique_keys)
-        if _SURROGATE.search(text):
+        if "\\u" in text and _SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeError:
         msg = f"the {what} is not valid Unicode"
@@ -90,23 +90,20 @@ def _read(text: str, *, unique_keys: bool) -> object:
 
 
 def _integer(text: str) -> int:
-    _check_number(text)
-    return int(text)
+    return int(text) if len(text) <= MAX_NUMBER_LENGTH else _too_long(text)
 
 
 def _float(text: str) -> float:
-    _check_number(text)
-    value = float(text)
+    value = float(text) if len(text) <= MAX_NUMBER_LENGTH else _too_long(text)
     if math.isinf(value):
         msg = f"the number {text} is too large"
         raise ValueError(msg)
     return value
 
 
-def _check_number(text: str) -> None:
-    if len(text) > MAX_NUMBER_LENGTH:
-        msg = f"it holds a number of {len(text)} characters"
-        raise ValueError(msg)
+def _too_long(text: str) -> NoReturn:
+    msg = f"it holds a number of {len(text)} characters"
+    raise ValueError(msg)
 
 
 def _constant(name: str) -> object:

@@ -32,11 +32,11 @@ def stated_digest(reply: Reply) -> Digest | None:
 
     Spec: distribution-spec, "Pulling manifests".
     """
-    stated = set(reply.header_values(DIGEST_HEADER))
-    if len(stated) != 1:
+    stated = reply.header_values(DIGEST_HEADER)
+    if not stated or any(value != stated[0] for value in stated):
         return None
     try:
-        digest = Digest(stated.pop().strip())
+        digest = Digest(stated[0].strip())
     except InvalidDigestError:
         return None
     return digest if digest.verifiable else None

@@ -21,8 +21,10 @@ _WINDOWS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 def content_encoding(reply: Reply) -> str | None:
     """Return how an answer's body is encoded, in lower case; None if it is not."""
-    values = [value.strip().lower() for value in reply.header_values("Content-Encoding")]
-    coded = [value for value in values if value not in {"", "identity"}]
+    values = reply.header_values("Content-Encoding")
+    if not values:
+        return None
+    coded = [value for value in (value.strip().lower() for value in values) if value not in {"", "identity"}]
     return ", ".join(coded) or None
 
 

@@ -42,7 +42,7 @@ _UNASKED: Final = "the question was not conditional"
 _VAGUE: Final = frozenset({"", "application/json", "text/json", "text/plain", OCTET_STREAM})
 
 
-@attrs.frozen
+@attrs.define
 class Fetched:
     """A manifest with what belongs to this answer only.
 

@@ -15,7 +15,6 @@ from ocidist.http.transport.socketio import SocketIO
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
 
     from ocidist.http.transport.socketio import Timeout
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 class AsyncioSocketIO(SocketIO):
     """A socket that an asyncio event loop watches as long as it is open."""
 
-    __slots__ = ("_deadline", "_fd", "_future", "_loop", "_on_idle", "_size", "_timer", "_watched")
+    __slots__ = ("_deadline", "_fd", "_future", "_idling", "_loop", "_size", "_timer", "_watched")
 
     def __init__(self, sock: socket.socket, peer: str, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(sock, peer)
@@ -33,7 +32,7 @@ class AsyncioSocketIO(SocketIO):
         self._future: asyncio.Future[bytes | None] | None = None
         # Most bytes the waiting reader takes; 0 while a writer waits.
         self._size = 0
-        self._on_idle: Callable[[], None] | None = None
+        self._idling = False
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -44,7 +43,7 @@ class AsyncioSocketIO(SocketIO):
         future = self._begin(patience)
         if not self._watched:
             self._watch()
-        self._on_idle = None
+        self._idling = False
         self._size = size
         try:
             data = await future
@@ -123,8 +122,8 @@ class AsyncioSocketIO(SocketIO):
         if future is None or not self._size:
             # Nobody is reading: what comes stays where it is until somebody does.
             self.unwatch()
-            if self._on_idle is not None:
-                self._on_idle()
+            if self._idling:
+                self.on_stirred()
             return
         if future.done():
             return
@@ -138,14 +137,14 @@ class AsyncioSocketIO(SocketIO):
 
     # --- handing over and ending -------------------------------------------------------------------------------------
 
-    def idle(self, on_readable: Callable[[], None]) -> None:
-        """Wait for nothing until the next request; *on_readable* is called if the other side says something."""
-        self._on_idle = on_readable
+    def idle(self) -> None:
+        """Wait for nothing until the next request; ``on_stirred`` is called if the other side says something."""
+        self._idling = True
         if not self._watched:
             self._watch()
 
     def _let_go(self) -> None:
-        self._on_idle = None
+        self._idling = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -51,6 +51,7 @@ class ResponseBody(httpx.AsyncByteStream):
     __slots__ = (
         "_chunks",
         "_done",
+        "_floor",
         "_io",
         "_keep_alive",
         "_left",
@@ -80,7 +81,9 @@ class ResponseBody(httpx.AsyncByteStream):
         self._ready: deque[bytes] = deque()
         self.done: bool = False
         self._timeout = timeouts.get("read")
-        self._pace = Pace(timeouts.get("floor"))
+        self._floor = timeouts.get("floor")
+        # Most bodies come with their heads, and there is no pace to watch.
+        self._pace: Pace | None = None
         self._silent = 0.0
         self._most = FIRST
         if self._left is not None and len(rest) > self._left:
@@ -141,8 +144,13 @@ class ResponseBody(httpx.AsyncByteStream):
         self._take(data)
         if not self.done:
             # Where that was the end, it does not matter any more how long it took.
-            self._pace.note(time.monotonic() - start if waited else 0.0, len(data))
+            self._note(time.monotonic() - start if waited else 0.0, len(data))
         return waited
+
+    def _note(self, waited: float, count: int) -> None:
+        if self._pace is None:
+            self._pace = Pace(self._floor)
+        self._pace.note(waited, count)
 
     def _check_open(self) -> None:
         if self._release is None:
@@ -213,7 +221,7 @@ class ResponseBody(httpx.AsyncByteStream):
             raise httpx.ReadTimeout(f"nothing came for {self._timeout:g} seconds")
         self._count(got)
         if not self.done:
-            self._pace.note(waited, got)
+            self._note(waited, got)
 
     def _pour_slice(self, into: Callable[[bytes | memoryview], object], here: Iterable[bytes]) -> tuple[int, float]:
         got, waited, left = 0, 0.0, self._left or 0

@@ -228,6 +228,7 @@ class DirectTransport(httpx.AsyncBaseTransport):
     def _opened(self, io: SocketIO, key: Key) -> Connection:
         connection = Connection(io, key)
         io.on_closed = partial(self._forget, connection)
+        io.on_stirred = partial(self._idle.stirred, connection)
         self._open.add(connection)
         _remember(self._reached, key[1], io.peer)
         if self._closed:
@@ -251,7 +252,7 @@ class DirectTransport(httpx.AsyncBaseTransport):
 
     def _keep_session(self, connection: Connection) -> None:
         sock = connection.io.sock
-        if isinstance(sock, ssl.SSLSocket) and sock.session is not None and not connection.since:
+        if not connection.since and isinstance(sock, ssl.SSLSocket) and sock.session is not None:
             # By the time of the first answer TLS 1.3 has sent its tickets, too.
             _remember(self._sessions, connection.key, (sock.context, sock.session))
 

@@ -64,32 +64,24 @@ class Head:
 
     __slots__ = ("by_name", "chunked", "fields", "keep_alive", "length", "reason", "status", "version")
 
-    def __init__(self, status: int, reason: bytes, version: bytes, fields: Fields) -> None:
-        self.status: int = status
-        self.reason: bytes = reason
-        self.version: bytes = version
-        self.fields: Fields = fields
+    def __init__(self) -> None:
+        self.status: int = 0
+        self.reason: bytes = b""
+        self.version: bytes = b""
+        self.fields: Fields = []
         self.by_name: dict[bytes, list[bytes]] = {}
-        for name, value in fields:
-            self.by_name.setdefault(name.lower(), []).append(value)
         self.length: int | None = None
         self.chunked: bool = False
-        self.keep_alive: bool = version == b"HTTP/1.1"
+        self.keep_alive: bool = False
 
-
-class _Collector:
-    """Receives what httptools finds."""
-
-    __slots__ = ("fields", "reason")
-
-    def __init__(self) -> None:
-        self.fields: Fields = []
-        self.reason = b""
+    # What httptools calls:
 
     def on_status(self, reason: bytes) -> None:
+        """Take a part of the reason phrase."""
         self.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a field."""
         # It cuts the blanks before a value, and leaves those behind it.
         self.fields.append((name, value.rstrip(b" \t")))
 
@@ -107,33 +99,46 @@ def parse_head(data: bytes, method: str) -> Head:
     if not data.startswith(_START):
         raise malformed("no HTTP/1 status line")
     try:
-        parser, found = _parse(data)
+        head = _parse(data)
     except httptools.HttpParserError as error:
-        parser, found = _parse_odd(data, error)
-    version = _VERSIONS.get(parser.get_http_version())
-    status = parser.get_status_code()
-    if version is None or status < 100:
-        raise malformed("no HTTP/1 status line")
-    if found.reason != b"OK" and not _FORBIDDEN.isdisjoint(found.reason):
+        head = _parse_odd(data, error)
+    if head.reason != b"OK" and not _FORBIDDEN.isdisjoint(head.reason):
         raise malformed("control characters in the reason phrase")
-    head = Head(status, found.reason, version, found.fields)
     _delimit(head)
-    if method == "HEAD" or status in _NO_BODY:
+    if method == "HEAD" or head.status in _NO_BODY:
         head.length, head.chunked = 0, False
     elif head.length is None and not head.chunked:
         head.keep_alive = False
     return head
 
 
-def _parse(data: bytes) -> tuple[httptools.HttpResponseParser, _Collector]:
-    found = _Collector()
-    parser = httptools.HttpResponseParser(found)
-    with suppress(httptools.HttpParserUpgrade):
+def _parse(data: bytes) -> Head:
+    head = Head()
+    parser = httptools.HttpResponseParser(head)
+    try:
         parser.feed_data(data)
-    return parser, found
+    except httptools.HttpParserUpgrade:
+        # Whether that is good is decided by the status.
+        pass
+    version = _VERSIONS.get(parser.get_http_version())
+    head.status = parser.get_status_code()
+    if version is None or head.status < 100:
+        raise malformed("no HTTP/1 status line")
+    head.version = version
+    head.by_name = _by_name(head.fields)
+    return head
 
 
-def _parse_odd(data: bytes, error: httptools.HttpParserError) -> tuple[httptools.HttpResponseParser, _Collector]:
+def _by_name(fields: Fields) -> dict[bytes, list[bytes]]:
+    found = {name.lower(): [value] for name, value in fields}
+    if len(found) != len(fields):
+        found = {}
+        for name, value in fields:
+            found.setdefault(name.lower(), []).append(value)
+    return found
+
+
+def _parse_odd(data: bytes, error: httptools.HttpParserError) -> Head:
     """Read a head with control characters in its values, which harm nobody as long as they are no line ends.
 
     They go through the parser in disguise; in a name they are refused in either form.
@@ -141,20 +146,23 @@ def _parse_odd(data: bytes, error: httptools.HttpParserError) -> tuple[httptools
     disguised = data.translate(_DISGUISE)
     if disguised != data and not _DISGUISED.intersection(data):
         with suppress(httptools.HttpParserError):
-            parser, found = _parse(disguised)
-            found.fields = [(name, value.translate(_REVEAL)) for name, value in found.fields]
-            return parser, found
+            head = _parse(disguised)
+            head.fields = [(name, value.translate(_REVEAL)) for name, value in head.fields]
+            head.by_name = _by_name(head.fields)
+            return head
     raise malformed(str(error) or type(error).__name__) from None
 
 
 def _delimit(head: Head) -> None:
     by_name = head.by_name
     options = by_name.get(b"connection")
-    if options is not None and options != [b"keep-alive"]:
-        tokens = {token.strip() for value in options for token in value.lower().split(b",")}
-        head.keep_alive = b"close" not in tokens and (head.keep_alive or b"keep-alive" in tokens)
-    elif options is not None:
+    if options is None:
+        head.keep_alive = head.version == b"HTTP/1.1"
+    elif options == [b"keep-alive"]:
         head.keep_alive = True
+    else:
+        tokens = {token.strip() for value in options for token in value.lower().split(b",")}
+        head.keep_alive = b"close" not in tokens and (head.version == b"HTTP/1.1" or b"keep-alive" in tokens)
     lengths = by_name.get(b"content-length")
     if b"transfer-encoding" in by_name:
         # Whoever reads it in another way ends the message elsewhere.

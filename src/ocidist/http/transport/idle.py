@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -57,8 +56,10 @@ class IdleConnections:
     def take(self, key: Key) -> Connection | None:
         """Remove and return a connection to an origin that can be used, or None."""
         while idle := self._by_key.get(key):
-            connection = next(reversed(idle))
-            self.discard(connection)
+            connection, _ = idle.popitem()
+            del self._by_age[connection]
+            if not idle:
+                del self._by_key[key]
             if time.monotonic() - connection.since < self._expiry and connection.io.alive():
                 return connection
             connection.io.close()
@@ -67,15 +68,20 @@ class IdleConnections:
     def put(self, connection: Connection) -> None:
         """Keep a connection, or close it if it is one too many."""
         now = connection.since = time.monotonic()
-        self._by_key.setdefault(connection.key, {})[connection] = None
+        same = self._by_key.get(connection.key)
+        if same is None:
+            self._by_key[connection.key] = {connection: None}
+        else:
+            same[connection] = None
         self._by_age[connection] = None
-        while self._by_age:
-            oldest = next(iter(self._by_age))
-            if len(self._by_age) <= self._most and now - oldest.since < self._expiry:
-                break
+        oldest = next(iter(self._by_age))
+        while len(self._by_age) > self._most or now - oldest.since >= self._expiry:
             self.close_oldest()
+            if not self._by_age:
+                break
+            oldest = next(iter(self._by_age))
         if not connection.io.closed:
-            connection.io.idle(partial(self._stirred, connection))
+            connection.io.idle()
 
     def close_oldest(self) -> None:
         """Close the connection that has been idle longest, if there is any."""
@@ -94,13 +100,13 @@ class IdleConnections:
         if not same:
             del self._by_key[connection.key]
 
-    def _stirred(self, connection: Connection) -> None:
+    def stirred(self, connection: Connection) -> None:
         """Close an idle connection that the other side has closed, or over which it talks unasked."""
         if connection not in self._by_age:
             return
         if connection.io.alive():
             # A message of TLS itself, such as a new session ticket.
-            connection.io.idle(partial(self._stirred, connection))
+            connection.io.idle()
             return
         self.discard(connection)
         connection.io.close()

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import anyio
@@ -101,9 +102,23 @@ class SocketIO:
         tls: Whether it is wrapped for TLS.
         closed: Whether it was closed.
         on_closed: Called once when it is closed.
+        on_stirred: Called when the other side says something while nobody asks; not every event loop notices.
     """
 
-    __slots__ = ("_ahead", "_close_later", "_lent", "_lock", "_unbroken", "closed", "on_closed", "peer", "sock", "tls")
+    __slots__ = (
+        "_ahead",
+        "_close_later",
+        "_lent",
+        "_lock",
+        "_readable",
+        "_unbroken",
+        "closed",
+        "on_closed",
+        "on_stirred",
+        "peer",
+        "sock",
+        "tls",
+    )
 
     def __init__(self, sock: socket.socket, peer: str) -> None:
         self.sock: socket.socket = sock
@@ -111,6 +126,8 @@ class SocketIO:
         self.tls: bool = isinstance(sock, ssl.SSLSocket)
         self.closed: bool = False
         self.on_closed: Callable[[], None] = _nothing
+        self.on_stirred: Callable[[], None] = _nothing
+        self._readable = _look_at(sock)
         # What was received while nobody waited for it; empty bytes stand for the end.
         self._ahead: bytes | None = None
         self._lock = threading.Lock()
@@ -205,9 +222,9 @@ class SocketIO:
     async def _wait(self, ready: Callable[..., object], patience: Timeout) -> bool:
         if self.closed:
             raise httpx.ReadError(_CLOSED)
-        deadline = float("inf") if patience is None else anyio.current_time() + patience
         try:
-            with anyio.CancelScope(deadline=deadline) as scope:
+            # Made in another way, anyio's scopes make trio's twice.
+            with anyio.move_on_after(patience) as scope:
                 await ready(self.sock)  # type: ignore[misc]  # one of anyio's two waits
         except (anyio.ClosedResourceError, ValueError) as error:
             raise httpx.ReadError(_CLOSED) from error
@@ -215,7 +232,7 @@ class SocketIO:
 
     def answered(self) -> bool:
         """Return whether the other side has sent something, or has ended the connection."""
-        if self._ahead is None and not self.closed and _readable(self.sock):
+        if self._ahead is None and not self.closed and self._readable():
             # Readable need not mean data: TLS has messages of its own.
             with suppress(httpx.ReadError):
                 self._ahead = self.receive_now(_SCRATCH)
@@ -230,7 +247,7 @@ class SocketIO:
         if self.closed or self._ahead is not None:
             return False
         if not self.tls:
-            return not _readable(self.sock)
+            return not self._readable()
         try:
             # What was decrypted already does not show in the socket.
             return self.receive_now(1) is None
@@ -339,8 +356,8 @@ class SocketIO:
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
-    def idle(self, on_readable: Callable[[], None]) -> None:
-        """Wait for nothing until the next request; *on_readable* may be called if the other side says something."""
+    def idle(self) -> None:
+        """Wait for nothing until the next request; ``on_stirred`` may be called if the other side says something."""
 
     def close(self) -> None:
         """Close the connection at once; closing twice is harmless. Nothing is awaited, so nothing can interrupt it."""
@@ -367,13 +384,14 @@ def _nothing() -> None:
     pass
 
 
-def _readable(sock: socket.socket) -> bool:
+def _look_at(sock: socket.socket) -> Callable[[], object]:
+    """Return what tells whether there is something to receive; not to be called once the socket is closed."""
     if sys.platform == "win32":
-        return bool(select.select([sock], [], [], 0)[0])
+        return lambda: select.select([sock], [], [], 0)[0]
     # Unlike select() it takes any number of open files.
     poll = select.poll()
     poll.register(sock, select.POLLIN)
-    return bool(poll.poll(0))
+    return partial(poll.poll, 0)
 
 
 def _words(error: OSError) -> str:
