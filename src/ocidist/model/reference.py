@@ -52,9 +52,10 @@ _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}", re.ASCII)
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
 _LETTER = re.compile(r"[a-z]", re.ASCII)
-_COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*", re.ASCII)
+_REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:[./]|__?|-+)[a-z0-9]+)*", re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
-_HEX_ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_ID_LENGTH = 64
+_HEX_ID = re.compile(rf"[0-9a-f]{{{_ID_LENGTH}}}", re.ASCII)
 
 
 def _show(text: str) -> str:
@@ -227,7 +228,7 @@ class RepositoryName(str):
         if len(_text(value, "repository name")) > MAX_NAME_LENGTH:
             msg = f"a repository name has at most {MAX_NAME_LENGTH} characters, {_show(value)} is longer"
             raise InvalidReferenceError(msg)
-        if not all(map(_COMPONENT.fullmatch, value.split("/"))):
+        if _REPOSITORY.fullmatch(value) is None:
             msg = f"{_show(value)} is not a repository name{_why(value)}"
             raise InvalidReferenceError(msg)
         return super().__new__(cls, value)
@@ -299,7 +300,7 @@ class Reference:
     def __attrs_post_init__(self) -> None:
         if self.registry.is_docker_hub and "/" not in self.repository:
             object.__setattr__(self, "repository", RepositoryName(f"library/{self.repository}"))
-        if len(self.name) > MAX_NAME_LENGTH:
+        if len(str(self.registry)) + 1 + len(self.repository) > MAX_NAME_LENGTH:
             msg = f"{_show(self.name)} is longer than {MAX_NAME_LENGTH} characters, the limit for host and repository"
             raise InvalidReferenceError(msg)
 
@@ -377,11 +378,11 @@ def _registry(text: str) -> RegistryName:
 def _refuse(text: str) -> None:
     if len(_text(text, "reference")) > MAX_REFERENCE_LENGTH:
         msg = f"{_show(text)} is too long for a reference"
-    elif "/" in text.partition("@")[2]:
+    elif "@" in text and "/" in text.partition("@")[2]:
         msg = _NO_USER
     elif "://" in text:
         msg = f"{_show(text)} is a URL, not a reference: leave the scheme out"
-    elif _HEX_ID.fullmatch(text):
+    elif len(text) == _ID_LENGTH and _HEX_ID.fullmatch(text):
         msg = f"{_show(text)} could be an image id: write the repository, or sha256: before it"
     else:
         return

@@ -6,13 +6,14 @@ Spec: RFC 9110, section 11.6.1; RFC 6750, section 3; docker registry auth, "How 
 from __future__ import annotations
 
 import enum
+import re
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from ocidist.errors import ChallengeError, UsageError
 from ocidist.model.fields import FrozenMap
-from ocidist.wire._scan import BLANK, MAX_HEADER_CHARS, TCHAR, ScanError, Scanner, is_control, within_cap
+from ocidist.wire._scan import BLANK, MAX_HEADER_CHARS, TCHAR, ScanError, Scanner, has_control, within_cap
 from ocidist.wire.scope import ScopeSet
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 BEARER: Final = "bearer"
 BASIC: Final = "basic"
 
+# A parameter as nearly all registries write it: it is what the steps of ``_params`` find, in one.
+_PLAIN: Final = re.compile(rf'[ \t,]*+([{re.escape("".join(sorted(TCHAR)))}]++)="([^"\\\x00-\x1f\x7f]*+)"')
 _TOKEN68: Final = frozenset("-._~+/0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
 
@@ -181,16 +184,20 @@ def _token68(scanner: Scanner) -> str | None:
 def _params(scanner: Scanner) -> dict[str, str]:
     params: dict[str, str] = {}
     while True:
-        scanner.skip(" \t,")
-        start = scanner.pos
-        name = scanner.token().lower()
-        scanner.skip()
-        if not name or not scanner.take("="):
-            # Not a parameter: the end, or the scheme of the next challenge.
-            scanner.pos = start
-            return params
-        scanner.skip()
-        value = scanner.quoted() if scanner.char == '"' else _unquoted(scanner)
+        plain = scanner.take_match(_PLAIN)
+        if plain is not None:
+            name, value = plain[1].lower(), plain[2]
+        else:
+            scanner.skip(" \t,")
+            start = scanner.pos
+            name = scanner.token().lower()
+            scanner.skip()
+            if not name or not scanner.take("="):
+                # Not a parameter: the end, or the scheme of the next challenge.
+                scanner.pos = start
+                return params
+            scanner.skip()
+            value = scanner.quoted() if scanner.char == '"' else _unquoted(scanner)
         if name in params:
             msg = "a parameter is given twice"
             raise ScanError(msg)
@@ -202,7 +209,7 @@ def _params(scanner: Scanner) -> dict[str, str]:
 
 def _unquoted(scanner: Scanner) -> str:
     value = scanner.until(' \t,"')
-    if any(map(is_control, value)):
+    if has_control(value):
         msg = "a parameter holds a control character"
         raise ScanError(msg)
     return value
@@ -224,7 +231,7 @@ def format_challenge(challenge: Challenge) -> str:
             raise UsageError(msg)
         return f"{scheme} {challenge.token68}"
     for name, value in challenge.params.items():
-        if not name or not TCHAR.issuperset(name) or any(map(is_control, value)):
+        if not name or not TCHAR.issuperset(name) or has_control(value):
             msg = f"the challenge parameter {name[:80]!r} cannot be written"
             raise UsageError(msg)
     params = ",".join(f'{name}="{_escape(value)}"' for name, value in challenge.params.items())

@@ -11,7 +11,7 @@ import attrs
 
 from ocidist.errors import ProtocolError
 from ocidist.model.fields import FrozenMap
-from ocidist.wire._scan import MAX_HEADER_CHARS, ScanError, Scanner, is_control, within_cap
+from ocidist.wire._scan import MAX_HEADER_CHARS, ScanError, Scanner, has_control, within_cap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -92,7 +92,7 @@ def _target(scanner: Scanner) -> str:
         # Without brackets a comma may belong to the query: only a semicolon or a blank ends the target.
         target = scanner.until("; \t").rstrip(",")
     target = target.strip(" \t")
-    if any(char in " \t" or is_control(char) for char in target):
+    if " " in target or "\t" in target or has_control(target):
         msg = "a target holds blanks or control characters"
         raise ScanError(msg)
     return target
