@@ -99,7 +99,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a run of a minute or two, to see that everything works")
     parser.add_argument("--only", default=",".join(_FAMILIES), help=f"some of {', '.join(_FAMILIES)}")
-    parser.add_argument("--match", default="", help="only contenders whose name contains this")
+    parser.add_argument("--match", default="", help="only contenders whose name contains one of these, as raw,ocidist")
     parser.add_argument(
         "--rounds", type=int, help="rounds of each scenario (2, and 4 where targets are narrow; 1 if quick)"
     )
@@ -126,7 +126,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         images=8 if quick else 50,
         layer=MIB if quick else 4 * MIB,
         only=tuple(arguments.only.split(",")),
-        match=arguments.match,
+        match=tuple(arguments.match.split(",")),
         quick=quick,
         profile=None if arguments.profile is None else arguments.profile.resolve(),
     )

@@ -35,7 +35,7 @@ class Options:
         images: Images copied in one run.
         layer: Bytes of one of their layers.
         only: Families to run.
-        match: Part of the contenders' names; empty for all.
+        match: Parts of names: contenders with one of them take part. An empty one is part of all.
         quick: Whether every scenario gets the same number of rounds.
         profile: Folder for profiles, or None.
     """
@@ -46,7 +46,7 @@ class Options:
     images: int
     layer: int
     only: tuple[str, ...]
-    match: str = ""
+    match: tuple[str, ...] = ("",)
     quick: bool = False
     profile: Path | None = None
 

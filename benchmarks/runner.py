@@ -75,7 +75,7 @@ class Runner:
     def run(self, scenario: Scenario) -> Iterator[Record]:
         """Run every contender of a scenario; one that fails is left out from then on."""
         failed: set[str] = set()
-        contenders = [one for one in scenario.contenders if self._bench.options.match in one.name]
+        contenders = [one for one in scenario.contenders if any(part in one.name for part in self._bench.options.match)]
         for number in range(scenario.rounds):
             # Whatever drifts while this goes on shall not be to the advantage of anybody.
             for contender in contenders[:: -1 if number % 2 else 1]:
