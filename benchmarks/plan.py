@@ -22,6 +22,7 @@ Commands: TypeAlias = "Callable[[Job], list[list[str]]]"
 
 RAW = "raw socket"
 LOOPS = ("asyncio", "uvloop", "trio")
+STREAMS = {"asyncio": "raw asyncio streams", "trio": "raw trio streams"}
 
 
 @attrs.frozen(kw_only=True)

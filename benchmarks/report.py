@@ -52,7 +52,10 @@ class Report:
             *_list("Left out", self.notes),
             *_list("Failed", self.failed),
             "### Targets",
-            _table(["", "measured", "of the best runs", "target", ""], (one.row() for one in self.targets)),
+            _table(
+                ["", "measured", "of the best runs", "of bare streams", "target", ""],
+                (one.row() for one in self.targets),
+            ),
         ]
         for scenario in self.scenarios:
             parts += [f"### {scenario.title}", _scenario(self.results, scenario)]

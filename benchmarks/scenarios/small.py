@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.content import Tree, Uploader, make_blob, make_config, make_image
 from benchmarks.job import Job
-from benchmarks.plan import RAW, Contender, Scenario, on_all_loops
+from benchmarks.plan import RAW, STREAMS, Contender, Scenario, on_all_loops
 from benchmarks.servers import docker_registry, nginx
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ def _contenders(bench: Bench, concurrency: int) -> tuple[Contender, ...]:
     threads = "" if alone else f"; {concurrency} threads, each with a client"
     return (
         *([Contender(name=RAW, entry="raw:small")] if alone else []),
-        Contender(name="raw asyncio streams", entry="raw_streams:small"),
+        Contender(name=STREAMS["asyncio"], entry="raw_streams:small"),
+        Contender(name=STREAMS["trio"], entry="raw_streams:small", loop="trio"),
         Contender(name="aiohttp", entry="aiohttp_client:small"),
         Contender(name="httpx", entry="httpx_client:small"),
         Contender(name="httpx (trio)", entry="httpx_client:small", loop="trio"),
