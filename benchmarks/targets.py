@@ -42,7 +42,7 @@ class Target:
     bare: float | None = attrs.field(default=None, kw_only=True)
 
     def row(self) -> list[str]:
-        """Return the cells of its line: what, measured, of the best runs, of bare streams, target, whether it is met."""
+        """Return the cells of its line: what, measured, best runs, bare streams, target, whether it is met."""
         wanted = f"{'>=' if self.at_least else '<='} {_number(self.limit)}{self.unit}"
         if self.value is None:
             return [self.what, "not measured", "", "", wanted, ""]

@@ -124,13 +124,13 @@ class LeanRequest(Request):
 
     def again(self, authorization: str | None) -> LeanRequest:
         """Return the request as it is sent once, with an Authorization field if one is given."""
-        twin = LeanRequest.__new__(LeanRequest)
-        twin.__dict__.update(self.__dict__)
+        lines = self._lines
         if self._headers is not None:
-            twin._headers = None
-            twin._lines = b"".join(b"%b: %b\r\n" % field for field in self._headers.raw)
+            lines = b"".join(b"%b: %b\r\n" % field for field in self._headers.raw)
         if authorization is not None:
-            twin._lines = b"%bAuthorization: %b\r\n" % (twin._lines, authorization.encode("ascii"))
+            lines = b"%bAuthorization: %b\r\n" % (lines, authorization.encode("ascii"))
+        twin = LeanRequest.__new__(LeanRequest)
+        twin.__dict__.update(self.__dict__, _headers=None, _lines=lines)
         return twin
 
 

@@ -115,11 +115,9 @@ def parse_head(data: bytes, method: str) -> Head:
 def _parse(data: bytes) -> Head:
     head = Head()
     parser = httptools.HttpResponseParser(head)
-    try:
-        parser.feed_data(data)
-    except httptools.HttpParserUpgrade:
+    with suppress(httptools.HttpParserUpgrade):
         # Whether that is good is decided by the status.
-        pass
+        parser.feed_data(data)
     version = _VERSIONS.get(parser.get_http_version())
     head.status = parser.get_status_code()
     if version is None or head.status < 100:
