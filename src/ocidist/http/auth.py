@@ -3,6 +3,9 @@
 The first request to a host whose habits are unknown goes out alone and tells the others: so hundreds of tasks with cold
 caches cause one challenge and one token request. A token that a registry refuses is fetched once more and no oftener.
 
+Operations ask for all they need at once. Where a token server refuses that much, exactly what the registry's challenge
+names is asked for instead: some give nothing where one word is too many.
+
 Where a registry offers both, a token is preferred to sending the password with each request.
 
 Spec: docker token authentication, "How to authenticate"; RFC 9110, section 11.
@@ -51,6 +54,9 @@ PATIENCE: Final = 5.0
 KEEP_FAILURES: Final = 1.0
 """Seconds for which a token server's refusal is not asked for again."""
 
+SLOW: Final = 1024 * 1024
+"""Bytes a second that a transfer is expected to move at least: a token has to last for as long as that takes."""
+
 
 @attrs.frozen
 class Proof:
@@ -70,6 +76,9 @@ class Proof:
 
 
 NOTHING: Final = Proof()
+
+# What token servers say that give all or nothing.
+_TOO_MUCH: Final = (ScopeDeniedError, CredentialsRejectedError, TokenError)
 
 
 @attrs.define
@@ -104,6 +113,7 @@ class Turn:
         widened: Whether a fresh token was already replaced by one with more scopes.
         told: What ``/v2/`` said when it was asked on behalf of this request; None if it was not.
         host: The origin as text.
+        size: Bytes of the request's body, as far as they are known: its token should outlive the sending.
         key: What decides whether requests may share what was learned.
     """
 
@@ -115,11 +125,17 @@ class Turn:
     widened: bool = False
     told: tuple[str, ...] | None = attrs.field(default=None, repr=False)
     host: str = attrs.field(default="")
+    size: int | None = None
     key: tuple[str, str, ScopeSet] = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.host = self.host or str(self.origin)
         self.key = (self.host, identity(self.credential), self.scopes)
+
+    @property
+    def takes(self) -> float:
+        """Seconds that the request may take to send."""
+        return (self.size or 0) / SLOW
 
 
 def kind_of(credential: Credential) -> CredentialKind:
@@ -173,6 +189,8 @@ class Authenticator:
         # Hosts that answered without a challenge, and the requests they did so for: True where those were let in.
         self._met: set[str] = set()
         self._seen: OrderedDict[object, bool] = OrderedDict()
+        # What is asked for in place of all that is needed, where a token server refused that.
+        self._narrow: OrderedDict[object, ScopeSet] = OrderedDict()
 
     # --- before anything is known ------------------------------------------------------------------------------------
 
@@ -275,7 +293,7 @@ class Authenticator:
             return Proof(basic_header(turn.credential)) if isinstance(turn.credential, Basic) else NOTHING
         if challenge.scheme != BEARER:
             return NOTHING
-        return self._remembered(turn, challenge, turn.scopes)
+        return self._remembered(turn, challenge, self._narrow.get(turn.key, turn.scopes))
 
     async def prove(self, turn: Turn) -> Proof:
         """Return what to send with a first attempt.
@@ -287,7 +305,14 @@ class Authenticator:
         challenge = self._challenges.get(turn.host)
         if known is not None or challenge is None:
             return known or NOTHING
-        return await self._bearer(turn, challenge, turn.scopes)
+        scopes = self._narrow.get(turn.key, turn.scopes)
+        try:
+            return await self._bearer(turn, challenge, scopes)
+        except _TOO_MUCH:
+            if not _is_several(scopes) or turn.size:
+                raise
+        # Perhaps less would do. What exactly is what the registry says to those who bring nothing.
+        return NOTHING
 
     async def answer(self, turn: Turn, sent: Proof, values: Sequence[str]) -> Proof | None:
         """Return what to send after a 401, or None when there is nothing more to try.
@@ -314,7 +339,7 @@ class Authenticator:
         # Only this answer's own scope counts: what a challenge of /v2/ named belongs to no repository.
         own = NO_SCOPES if turn.root or not values else challenge.scopes
         if sent.token is None:
-            return await self._bearer(turn, challenge, turn.scopes | own)
+            return await self._enough(turn, challenge, own)
         return await self._replace(turn, sent, sent.token, challenge, turn.scopes | own)
 
     async def _challenge(self, turn: Turn, values: Sequence[str]) -> Challenge:
@@ -344,10 +369,29 @@ class Authenticator:
             return None
         return Proof(basic_header(turn.credential))
 
+    async def _enough(self, turn: Turn, challenge: Challenge, own: ScopeSet) -> Proof:
+        """Return a token for all that is needed, or else for exactly what the registry asked for."""
+        self._narrow.pop(turn.key, None)
+        try:
+            return await self._bearer(turn, challenge, turn.scopes | own)
+        except _TOO_MUCH:
+            if not own or own.covers(turn.scopes):
+                raise
+        turn.widened = True
+        proof = await self._bearer(turn, challenge, own)
+        self._challenges.set(turn.host, challenge)
+        self._narrow[turn.key] = own
+        if len(self._narrow) > MAX_SEEN:
+            self._narrow.popitem(last=False)
+        return proof
+
     def _remembered(self, turn: Turn, challenge: Challenge, scopes: ScopeSet) -> Proof | None:
         owner = self._source.owner(turn.origin, challenge, turn.credential)
-        found = self._tokens.find(owner, scopes, now=monotonic() + self._margin)
-        return None if found is None else Proof(_header(found), found, refusal=self._source.refusal(owner))
+        now = monotonic()
+        found = self._tokens.find(owner, scopes, now=now)
+        if found is None or not found.fresh(now, max(self._margin, turn.takes)):
+            return None
+        return Proof(_header(found), found, refusal=self._source.refusal(owner))
 
     async def _bearer(self, turn: Turn, challenge: Challenge, scopes: ScopeSet) -> Proof:
         known = self._remembered(turn, challenge, scopes)
@@ -392,3 +436,8 @@ class Authenticator:
 
 def _header(token: Token) -> str:
     return "Bearer " + token.value
+
+
+def _is_several(scopes: ScopeSet) -> bool:
+    """Tell whether more than one thing is asked for, so that less could be."""
+    return sum(len(scope.actions) for scope in scopes) > 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import time
 from contextlib import suppress
 from functools import lru_cache
@@ -19,6 +20,7 @@ import httpx
 from ocidist._io.load import load_module
 from ocidist.credentials.store import ANONYMOUS, Basic, Credential, IdentityToken
 from ocidist.errors import (
+    AuthError,
     AuthRealmRefusedError,
     CredentialsRejectedError,
     InvalidCredentialError,
@@ -32,6 +34,7 @@ from ocidist.http.guard import CHECK, AddressGuard
 from ocidist.http.retry import monotonic
 from ocidist.wire.egress import Origin, check_realm, public_suffixes, resolve
 from ocidist.wire.redact import MASK, clean_text, redact_url
+from ocidist.wire.scope import PULL
 from ocidist.wire.token import Token, append_query, get_query, parse_token, post_form
 
 if TYPE_CHECKING:
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
     from ocidist.wire.challenge import Challenge
     from ocidist.wire.egress import EgressPolicy, RealmDecision
     from ocidist.wire.scope import ScopeSet
+
+_log = logging.getLogger("ocidist.http")
 
 MAX_TOKEN_BODY: Final = 128 * 1024
 MAX_OWNERS: Final = 1024
@@ -57,13 +62,17 @@ class TokenOptions:
         client_id: The name this client gives itself at the token server.
         force_oauth2: Whether to use the OAuth2 password grant even where a GET request would do.
         offline_token: Whether to ask for a refresh token as well.
-        margin: Seconds before its end at which a token counts as expired.
+        margin: Seconds before its end at which a token counts as expired. It is never kept longer than until 5 seconds,
+            or a tenth of its life, before its end; a margin beyond half its life counts as half.
+        anonymous_fallback: Whether to pull as nobody, with a warning in the log, where a token server refuses the
+            stored credentials: public content stays within reach of a client whose password has expired.
     """
 
     client_id: str = "ocidist"
     force_oauth2: bool = False
     offline_token: bool = False
     margin: float = 5.0
+    anonymous_fallback: bool = False
 
     def __attrs_post_init__(self) -> None:
         if not self.client_id or self.margin < 0:
@@ -138,13 +147,26 @@ class TokenSource:
         decision = await self._decide(origin, challenge.realm or "")
         owner = self.owner(origin, challenge, credential)
         if decision.credentials or credential == ANONYMOUS:
-            return await self._ask(decision.url, owner, scopes, credential)
+            return await self._ask_as_somebody(decision.url, owner, scopes, credential)
         _remember(self._untrusted, owner, decision)
         try:
             return await self._ask(decision.url, owner, scopes, ANONYMOUS)
         except (CredentialsRejectedError, ScopeDeniedError):
             pass
         raise decision.refusal()
+
+    async def _ask_as_somebody(self, realm: str, owner: TokenOwner, scopes: ScopeSet, credential: Credential) -> Token:
+        refused: CredentialsRejectedError | ScopeDeniedError
+        try:
+            return await self._ask(realm, owner, scopes, credential)
+        except (CredentialsRejectedError, ScopeDeniedError) as error:
+            refused = error
+        if credential != ANONYMOUS and self._options.anonymous_fallback and _only_reads(scopes):
+            with suppress(AuthError):
+                token = await self._ask(realm, owner, scopes, ANONYMOUS)
+                _log.warning("the token server of %s refuses the credentials; reading as nobody instead", owner.origin)
+                return token
+        raise refused
 
     async def _decide(self, origin: Origin, realm: str) -> RealmDecision:
         if Origin.of(resolve(origin, realm, refuse=AuthRealmRefusedError)).host != origin.host:
@@ -227,6 +249,10 @@ class TokenSource:
                 _remember(self._refresh, owner, IdentityToken(token.refresh_token))
         life = await _jwt_life(token)
         return token if life is None or life >= token.lifetime else token.lasting(life, now=monotonic())
+
+
+def _only_reads(scopes: ScopeSet) -> bool:
+    return len(scopes) > 0 and all(scope.actions == {PULL} for scope in scopes)
 
 
 def _remember(memory: dict[TokenOwner, _Value], owner: TokenOwner, value: _Value) -> None:
