@@ -13,14 +13,17 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from ocidist import Descriptor
+from ocidist import Descriptor, DigestMismatchError, SizeMismatchError
 from ocidist._io.verify import OFFLOAD
 from ocidist.http.transport import body
 from ocidist.model.digest import Hasher
 from tests.peers import images
+from tests.peers.answers import respond
+from tests.remote.support import client_for
 
 if TYPE_CHECKING:
     from tests.peers.peer import Peer
+    from tests.peers.wire_server import WireServer
 
 ROOT = Path(__file__).parent.parent.parent
 LARGE = images.noise(5 * OFFLOAD + 7)
@@ -100,3 +103,50 @@ def test_l18_the_speed_of_the_parsers_is_measured_against_what_was_promised() ->
     assert found
     for name in ("reference", "challenge", "digest"):
         assert name in text
+
+
+async def test_a_blob_that_is_piped_from_one_repository_into_another_is_hashed_once(
+    docker_registry: Peer, fresh_name: str, hashed: list[tuple[bool, int]]
+) -> None:
+    async with docker_registry.client() as client:
+        source = client.repository(f"{docker_registry.host}/{fresh_name}/from").blobs
+        target = client.repository(f"{docker_registry.host}/{fresh_name}/to").blobs
+        await source.push(LARGE, KNOWN, check_exists=False)
+        hashed.clear()
+        async with source.open(KNOWN) as reader:
+            await target.push(reader, KNOWN, check_exists=False)
+        assert sum(size for _, size in hashed) == len(LARGE)
+        assert await target.exists(KNOWN)
+
+
+async def test_a_reader_proves_only_what_it_reads_from_the_first_byte_to_the_last(
+    docker_registry: Peer, fresh_name: str
+) -> None:
+    async with docker_registry.client() as client:
+        blobs = client.repository(f"{docker_registry.host}/{fresh_name}").blobs
+        await blobs.push(LARGE, KNOWN, check_exists=False)
+        async with blobs.open(KNOWN, length=len(LARGE) - 1) as part:
+            assert not part.proves(KNOWN.digest, KNOWN.size)
+            with pytest.raises(SizeMismatchError):
+                await blobs.push(part, KNOWN, check_exists=False)
+        async with blobs.open(KNOWN, offset=1) as rest:
+            assert not rest.proves(KNOWN.digest, KNOWN.size)
+        async with blobs.open(KNOWN) as whole:
+            assert whole.proves(KNOWN.digest, KNOWN.size)
+            assert not whole.proves(KNOWN.digest, KNOWN.size - 1)
+            await whole.read(1)
+            assert not whole.proves(KNOWN.digest, KNOWN.size)
+
+
+async def test_a_wrong_blob_never_arrives_whole_where_it_is_piped_to(
+    docker_registry: Peer, fresh_name: str, wire_server: WireServer
+) -> None:
+    wrong = LARGE[:-1] + bytes([LARGE[-1] ^ 1])
+    wire_server.on("GET", f"/v2/a/b/blobs/{KNOWN.digest}", respond(200, {}, wrong))
+    async with client_for(wire_server) as other, docker_registry.client() as client:
+        target = client.repository(f"{docker_registry.host}/{fresh_name}").blobs
+        async with other.repository(f"{wire_server.host}/a/b").blobs.open(KNOWN) as reader:
+            with pytest.raises(DigestMismatchError, match=f"{wire_server.host}/a/b"):
+                await target.push(reader, KNOWN, check_exists=False)
+        assert not await target.exists(KNOWN)
+        assert not await target.exists(Descriptor.of(wrong))

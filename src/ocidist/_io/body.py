@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from io import FileIO
 
+    from ocidist.model.digest import Digest
+
 Source: TypeAlias = bytes | bytearray | memoryview | Path | AsyncIterable[bytes] | Callable[[], AsyncIterable[bytes]]
 """What callers may give: bytes, a path, a stream that can be read once, or a callable that opens a stream afresh."""
 
@@ -194,6 +196,19 @@ class StreamBody:
         if stream is None:
             raise BodyNotReplayableError("this body was read before and cannot be read again")
         return _pieces(stream)
+
+    def proves(self, digest: Digest, size: int) -> bool:
+        """Return whether the stream itself makes sure that it brings this content and no other."""
+        return isinstance(self._stream, ProvingStream) and self._stream.proves(digest, size)
+
+
+@runtime_checkable
+class ProvingStream(Protocol):
+    """A stream that hands out its last piece only once the whole was proven, as a ``BlobReader`` does."""
+
+    def proves(self, digest: Digest, size: int) -> bool:
+        """Return whether what is still to be read is the content of this digest and size."""
+        ...
 
 
 class FactoryBody:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import attrs
 
-from ocidist._io.body import BytesBody, FileBody, WatchedBody, blame_source
+from ocidist._io.body import BytesBody, FileBody, StreamBody, WatchedBody, blame_source
 from ocidist._io.pinned import PinnedFile
 from ocidist._io.verify import ProvenBody, digest_of, digest_of_file
 from ocidist.errors import (
@@ -205,6 +205,9 @@ class BlobPush:
         """Return the body as it is sent where the registry is told its digest."""
         body = self._body
         if isinstance(body, BytesBody) and isinstance(body.data, bytes):
+            return body
+        if isinstance(body, StreamBody) and body.proves(digest, size):
+            # A blob that is piped from one registry into another is hashed once.
             return body
         if isinstance(body, FileBody) and body.seen is not None and (body.settled or self._descriptor is not None):
             return PinnedFile(body, digest)

@@ -66,6 +66,7 @@ class BlobReader:
         self._known = known
         stop = None if length is None else offset + length
         self._stream = BlobStream(channel, digest, size=None if known is None else known.size, at=offset, stop=stop)
+        self._to_the_end = length is None
         # Present as long as every byte before the current position went through it.
         self._hasher: Hasher | None = hasher if offset == 0 else None
         self._verified = False
@@ -101,6 +102,14 @@ class BlobReader:
     def verified(self) -> bool:
         """Whether the whole blob was read in sequence and has the digest that was asked for."""
         return self._verified
+
+    def proves(self, digest: Digest, size: int) -> bool:
+        """Return whether what is still to be read is the whole blob of this digest and size.
+
+        Then its last piece is not handed out before all of it was verified, and nobody has to hash it again.
+        """
+        whole = self._to_the_end and size > 0 and (self._digest, self.size) == (digest, size)
+        return whole and self._hasher is not None and self.tell() == 0
 
     def tell(self) -> int:
         """Return the offset of the next byte ``read()`` returns."""
