@@ -17,6 +17,7 @@ class OciError(Exception):
         host: The registry host, or None.
         attempts: How many requests were made before giving up, or None.
         hint: What the reader can do about it, or None.
+        mirrors: One line for each mirror that was asked before, or passed over, and why it did not answer instead.
     """
 
     hint: ClassVar[str | None] = None
@@ -28,6 +29,7 @@ class OciError(Exception):
         self.reference: str | None = None
         self.host: str | None = None
         self.attempts: int | None = None
+        self.mirrors: tuple[str, ...] = ()
 
     def locate(
         self,
@@ -49,6 +51,8 @@ class OciError(Exception):
         text = f"{where}: {self.message}" if where else self.message
         if self.attempts is not None and self.attempts > 1:
             text = f"{text} (after {self.attempts} attempts)"
+        if self.mirrors:
+            text = f"{text} (asked before: {'; '.join(self.mirrors)})"
         return f"{text}. {self.hint}" if self.hint else text
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -103,6 +107,28 @@ class BodyNotReplayableError(UsageError):
 
 class ClientClosedError(UsageError):
     """Raised when a client is used after it was closed."""
+
+
+class HostsFileError(UsageError):
+    """Raised when a file that configures registries cannot be read, or holds what cannot be used.
+
+    Attributes:
+        path: The file.
+        key: The key within it (``host.https://mirror.lan.ca``), or None if it is about the file as a whole.
+        reason: What is wrong with it, without its value.
+    """
+
+    def __init__(self, path: object, reason: str, *, key: str | None = None) -> None:
+        super().__init__(f"{path}: {reason}" if key is None else f"{path}: {key}: {reason}")
+        self.path = str(path)
+        self.key = key
+        self.reason = reason
+
+
+class RegistryBlockedError(UsageError):
+    """Raised when the configuration forbids a registry, or part of it; no request was sent."""
+
+    hint: ClassVar[str | None] = "The hosts= of the client, or a registries.conf it was made of, has it as blocked"
 
 
 # --- no complete answer ----------------------------------------------------------------------------------------------
@@ -248,3 +274,15 @@ class ScopeDeniedError(AuthError):
 
 class CredentialStoreError(AuthError):
     """Raised when a credential file or helper cannot be read or written."""
+
+
+class TokenInvalidError(AuthError):
+    """Raised when an access token that somebody brought does not prove what it says; a server answers it with 401.
+
+    Attributes:
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the token is refused: {reason}")
+        self.reason = reason
