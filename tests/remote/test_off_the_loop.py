@@ -22,6 +22,8 @@ from tests.peers.answers import respond
 from tests.remote.support import client_for
 
 if TYPE_CHECKING:
+    import httpx
+
     from tests.peers.peer import Peer
     from tests.peers.wire_server import WireServer
 
@@ -108,7 +110,13 @@ def test_l18_the_speed_of_the_parsers_is_measured_against_what_was_promised() ->
 async def test_a_blob_that_is_piped_from_one_repository_into_another_is_hashed_once(
     docker_registry: Peer, fresh_name: str, hashed: list[tuple[bool, int]]
 ) -> None:
-    async with docker_registry.client() as client:
+    lengths: list[str | None] = []
+
+    async def note(request: httpx.Request) -> None:
+        if request.method == "PUT":
+            lengths.append(request.headers.get("Content-Length"))
+
+    async with docker_registry.client(event_hooks={"request": [note]}) as client:
         source = client.repository(f"{docker_registry.host}/{fresh_name}/from").blobs
         target = client.repository(f"{docker_registry.host}/{fresh_name}/to").blobs
         await source.push(LARGE, KNOWN, check_exists=False)
@@ -116,6 +124,7 @@ async def test_a_blob_that_is_piped_from_one_repository_into_another_is_hashed_o
         async with source.open(KNOWN) as reader:
             await target.push(reader, KNOWN, check_exists=False)
         assert sum(size for _, size in hashed) == len(LARGE)
+        assert lengths[-1] == str(len(LARGE))
         assert await target.exists(KNOWN)
 
 

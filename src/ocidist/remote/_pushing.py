@@ -208,6 +208,7 @@ class BlobPush:
             return body
         if isinstance(body, StreamBody) and body.proves(digest, size):
             # A blob that is piped from one registry into another is hashed once.
+            body.size = size
             return body
         if isinstance(body, FileBody) and body.seen is not None and (body.settled or self._descriptor is not None):
             return PinnedFile(body, digest)
