@@ -17,7 +17,7 @@ class OciError(Exception):
         host: The registry host, or None.
         attempts: How many requests were made before giving up, or None.
         hint: What the reader can do about it, or None.
-        mirrors: One line for each mirror that was asked before, or passed over, and why it did not answer instead.
+        mirrors: One line for each mirror that was asked before the registry, or passed over, and what came of it.
     """
 
     hint: ClassVar[str | None] = None
@@ -52,7 +52,7 @@ class OciError(Exception):
         if self.attempts is not None and self.attempts > 1:
             text = f"{text} (after {self.attempts} attempts)"
         if self.mirrors:
-            text = f"{text} (asked before: {'; '.join(self.mirrors)})"
+            text = f"{text} (mirrors: {'; '.join(self.mirrors)})"
         return f"{text}. {self.hint}" if self.hint else text
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -248,6 +248,10 @@ class AuthRealmRefusedError(AuthError, EgressError):
     hint: ClassVar[str | None] = (
         "If this token server is the right one, add its origin to EgressPolicy(trusted_realms=...)"
     )
+
+
+class TokenRedirectRefusedError(AuthError, RedirectRefusedError):
+    """Raised when a token server redirects: it is asked where it is, and nowhere else."""
 
 
 class TokenError(AuthError):

@@ -24,9 +24,9 @@ from ocidist.errors import (
     AuthRealmRefusedError,
     CredentialsRejectedError,
     InvalidCredentialError,
-    RedirectRefusedError,
     ScopeDeniedError,
     TokenError,
+    TokenRedirectRefusedError,
     UsageError,
 )
 from ocidist.http.caches import TokenOwner
@@ -264,7 +264,7 @@ def _remember(memory: dict[TokenOwner, _Value], owner: TokenOwner, value: _Value
 
 def _refusal(
     answer: Answer, realm: str, scopes: ScopeSet, credential: Credential
-) -> CredentialsRejectedError | ScopeDeniedError | RedirectRefusedError | TokenError:
+) -> CredentialsRejectedError | ScopeDeniedError | TokenRedirectRefusedError | TokenError:
     where = redact_url(realm)
     said = f"the token server at {where} answered {answer.status}{_said(answer.body, credential)}"
     # OAuth2 says 400 where the basic scheme says 401.
@@ -273,7 +273,7 @@ def _refusal(
     if answer.status == httpx.codes.FORBIDDEN:
         return ScopeDeniedError(said, scope=str(scopes))
     if httpx.codes.is_redirect(answer.status):
-        return RedirectRefusedError(where, "another place", "token servers are asked where they are")
+        return TokenRedirectRefusedError(where, "another place", "token servers are asked where they are")
     return TokenError(said)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ocidist._io.pages import Paginator
 from ocidist.errors import (
+    AuthError,
     ChallengeError,
     MalformedManifestError,
     OciError,
@@ -157,13 +158,14 @@ def _means_absent(error: OciError) -> bool:
     if isinstance(error, ResponseError):
         told = says_name_unknown(error) or isinstance(error, RateLimitedError)
         return not told and (error.status < 500 or error.status == 501)
-    return isinstance(error, ChallengeError | RedirectRefusedError)
+    return isinstance(error, ChallengeError) or _is_lasting(error)
 
 
 def _is_lasting(error: OciError) -> bool:
     if isinstance(error, ResponseError):
         return error.status not in _FORGOTTEN
-    return isinstance(error, RedirectRefusedError)
+    # A token server that redirects is in the way of everything, and says nothing about this.
+    return isinstance(error, RedirectRefusedError) and not isinstance(error, AuthError)
 
 
 async def record(channel: Channel, manifest: Manifest, subject: Digest) -> None:

@@ -13,6 +13,7 @@ from ocidist.errors import (
     RedirectRefusedError,
     ResponseError,
     ScopeDeniedError,
+    TokenRedirectRefusedError,
     UnauthorizedError,
     UnsupportedError,
 )
@@ -85,6 +86,8 @@ class Registry:
                     raise unexpected("a registry's", kind, data)
                 version = reply.header(_API_VERSION)
                 return RegistryInfo(None if version is None else clean_text(version, _MAX_VERSION), reply.authenticated)
+        except TokenRedirectRefusedError:
+            raise
         except RedirectRefusedError:
             return RegistryInfo(None, authenticated=False, supported=False)
         except ResponseError as error:
