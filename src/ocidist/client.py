@@ -76,7 +76,8 @@ class Client(httpx.AsyncClient):
     its caller named, so plain calls like ``client.get("https://host/v2/...")`` work as well; they raise httpx's errors.
 
     Args:
-        credentials: Who asks: a mapping from host to credential, a provider, or a callable. None is anonymous.
+        credentials: Who asks: a mapping from host to credential, a provider, or a callable. None means what Docker's
+            and Podman's files and helpers have (``DefaultCredentials``) if ``trust_env`` is on, else nobody.
         hosts: Configuration by registry name.
         egress: Where server-supplied URLs may lead.
         token_options: How tokens are asked for.
@@ -86,7 +87,8 @@ class Client(httpx.AsyncClient):
         limits: How many requests may be under way at once on one host.
         hooks: Callables that are given event records.
         timeout: Idle timeouts of each phase; httpx's forms are taken too.
-        trust_env: Whether to use the proxies of the environment; never for loopback hosts.
+        trust_env: Whether to use what the environment has: credentials, and proxies (never for loopback hosts). If not,
+            no credential file and no helper is looked at.
         **options: httpx's own arguments. A ``transport``, or those of ``mounts``, carry the requests that are theirs as
             they are: per-host TLS settings do not apply there. ``headers`` go with every request to a registry.
             ``auth`` and ``params`` are for requests made with httpx's methods only; registries and repositories use
@@ -150,7 +152,7 @@ class Client(httpx.AsyncClient):
                 wire=self._wire,
                 dispatch=self._dispatch,
                 headers=lambda: self.headers,
-                credentials=as_provider(credentials),
+                credentials=as_provider(credentials, trust_env=trust_env),
                 hosts=self._hosts,
                 egress=egress or EgressPolicy(),
                 token_options=token_options or TokenOptions(),

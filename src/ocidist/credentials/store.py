@@ -5,9 +5,10 @@ Spec: docker token authentication, "Requesting a Token"; docker OAuth2, "Getting
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import re
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from inspect import isawaitable
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
@@ -15,12 +16,16 @@ from ocidist.errors import InvalidCredentialError
 from ocidist.model.reference import RegistryName
 
 _CONTROL = frozenset(map(chr, (*range(32), 127)))
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def _sendable(what: str) -> Callable[[object, attrs.Attribute[str], str], None]:
     def check(_instance: object, _attribute: attrs.Attribute[str], value: str) -> None:
         if not isinstance(value, str) or not value or not _CONTROL.isdisjoint(value):
             msg = f"a {what} must be text without control characters, and not empty"
+            raise InvalidCredentialError(msg)
+        if _SURROGATE.search(value):
+            msg = f"a {what} must be text that UTF-8 can encode"
             raise InvalidCredentialError(msg)
 
     return check
@@ -152,10 +157,65 @@ class CallableCredentials:
         return await answer if isawaitable(answer) else answer
 
 
-def as_provider(credentials: Credentials | None) -> CredentialProvider:
-    """Turn what a user may pass as ``credentials=`` into a provider; None means anonymous everywhere."""
+class ChainCredentials:
+    """A provider that asks several, one after the other, and takes the first credential that is not ``ANONYMOUS``.
+
+    Args:
+        *providers: Whom to ask: providers, mappings or callables.
+    """
+
+    def __init__(self, *providers: Credentials) -> None:
+        self._providers = tuple(map(as_provider, providers))
+
+    async def get(self, host: str, *, repository: str | None = None) -> Credential:
+        """Return the first credential that anybody has for the host, or ``ANONYMOUS``.
+
+        Raises:
+            CredentialStoreError: A place that had to be asked cannot be read.
+        """
+        for provider in self._providers:
+            if (found := await provider.get(host, repository=repository)) != ANONYMOUS:
+                return found
+        return ANONYMOUS
+
+    def __repr__(self) -> str:
+        return f"ChainCredentials({', '.join(map(repr, self._providers))})"
+
+
+class EnvironmentCredentials:
+    """``DefaultCredentials``, whose modules are loaded, and whose environment is read, when it is first asked."""
+
+    def __init__(self) -> None:
+        self._found: CredentialProvider | None = None
+
+    def get(self, host: str, *, repository: str | None = None) -> Coroutine[Any, Any, Credential]:
+        """Return what ``DefaultCredentials.get`` does."""
+        # No coroutine around that one: it is asked for every request.
+        return self._load(host, repository) if self._found is None else self._found.get(host, repository=repository)
+
+    async def _load(self, host: str, repository: str | None) -> Credential:
+        from ocidist._io.load import load_module  # noqa: PLC0415 -- credentials alone need no event loop
+
+        await load_module("ocidist.credentials.files")
+        from ocidist.credentials.files import DefaultCredentials  # noqa: PLC0415 -- see above
+
+        if self._found is None:
+            self._found = DefaultCredentials()
+        return await self._found.get(host, repository=repository)
+
+    def __repr__(self) -> str:
+        return "EnvironmentCredentials()"
+
+
+def as_provider(credentials: Credentials | None, *, trust_env: bool = False) -> CredentialProvider:
+    """Turn what a user may pass as ``credentials=`` into a provider.
+
+    Args:
+        credentials: What they passed.
+        trust_env: What None means: the files and helpers of the environment, or anonymous everywhere.
+    """
     if credentials is None:
-        return StaticCredentials({})
+        return EnvironmentCredentials() if trust_env else StaticCredentials({})
     if isinstance(credentials, Mapping):
         return StaticCredentials(credentials)
     if isinstance(credentials, CredentialProvider):

@@ -1,0 +1,114 @@
+"""One entry of a credential file: from its JSON to a credential, and back.
+
+Reading returns a ``Problem`` instead of raising: an exception would carry, in the frames it went through, the secrets
+that were being read.
+
+Spec: docker's config.json, "auths"; containers-auth.json(5), "FORMAT".
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from ocidist.credentials.store import Anonymous, Basic, Credential, IdentityToken, RegistryToken
+from ocidist.errors import InvalidCredentialError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TOKEN_USER: Final = "<token>"  # noqa: S105 -- a name, no secret
+"""The user name that says that the password is an identity token."""
+
+SECRET_FIELDS: Final = frozenset({"auth", "username", "password", "identitytoken", "registrytoken"})
+
+
+@attrs.frozen
+class Problem:
+    """Why an entry cannot be used, without anything it holds.
+
+    Attributes:
+        reason: A clause for a message: "its auth field is not base64".
+    """
+
+    reason: str
+
+
+def read_entry(entry: object) -> Credential | Problem | None:
+    """Return the credential of an entry, None when it holds none: an empty entry says to ask the helper.
+
+    A registry token goes before an identity token, and that before user name and password; of those, what ``auth``
+    says goes before the fields ``username`` and ``password``. The secret may have NULs at its end, which some tools
+    wrote and nobody meant.
+    """
+    if not isinstance(entry, dict):
+        return None if entry is None else Problem("it is not a JSON object")
+    fields = {name: entry.get(name) or "" for name in SECRET_FIELDS}
+    if not all(isinstance(value, str) for value in fields.values()):
+        return Problem("one of its fields is not text")
+    if fields["registrytoken"]:
+        return make_credential(RegistryToken, fields["registrytoken"])
+    if fields["identitytoken"]:
+        return make_credential(IdentityToken, fields["identitytoken"])
+    if fields["auth"]:
+        pair = _decode(fields["auth"])
+        return pair if isinstance(pair, Problem) else read_pair(*pair)
+    if fields["username"] or fields["password"]:
+        return read_pair(fields["username"], fields["password"].rstrip("\0"))
+    return None
+
+
+def read_pair(username: str, secret: str) -> Credential | Problem:
+    """Return the credential of a user name and a secret, as a file or a helper has them."""
+    if not username or not secret:
+        return Problem("its user name or its secret is empty")
+    if username == TOKEN_USER:
+        return make_credential(IdentityToken, secret)
+    return make_credential(Basic, username, secret)
+
+
+def make_credential(kind: type[Basic | IdentityToken | RegistryToken], *parts: str) -> Credential | Problem:
+    """Make a credential of texts that may be anything."""
+    try:
+        return kind(*parts)
+    except InvalidCredentialError as error:
+        return Problem(error.message)
+
+
+def _decode(auth: str) -> tuple[str, str] | Problem:
+    try:
+        text = base64.b64decode(auth.strip(), validate=True).decode()
+    except (binascii.Error, ValueError):
+        return Problem("its auth field is not base64 of UTF-8 text")
+    username, colon, secret = text.partition(":")
+    return (username, secret.rstrip("\0")) if colon else Problem("its auth field holds no ':'")
+
+
+def write_entry(credential: Credential, old: object = None) -> dict[str, object]:
+    """Return the entry for a credential, with the fields of the *old* one that ocidist does not know.
+
+    Raises:
+        UsageError: The credential is nobody.
+    """
+    kept: Mapping[str, object] = old if isinstance(old, dict) else {}
+    entry = {name: value for name, value in kept.items() if name not in SECRET_FIELDS}
+    match credential:
+        case Basic():
+            entry["auth"] = base64.b64encode(f"{credential.username}:{credential.password}".encode()).decode()
+        case IdentityToken():
+            entry["identitytoken"] = credential.token
+        case RegistryToken():
+            entry["registrytoken"] = credential.token
+        case _:
+            raise refusal(credential)
+    return entry
+
+
+def refusal(credential: Credential) -> UsageError:
+    """Return the error for a credential that cannot be kept."""
+    if isinstance(credential, Anonymous):
+        return UsageError("to log in, a credential is needed; to forget one, log out")
+    return UsageError(f"{type(credential).__name__} cannot be kept in a credential file or helper")

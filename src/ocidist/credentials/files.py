@@ -1,0 +1,153 @@
+"""Providers over credential files that change while a program runs.
+
+They are asked for every request, so they answer from memory. Whether a file has changed is looked at in a worker
+thread, at most once in ``RECHECK`` seconds; what a helper said is taken to hold for ``HELPER_TTL`` seconds.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import anyio.to_thread
+import attrs
+
+from ocidist._io.flight import SingleFlight
+from ocidist.credentials.authfile import AuthFile, read_document
+from ocidist.credentials.disk import stamp_of
+from ocidist.credentials.paths import SEARCH_ORDER, Place, places
+from ocidist.credentials.store import ANONYMOUS
+from ocidist.errors import CredentialStoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ocidist.credentials.disk import Stamp
+    from ocidist.credentials.paths import Source
+    from ocidist.credentials.store import Credential
+
+RECHECK: Final = 1.0
+"""Seconds during which a file is not looked at again."""
+
+HELPER_TTL: Final = 60.0
+"""Seconds for which the answer of a helper is kept."""
+
+MAX_ANSWERS: Final = 4096
+"""Most answers that are remembered; when there are more, all are looked up afresh."""
+
+_Key = tuple[str, str | None]
+
+
+@attrs.frozen
+class _Loaded:
+    stamp: Stamp | None = None
+    file: AuthFile | None = None
+    problem: str | None = None
+
+
+class FileCredentials:
+    """A provider over credential files, asked one after the other; the first that has a credential counts.
+
+    A file that does not exist is empty. One that appears, changes or goes is noticed within ``RECHECK`` seconds. One
+    that cannot be read, or a helper that fails, fails the request that needs it rather than leaving it anonymous.
+
+    Args:
+        *paths: The files: ``config.json``, ``auth.json`` or ``.dockercfg``.
+    """
+
+    def __init__(self, *paths: str | Path) -> None:
+        self._places: tuple[Place, ...] = tuple(Place(None, Path(path)) for path in paths)
+        self._loaded: dict[Place, _Loaded] = {}
+        self._answers: dict[_Key, tuple[float, Credential]] = {}
+        self._namespaces = False
+        self._look_again = float("-inf")
+        self._looks: SingleFlight[None] = SingleFlight()
+        self._flights: SingleFlight[Credential] = SingleFlight()
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where credentials are looked for, first things first, whether there is anything or not."""
+        return self._places
+
+    async def get(self, host: str, *, repository: str | None = None) -> Credential:
+        """Return the credential for a registry, or ``ANONYMOUS``. Cancelling kills a helper that nobody else waits for.
+
+        Raises:
+            CredentialStoreError: A file cannot be read, a helper fails, or the entry that counts cannot be used.
+            InvalidReferenceError: *host* is not a registry name.
+        """
+        now = time.monotonic()
+        if now >= self._look_again:
+            await self._looks.do("files", self._look)
+        key = (host, repository if self._namespaces else None)
+        until, answer = self._answers.get(key, _NONE)
+        return answer if now < until else await self._flights.do(key, lambda: self._find(key))
+
+    async def _look(self) -> None:
+        fresh = await anyio.to_thread.run_sync(_read_changed, self._places, self._loaded)
+        self._look_again = time.monotonic() + RECHECK
+        if fresh != self._loaded:
+            # A new dictionary: whoever is asking a helper just now must not leave an answer of yesterday here.
+            self._loaded, self._answers = fresh, {}
+            self._namespaces = any(loaded.file and loaded.file.has_namespaces for loaded in fresh.values())
+
+    async def _find(self, key: _Key) -> Credential:
+        host, repository = key
+        until, answers = time.monotonic() + HELPER_TTL, self._answers
+        found: Credential = ANONYMOUS
+        for loaded in self._loaded.values():
+            if loaded.file is None:
+                raise CredentialStoreError(loaded.problem or "")
+            if (found := await loaded.file.get(host, repository=repository)) != ANONYMOUS:
+                break
+        if len(answers) >= MAX_ANSWERS:
+            answers.clear()
+        answers[key] = (until, found)
+        return found
+
+    def __repr__(self) -> str:
+        shown = (str(place.path or (place.source and place.source.value)) for place in self._places)
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class DefaultCredentials(FileCredentials):
+    """The provider that finds what ``docker login``, ``podman login`` and their relatives have stored.
+
+    ``Client()`` uses one when it is given no credentials, unless ``trust_env`` is off. The environment is read once,
+    when this is made; files when they are first needed.
+
+    Args:
+        order: Where to look, first things first: ``SEARCH_ORDER``, or any other order or part of it.
+        environ: Environment variables; None for those of the process.
+    """
+
+    def __init__(self, *, order: Iterable[Source] = SEARCH_ORDER, environ: Mapping[str, str] | None = None) -> None:
+        super().__init__()
+        self._places = places(order, environ)
+
+
+_NONE: Final = (float("-inf"), ANONYMOUS)
+
+
+def _read_changed(where: tuple[Place, ...], known: dict[Place, _Loaded]) -> dict[Place, _Loaded]:
+    return {place: _read(place, known.get(place)) for place in where}
+
+
+def _read(place: Place, known: _Loaded | None) -> _Loaded:
+    try:
+        if place.path is None:
+            return known or _Loaded(
+                file=AuthFile.parse(_bytes(place.text), source=str(place.source and place.source.value))
+            )
+        # Looked at before it is read: what is written between the two is noticed next time.
+        stamp = stamp_of(place.path)
+        if known is not None and known.file is not None and known.stamp == stamp:
+            return known
+        return _Loaded(stamp, AuthFile(place.path, read_document(place.path)))
+    except CredentialStoreError as error:
+        return _Loaded(problem=error.message)
+
+
+def _bytes(text: str | None) -> bytes:
+    return (text or "").encode(errors="surrogateescape")

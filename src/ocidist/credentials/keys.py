@@ -1,0 +1,124 @@
+"""The keys under which credential files keep registries, in every form that tools have written.
+
+A key is a registry (``host[:port]``), a registry with a scheme and an API path (``https://host/v1/``), or a namespace
+within one (``host/org/repository``, as Podman writes them). Docker Hub has four names and a key of its own.
+
+Spec: containers-auth.json(5), "FORMAT".
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from ocidist.errors import InvalidReferenceError
+from ocidist.model.reference import RegistryName, RepositoryName
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+HUB_KEY: Final = "https://index.docker.io/v1/"
+"""What Docker has kept Docker Hub under since it had a registry of version 1."""
+
+_SCHEME = re.compile(r"https?://", re.ASCII | re.IGNORECASE)
+_API_PATH = re.compile(r"(?:v[12](?:/.*)?)?", re.ASCII)
+
+
+@attrs.frozen
+class AuthKey:
+    """What a key stands for.
+
+    Attributes:
+        text: The key as it is written.
+        registry: ``host[:port]``; ``docker.io`` for every name of Docker Hub.
+        namespace: The repositories it is for: ``""`` for all, else a name or the beginning of names.
+        rank: Which of two keys for the same thing counts: the one with the lower rank.
+    """
+
+    text: str
+    registry: str
+    namespace: str = ""
+    rank: int = 0
+
+    @classmethod
+    def read(cls, text: str) -> AuthKey | None:
+        """Read a key; None for what no registry can be called: such keys belong to other tools."""
+        scheme = _SCHEME.match(text)
+        host, _, path = text[scheme.end() if scheme else 0 :].partition("/")
+        try:
+            # The empty host would be Docker Hub.
+            name = RegistryName.parse(host) if host else None
+        except InvalidReferenceError:
+            return None
+        if name is None:
+            return None
+        registry, path = str(name), path.strip("/")
+        if text == name.credential_key:
+            return cls(text, registry)
+        if scheme or _API_PATH.fullmatch(path):
+            # As Docker and Podman do: with a scheme, whatever comes after the host says nothing.
+            known = _API_PATH.fullmatch(path) is not None
+            return cls(text, registry, rank=(1 if not scheme else 2) if known else 3)
+        return cls(text, registry, path)
+
+
+class KeyIndex:
+    """Finds the keys that are for a repository.
+
+    Args:
+        keys: The keys of a file, in its order.
+    """
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._by_registry: dict[str, list[AuthKey]] = {}
+        for text in keys:
+            if (key := AuthKey.read(text)) is not None:
+                self._by_registry.setdefault(key.registry, []).append(key)
+        for found in self._by_registry.values():
+            found.sort(key=lambda key: (-len(key.namespace), key.rank))
+        self.has_namespaces = any(key.namespace for found in self._by_registry.values() for key in found)
+
+    def find(self, host: str, repository: str | None = None) -> tuple[str, ...]:
+        """Return the keys that are for a repository, the one that counts first: longest namespace, then plainest form.
+
+        Args:
+            host: The registry, ``host[:port]``, Docker Hub by any of its names.
+            repository: The repository; without one, keys with a namespace are not for it.
+
+        Raises:
+            InvalidReferenceError: *host* is not a registry name.
+        """
+        candidates = self._by_registry.get(registry_of(host), ())
+        return tuple(key.text for key in candidates if _covers(key.namespace, repository))
+
+    def spellings(self, host: str, namespace: str = "") -> tuple[str, ...]:
+        """Return every key that stands for exactly this registry, or for exactly this namespace of it."""
+        candidates = self._by_registry.get(registry_of(host), ())
+        return tuple(key.text for key in candidates if key.namespace == namespace)
+
+
+def registry_of(host: str) -> str:
+    """Return ``host[:port]`` in its one spelling; ``docker.io`` for every name of Docker Hub.
+
+    Raises:
+        InvalidReferenceError: *host* is not a registry name.
+    """
+    return str(attrs.evolve(RegistryName.parse(host), scheme=None))
+
+
+def key_of(host: str, namespace: str = "") -> str:
+    """Return the key under which new entries are written, the one that Docker and Podman look for first.
+
+    Raises:
+        InvalidReferenceError: *host* is not a registry name, or *namespace* no repository's.
+    """
+    name = attrs.evolve(RegistryName.parse(host), scheme=None)
+    return f"{name}/{RepositoryName(namespace)}" if namespace else name.credential_key
+
+
+def _covers(namespace: str, repository: str | None) -> bool:
+    if not namespace:
+        return True
+    return repository is not None and (repository == namespace or repository.startswith(namespace + "/"))

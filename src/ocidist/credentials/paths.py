@@ -1,0 +1,133 @@
+"""Where credentials are looked for, and in which order."""
+
+from __future__ import annotations
+
+import enum
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+class Source(enum.Enum):
+    """A place where credentials may be.
+
+    Attributes:
+        DOCKER_AUTH_CONFIG: The environment variable, which holds the JSON of a ``config.json``.
+        REGISTRY_AUTH_FILE: The file that this environment variable names.
+        DOCKER_CONFIG: ``config.json`` in the directory that this environment variable names, else in ``~/.docker``.
+        CONTAINERS_RUNTIME: Podman's ``containers/auth.json`` in ``$XDG_RUNTIME_DIR``; without that variable, on Linux,
+            ``/run/containers/UID/auth.json``.
+        CONTAINERS_CONFIG: ``containers/auth.json`` in ``$XDG_CONFIG_HOME``, else in ``~/.config``.
+        DOCKERCFG: ``~/.dockercfg``, from before Docker 1.7.
+    """
+
+    DOCKER_AUTH_CONFIG = "DOCKER_AUTH_CONFIG"
+    REGISTRY_AUTH_FILE = "REGISTRY_AUTH_FILE"
+    DOCKER_CONFIG = "DOCKER_CONFIG"
+    CONTAINERS_RUNTIME = "XDG_RUNTIME_DIR"
+    CONTAINERS_CONFIG = "XDG_CONFIG_HOME"
+    DOCKERCFG = ".dockercfg"
+
+
+SEARCH_ORDER: Final = (
+    Source.DOCKER_AUTH_CONFIG,
+    Source.REGISTRY_AUTH_FILE,
+    Source.DOCKER_CONFIG,
+    Source.CONTAINERS_RUNTIME,
+    Source.CONTAINERS_CONFIG,
+    Source.DOCKERCFG,
+)
+"""Where credentials are looked for, first things first. Podman and skopeo look into their own files before Docker's:
+``DefaultCredentials(order=...)`` takes any other order, and any part of it."""
+
+
+_NO_XDG = frozenset({"darwin", "win32"})
+
+
+@attrs.frozen
+class Place:
+    """A source in a given environment.
+
+    Attributes:
+        source: What it is; None for a file that was named by itself.
+        path: The file, which need not exist; None for a variable that holds the credentials themselves.
+        text: What that variable holds; not shown.
+    """
+
+    source: Source | None
+    path: Path | None = None
+    text: str | None = attrs.field(default=None, repr=False)
+
+
+def places(order: Iterable[Source] = SEARCH_ORDER, environ: Mapping[str, str] | None = None) -> tuple[Place, ...]:
+    """Return where the sources are in an environment; those that it does not have are left out. No file is looked at.
+
+    Args:
+        order: The sources, first things first.
+        environ: Environment variables; None for those of the process.
+    """
+    environment = os.environ if environ is None else environ
+    return tuple(place for source in order if (place := _place(source, environment)) is not None)
+
+
+def login_path(environ: Mapping[str, str] | None = None) -> Path | None:
+    """Return the file that a login writes: ``$REGISTRY_AUTH_FILE``, else Docker's ``config.json``; None without a home.
+
+    Args:
+        environ: Environment variables; None for those of the process.
+    """
+    for place in places((Source.REGISTRY_AUTH_FILE, Source.DOCKER_CONFIG), environ):
+        return place.path
+    return None
+
+
+def _place(source: Source, environ: Mapping[str, str]) -> Place | None:
+    if source is Source.DOCKER_AUTH_CONFIG:
+        text = environ.get("DOCKER_AUTH_CONFIG", "")
+        return Place(source, text=text) if text.strip() else None
+    path = _path(source, environ)
+    return None if path is None else Place(source, path)
+
+
+def _path(source: Source, environ: Mapping[str, str]) -> Path | None:
+    match source:
+        case Source.REGISTRY_AUTH_FILE:
+            named = environ.get("REGISTRY_AUTH_FILE")
+            return Path(named) if named else None
+        case Source.DOCKER_CONFIG:
+            named = environ.get("DOCKER_CONFIG")
+            return Path(named, "config.json") if named else _in_home(environ, ".docker", "config.json")
+        case Source.CONTAINERS_RUNTIME:
+            runtime = _absolute(environ.get("XDG_RUNTIME_DIR"))
+            if runtime is not None:
+                return runtime / "containers" / "auth.json"
+            return Path("/run/containers", str(os.getuid()), "auth.json") if sys.platform == "linux" else None
+        case Source.CONTAINERS_CONFIG:
+            config = None if sys.platform in _NO_XDG else _absolute(environ.get("XDG_CONFIG_HOME"))
+            if config is not None:
+                return config / "containers" / "auth.json"
+            return _in_home(environ, ".config", "containers", "auth.json")
+        case _:
+            return _in_home(environ, ".dockercfg")
+
+
+def _absolute(text: str | None) -> Path | None:
+    # The XDG specification: "If an implementation encounters a relative path ... it should ignore it".
+    return Path(text) if text and Path(text).is_absolute() else None
+
+
+def _in_home(environ: Mapping[str, str], *parts: str) -> Path | None:
+    home = environ.get("HOME")
+    if home or environ is not os.environ:
+        return Path(home, *parts) if home else None
+    try:
+        return Path.home().joinpath(*parts)
+    except RuntimeError:
+        # Nobody in particular, as in some containers: no user, no home.
+        return None
