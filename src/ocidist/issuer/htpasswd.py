@@ -14,7 +14,8 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from inspect import isawaitable
 from pathlib import Path
@@ -189,11 +190,12 @@ class Htpasswd:
         wanted = _each(users)
         del users  # passwords are not for whoever shows the variables of this frame
         lines: dict[str, str] = {}
-        async for name, secret in wanted:
-            user = secret if isinstance(secret, HashedUser) else await self._hash(name, secret)
-            if user.name in lines:
-                raise InvalidCredentialError(f"the user {user.name!r} is there twice")
-            lines[user.name] = f"{user.name}:{user.hash}\n"
+        async with aclosing(wanted):
+            async for name, secret in wanted:
+                user = secret if isinstance(secret, HashedUser) else await self._hash(name, secret)
+                if user.name in lines:
+                    raise InvalidCredentialError(f"the user {user.name!r} is there twice")
+                lines[user.name] = f"{user.name}:{user.hash}\n"
         data = "".join(lines.values()).encode()
         if len(data) > MAX_FILE:
             raise CredentialStoreError(f"{self._path} would be larger than {MAX_FILE} bytes")
@@ -272,20 +274,30 @@ def _cost(text: str) -> int | None:
     return cost if MIN_ROUNDS <= cost <= MAX_ROUNDS else None
 
 
-async def _each(users: object) -> AsyncIterator[tuple[str, HashedUser | Hidden]]:
+async def _each(users: object) -> AsyncGenerator[tuple[str, HashedUser | Hidden]]:
     if callable(users):
         made = users()
         users = await made if isawaitable(made) else made
     if isinstance(users, Mapping):
         users = users.items()
     if isinstance(users, AsyncIterable):
-        async for user in users:
-            yield _named(user)
+        async with _closing(users):
+            async for user in users:
+                yield _named(user)
     elif isinstance(users, Iterable) and not isinstance(users, str | bytes):
         for user in users:
             yield _named(user)
     else:
         raise UsageError("users are a mapping, an iterable, an async iterable, or a callable that returns one")
+
+
+@asynccontextmanager
+async def _closing(source: object) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        if isinstance(source, AsyncGenerator):
+            await source.aclose()
 
 
 def _named(user: HashedUser | tuple[str, str]) -> tuple[str, HashedUser | Hidden]:
@@ -297,10 +309,12 @@ def _named(user: HashedUser | tuple[str, str]) -> tuple[str, HashedUser | Hidden
 
 def _loaded(path: Path, state: tuple[int, ...], rounds: int) -> _Loaded:
     try:
-        data = read_capped(path, MAX_FILE)
+        hashes = _parse(read_capped(path, MAX_FILE))
     except OSError as error:
         raise CredentialStoreError(f"cannot read the users in {path}: {error.strerror or error}") from error
-    hashes = _parse(path, data)
+    if isinstance(hashes, str):
+        # Raised out here, where no variable holds the file.
+        raise CredentialStoreError(f"{path}: {hashes}")
     cost = max((_cost(each.decode()) or rounds for each in hashes.values()), default=rounds)
     return _Loaded(state, hashes, bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(cost)))
 
@@ -313,13 +327,12 @@ def _state_of(path: Path) -> tuple[int, ...] | None:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _parse(path: Path, data: bytes) -> dict[str, bytes]:
+def _parse(data: bytes) -> dict[str, bytes] | str:
+    """Return hashes by user name, or what is wrong with the file."""
     try:
         lines = data.removeprefix(_BOM).decode().split("\n")
     except UnicodeDecodeError:
-        lines = None
-    if lines is None:
-        raise CredentialStoreError(f"{path} is not UTF-8")
+        return "it is not UTF-8"
     hashes: dict[str, bytes] = {}
     for number, line in enumerate(lines, 1):
         text = line.removesuffix("\r")
@@ -328,8 +341,7 @@ def _parse(path: Path, data: bytes) -> dict[str, bytes]:
         name, _, hashed = text.partition(":")
         problem = _problem(name, hashed) or ("a user is there twice" if name in hashes else None)
         if problem is not None:
-            # The line itself is not quoted: it may hold a password.
-            raise CredentialStoreError(f"{path}, line {number}: {problem}")
+            return f"line {number}: {problem}"
         hashes[name] = hashed.encode()
     return hashes
 

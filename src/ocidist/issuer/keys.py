@@ -139,6 +139,7 @@ class KeyMaterial:
             except UsageError as error:
                 problem = error.message
         # Raised out here, without the context of an error whose frames hold the key.
+        del key
         raise CredentialStoreError(f"the signing key cannot be used: {problem}")
 
     @classmethod

@@ -108,11 +108,12 @@ class TrustedKeys:
             UsageError: It is no JWK set, or a key has no name or is of another kind.
         """
         try:
-            document = strictjson.loads(data, what="JWK set", unique_keys=True)
-            keys = document["keys"] if isinstance(document, dict) else ()
-            return cls({_text(each["kid"]): TrustedKey.of(jwt.PyJWK(each).key) for each in keys})
-        except (ProtocolError, jwt.PyJWTError, KeyError, TypeError, ValueError):
-            raise UsageError("the trusted keys are no JWK set of named RSA or EC P-256 keys") from None
+            keys = _object(data.encode() if isinstance(data, str) else data)["keys"]
+            if isinstance(keys, list):
+                return cls({_text(each["kid"]): TrustedKey.of(jwt.PyJWK(each).key) for each in keys})
+        except (ProtocolError, TokenInvalidError, jwt.PyJWTError, KeyError, TypeError, ValueError):
+            pass
+        raise UsageError("the trusted keys are no JWK set of named RSA or EC P-256 keys")
 
     def __or__(self, other: TrustedKeys) -> TrustedKeys:
         """Trust the keys of both."""
@@ -169,7 +170,7 @@ class TokenVerifier:
             raise UsageError(f"clocks may differ by at most {MAX_TTL:g} seconds")
 
     def verify(self, token: str) -> Claims:
-        """Return what a token says, if all of it is as it has to be. Takes a tenth of a millisecond.
+        """Return what a token says, if all of it is as it has to be. Takes less than a millisecond.
 
         Required are the claims ``iss``, ``aud``, ``exp``, ``nbf``, ``iat`` and ``access``; a token lives for an hour at
         most.

@@ -20,6 +20,7 @@ from ocidist.wire import endpoints
 from ocidist.wire.routing import parse
 
 if TYPE_CHECKING:
+    from ocidist.server.auth import Guard
     from ocidist.server.exchange import Headers, Receive, Scope, Send
     from ocidist.storage.protocols import Namespace
     from ocidist.wire.endpoints import Endpoint
@@ -69,10 +70,11 @@ class RegistryApp:
     It serves every endpoint of the distribution specification and the catalog. Bodies pass through in bounded pieces;
     upload sessions live as long as the application does. It belongs to one event loop and needs no lifespan events.
 
-    There is no authentication yet: whoever can connect can do everything that *read_only* allows.
+    Without *auth*, whoever can connect can do everything that *read_only* allows.
 
     Args:
         store: The repositories to serve.
+        auth: Who is let in: a ``PasswordGuard`` or a ``TokenGuard``; None for everybody.
         read_only: Whether everything but reading is refused with 405.
         limits: How much is taken.
         clock: Seconds from any moment on, for the age of upload sessions.
@@ -84,10 +86,12 @@ class RegistryApp:
         self,
         store: Namespace,
         *,
+        auth: Guard | None = None,
         read_only: bool = False,
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._auth = auth
         self._read_only = read_only
         self._limits = limits or Limits()
         self._service = Service(store, self._limits, Sessions(store, self._limits, clock))
@@ -122,6 +126,8 @@ class RegistryApp:
         if self._read_only and exchange.method not in READING:
             raise said(UnsupportedError, 405, "this registry can only be read")
         endpoint = parse(exchange.method, exchange.path, exchange.query, exchange.headers)
+        if self._auth is not None:
+            await self._auth.admit(exchange, endpoint.scopes)
         await HANDLERS[type(endpoint)](exchange, self._service, endpoint)
 
     def _refusal(self, exchange: Exchange, error: Exception) -> tuple[ResponseError, Headers]:
