@@ -1,25 +1,41 @@
 """Per-host configuration.
 
-Keys are registry names as users write them (``host[:port]``); Docker Hub is found under any of its names.
+Keys are registry names as users write them (``host[:port]``), a namespace in one (``host/team``) or all hosts under a
+domain (``*.example.com``); Docker Hub is found under any of its names.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
 import attrs
 
 from ocidist.errors import InvalidReferenceError, UsageError
-from ocidist.model.reference import RegistryName
+from ocidist.hosts.mirror import Mirror
+from ocidist.model.reference import RegistryName, RepositoryName
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Callable
+    from ipaddress import IPv4Network, IPv6Network
 
+    from ocidist.hosts.shortnames import ShortNames
     from ocidist.wire.egress import Origin
 
 Scheme = Literal["http", "https"]
 DEFAULT_PORTS = {"http": 80, "https": 443}
+
+File: TypeAlias = "str | Path"
+
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?", re.ASCII)
+# What a request is made of; a field of the same name would be a second one.
+_OURS: Final = frozenset({
+    *("accept", "accept-encoding", "connection", "content-length", "content-range", "content-type", "expect", "host"),
+    *("if-match", "if-none-match", "range", "te", "transfer-encoding", "upgrade", "user-agent"),
+})  # fmt: skip
 
 
 def _scheme(_instance: object, _attribute: attrs.Attribute[Scheme | None], value: Scheme | None) -> None:
@@ -34,6 +50,23 @@ def _positive(_instance: object, attribute: attrs.Attribute[int | None], value: 
         raise UsageError(msg)
 
 
+def _fields(value: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    pairs = tuple(value.items()) if isinstance(value, Mapping) else tuple((name, text) for name, text in value)
+    for name, text in pairs:
+        if not isinstance(name, str) or _TOKEN.fullmatch(name) is None or name.lower() in _OURS:
+            raise UsageError(f"headers: {name!r} is not a field that can be added")
+        if not isinstance(text, str) or _VALUE.fullmatch(text) is None:
+            # The value may be a secret.
+            raise UsageError(f"headers: the value of {name!r} cannot be sent")
+    return pairs
+
+
+def _mirrors(value: Iterable[Mirror | str]) -> tuple[Mirror, ...]:
+    if isinstance(value, str):
+        raise UsageError("mirrors is a collection of mirrors, not one string")
+    return tuple(Mirror(item) if isinstance(item, str) else item for item in value)
+
+
 @attrs.frozen
 class HostConfig:
     """What is configured for one registry host.
@@ -42,10 +75,16 @@ class HostConfig:
         scheme: ``"http"`` or ``"https"``; None detects it (https first, http only where ``insecure`` or on loopback).
         insecure: Whether plain http may be tried when https does not answer. A certificate failure never leads to it.
         verify: Whether to check the server's certificate. Leave it on; pass ``ca`` instead.
-        ca: PEM file of certificate authorities to trust beside the operating system's.
+        ca: PEM file of certificate authorities to trust beside the operating system's, or several of them.
         client_cert: PEM file of a client certificate with its key, or a pair of files.
         concurrency: Most requests under way at once, token requests not counted; None takes the client's default.
         chunk_size: Bytes per chunk of chunked uploads, or None for the default.
+        mirrors: Hosts to ask first when content is read, in order; the registry itself is asked last. Strings are taken
+            as the URLs of mirrors.
+        location: Host to read from in the registry's place, after the mirrors; None reads from the registry.
+        blocked: Whether every use of the registry is refused.
+        headers: Header fields for requests to this host's API; they are not sent to where it redirects, nor to token
+            servers. May hold secrets: they are not shown.
 
     Raises:
         UsageError: A value is out of range.
@@ -54,56 +93,298 @@ class HostConfig:
     scheme: Scheme | None = attrs.field(default=None, validator=_scheme)
     insecure: bool = False
     verify: bool = True
-    ca: str | Path | None = None
-    client_cert: str | Path | tuple[str | Path, str | Path] | None = None
+    ca: File | tuple[File, ...] | None = None
+    client_cert: File | tuple[File, File] | None = None
     concurrency: int | None = attrs.field(default=None, validator=_positive)
     chunk_size: int | None = attrs.field(default=None, validator=_positive)
+    mirrors: tuple[Mirror, ...] = attrs.field(
+        default=(),
+        converter=_mirrors,
+        validator=attrs.validators.deep_iterable(attrs.validators.instance_of(Mirror)),
+    )
+    location: Mirror | None = None
+    blocked: bool = False
+    headers: tuple[tuple[str, str], ...] = attrs.field(default=(), converter=_fields, repr=False)
 
     @property
     def custom_tls(self) -> bool:
         """Whether connections to this host need a TLS context of their own."""
         return not self.verify or self.ca is not None or self.client_cert is not None
 
+    @property
+    def routed(self) -> bool:
+        """Whether reads may go elsewhere than to the registry itself."""
+        return bool(self.mirrors) or self.location is not None or self.blocked
+
+    def __or__(self, other: HostConfig) -> HostConfig:
+        """Return the configuration with what *other* says on top of it: every value that is not the default."""
+        said = {name: getattr(other, name) for name in _NAMES if getattr(other, name) != getattr(_DEFAULT, name)}
+        return attrs.evolve(self, **said)
+
+
+_DEFAULT: Final = HostConfig()
+_NAMES: Final = tuple(field.name for field in attrs.fields(HostConfig))
+
+
+@attrs.frozen
+class Route:
+    """Where the reads of a repository go.
+
+    Attributes:
+        key: The part of the repository's name that the configuration is for; empty if it is for all of the registry.
+        config: The configuration: its mirrors, location, and whether it is blocked.
+    """
+
+    key: str
+    config: HostConfig
+
 
 class HostsConfig:
     """The configuration of every host a client knows something about.
 
+    ``configured | {"registry.lan": HostConfig(ca="lan.pem")}`` puts explicit settings on top of those of a file: what
+    is said explicitly wins, value by value.
+
     Args:
-        entries: Configurations by registry name.
+        entries: Configurations by registry name. Of keys with a namespace (``host/team``) only ``mirrors``,
+            ``location`` and ``blocked`` count, and the longest key that fits decides; ``*.example.com`` is every host
+            under that domain that has no entry of its own.
+        default: Configuration of hosts without an entry.
+        insecure_networks: Networks (``10.0.0.0/8``) in which hosts that are named by address are insecure. A name is
+            never made insecure by what it resolves to: whoever answers for it would decide.
+        short_names: What names without a registry may mean; None knows nothing about it.
 
     Raises:
-        InvalidReferenceError: A key is not a registry name.
+        InvalidReferenceError: A key is none of these.
+        UsageError: Two mirrors give one host different settings, or a network is none.
     """
 
-    def __init__(self, entries: Mapping[str, HostConfig] | None = None) -> None:
+    def __init__(
+        self,
+        entries: Mapping[str, HostConfig] | None = None,
+        *,
+        default: HostConfig | None = None,
+        insecure_networks: Iterable[str] = (),
+        short_names: ShortNames | None = None,
+    ) -> None:
+        self._given = dict(entries or {})
+        self._default = default or _DEFAULT
+        self._networks = tuple(insecure_networks)
+        self._short_names = short_names
         self._entries: dict[str, HostConfig] = {}
-        for key, config in (entries or {}).items():
-            name = RegistryName.parse(key)
-            # A key may carry the scheme itself: "http://localhost:5000".
-            found = attrs.evolve(config, scheme=name.scheme) if name.scheme and config.scheme is None else config
-            self._entries[str(attrs.evolve(name, scheme=None))] = found
+        self._namespaces: dict[str, dict[str, HostConfig]] = {}
+        self._domains: dict[str, HostConfig] = {}
+        for key, config in self._given.items():
+            self._add(key, config)
+        self._mirror_hosts: dict[str, HostConfig] = {}
+        for config in (*self._given.values(), self._default):
+            for mirror in (*config.mirrors, *(() if config.location is None else (config.location,))):
+                self._add_mirror(mirror)
+        self._insecure = _Networks(self._networks)
+        self.routed: bool = any(config.routed for config in (*self._given.values(), self._default))
+        """Whether any repository may be read from elsewhere than its registry, or not at all."""
+
+    def _add(self, key: str, config: HostConfig) -> None:
+        if key.startswith("*."):
+            self._domains[str(RegistryName(key.removeprefix("*.")))] = config
+            return
+        scheme, separator, rest = key.partition("://")
+        host, slash, repository = (rest if separator else key).partition("/")
+        name = RegistryName.parse(f"{scheme}://{host}" if separator else host)
+        bare = str(attrs.evolve(name, scheme=None))
+        if slash:
+            self._namespaces.setdefault(bare, {})[str(RepositoryName(repository))] = config
+            return
+        # A key may carry the scheme itself: "http://localhost:5000".
+        self._entries[bare] = attrs.evolve(config, scheme=name.scheme) if name.scheme and not config.scheme else config
+
+    def _add_mirror(self, mirror: Mirror) -> None:
+        if mirror.host is None:
+            return
+        name = str(attrs.evolve(mirror.registry, scheme=None))
+        if self._mirror_hosts.setdefault(name, mirror.host) != mirror.host:
+            raise UsageError(f"the mirror {name} is configured twice, and not in the same way")
+
+    # --- files -------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    async def from_hosts_toml(cls, path: File) -> Self:
+        """Read containerd's configuration: a directory of ``<host>[:port]/hosts.toml``, with ``_default`` for the rest.
+
+        The entry of a registry's own host configures the registry, every other one is a mirror; a ``server`` on another
+        host becomes ``location``. Directories without the file are read as ``with_certs_d`` does. Files are read in a
+        worker thread.
+
+        Args:
+            path: The directory, ``/etc/containerd/certs.d`` on most machines.
+
+        Raises:
+            HostsFileError: A file cannot be read or used; it names the file and the key.
+        """
+        from ocidist.hosts.hosts_toml import read_tree  # noqa: PLC0415 -- loaded by those who have such files
+
+        return cls(**await _in_thread(read_tree, path))
+
+    @classmethod
+    async def from_registries_conf(cls, path: File) -> Self:
+        """Read the configuration of podman, skopeo and CRI-O: ``registries.conf`` and ``registries.conf.d/*.conf``.
+
+        Files are read in a worker thread.
+
+        Args:
+            path: The file; the directory beside it is read too. The file need not exist if that does.
+
+        Raises:
+            HostsFileError: A file cannot be read or used; it names the file and the key.
+        """
+        from ocidist.hosts.registries_conf import read_registries  # noqa: PLC0415 -- see above
+
+        return cls(**await _in_thread(read_registries, path))
+
+    @classmethod
+    async def from_certs_d(cls, path: File) -> Self:
+        """Read certificates: ``<host>[:port]/*.crt`` to trust, ``client.cert`` and ``client.key`` to present.
+
+        Files are listed in a worker thread; certificates are read when a connection first needs them.
+
+        Args:
+            path: The directory, ``/etc/docker/certs.d`` or ``/etc/containers/certs.d`` on most machines.
+
+        Raises:
+            HostsFileError: The directory cannot be read, or a certificate has no key.
+        """
+        from ocidist.hosts.certs_d import read_certificates  # noqa: PLC0415 -- see above
+
+        return cls(**await _in_thread(read_certificates, path))
+
+    @classmethod
+    async def from_docker_daemon(cls, path: File) -> Self:
+        """Read Docker's ``daemon.json``: ``registry-mirrors``, which are for Docker Hub, and ``insecure-registries``.
+
+        The file is read in a worker thread.
+
+        Args:
+            path: The file, ``/etc/docker/daemon.json`` on most machines.
+
+        Raises:
+            HostsFileError: The file cannot be read or used; it names the key.
+        """
+        from ocidist.hosts.daemon_json import read_daemon  # noqa: PLC0415 -- see above
+
+        return cls(**await _in_thread(read_daemon, path))
+
+    def __or__(self, other: HostsConfig | Mapping[str, HostConfig]) -> HostsConfig:
+        """Return both together; what *other* says wins, value by value."""
+        given = other if isinstance(other, HostsConfig) else HostsConfig(other)
+        mine, theirs = self._by_key(), given._by_key()
+        merged = {key: mine.get(key, _DEFAULT) | theirs.get(key, _DEFAULT) for key in {**mine, **theirs}}
+        return HostsConfig(
+            merged,
+            default=self._default | given._default,
+            insecure_networks=dict.fromkeys((*self._networks, *given._networks)),
+            short_names=given._short_names or self._short_names,
+        )
+
+    def _by_key(self) -> dict[str, HostConfig]:
+        return {_canonical(key): config for key, config in self._given.items()}
+
+    def __repr__(self) -> str:
+        return f"<HostsConfig of {', '.join(self._given) or 'no host'}>"
+
+    # --- looking up --------------------------------------------------------------------------------------------------
+
+    @property
+    def short_names(self) -> ShortNames | None:
+        """What names without a registry may mean, if a file said so."""
+        return self._short_names
 
     def widest(self, default: int) -> int:
         """Return the largest number of requests that any host may have under way, *default* where it does not say."""
-        return max(default, *(config.concurrency or 0 for config in self._entries.values()), 0)
+        configs = (*self._given.values(), self._default, *self._mirror_hosts.values())
+        return max(default, *(config.concurrency or 0 for config in configs), 0)
 
     def for_host(self, registry: RegistryName) -> HostConfig:
         """Return what is configured for a registry; defaults where nothing is."""
-        found = self._entries.get(str(attrs.evolve(registry, scheme=None)), _DEFAULT)
+        found = self._of(str(attrs.evolve(registry, scheme=None)), registry.host)
         return attrs.evolve(found, scheme=registry.scheme) if registry.scheme else found
 
     def for_origin(self, origin: Origin) -> HostConfig:
         """Return what is configured for the host of a URL, whether its key spells out the scheme's own port or not."""
         usual = origin.port == DEFAULT_PORTS[origin.scheme]
+        names = []
         for port in (None, origin.port) if usual else (origin.port,):
             try:
-                name = RegistryName(origin.host, port)
+                names.append(RegistryName(origin.host, port))
             except InvalidReferenceError:
                 # A host no registry could have, for example behind a redirect.
-                break
-            if str(name) in self._entries:
-                return self._entries[str(name)]
-        return _DEFAULT
+                return _DEFAULT
+        for known in (self._entries, self._mirror_hosts):
+            for name in names:
+                if str(name) in known:
+                    return known[str(name)]
+        return self._of(str(names[0]), names[0].host)
+
+    def _of(self, name: str, host: str) -> HostConfig:
+        found = self._entries.get(name) or self._mirror_hosts.get(name)
+        if found is None and self._domains:
+            domain = host.partition(".")[2]
+            while domain and found is None:
+                found = self._domains.get(domain)
+                domain = domain.partition(".")[2]
+        found = found or self._default
+        if self._networks and self._insecure.has(host):
+            found = attrs.evolve(found, insecure=True, verify=False)
+        return found
+
+    def route(self, registry: RegistryName, repository: str | None) -> Route | None:
+        """Return where the reads of a repository go; None where they go to its registry.
+
+        Args:
+            registry: The registry.
+            repository: The repository, or None for the registry itself.
+        """
+        bare = str(attrs.evolve(registry, scheme=None))
+        config, key = None, repository or ""
+        known = self._namespaces.get(bare, {})
+        while known and key and config is None:
+            config = known.get(key)
+            if config is None:
+                key = key.rpartition("/")[0]
+        if config is None:
+            config, key = self._of(bare, registry.host), ""
+        return Route(key, config) if config.routed else None
 
 
-_DEFAULT = HostConfig()
+def _canonical(key: str) -> str:
+    """Return a key as others spell it, so that two names of one host meet."""
+    if key.startswith("*.") or "://" in key:
+        return key
+    host, slash, repository = key.partition("/")
+    return f"{RegistryName.parse(host)}{slash}{repository}"
+
+
+async def _in_thread(read: Callable[[Path], dict[str, Any]], path: File) -> dict[str, Any]:
+    import anyio.to_thread  # noqa: PLC0415 -- importing the configuration must not load an event loop
+
+    return await anyio.to_thread.run_sync(read, Path(path))
+
+
+class _Networks:
+    def __init__(self, texts: tuple[str, ...]) -> None:
+        self._networks: tuple[IPv4Network | IPv6Network, ...] = ()
+        if texts:
+            from ipaddress import ip_network  # noqa: PLC0415 -- rarely needed, and slow to import
+
+            try:
+                self._networks = tuple(ip_network(text, strict=False) for text in texts)
+            except ValueError as error:
+                raise UsageError(f"insecure_networks: {error}") from None
+
+    def has(self, host: str) -> bool:
+        from ipaddress import ip_address  # noqa: PLC0415 -- see above
+
+        try:
+            address = ip_address(host)
+        except ValueError:
+            return False
+        return any(address in network for network in self._networks)

@@ -88,10 +88,11 @@ def build(
     """
     target = endpoint.target
     if target.startswith("/"):
-        origin, netloc, at_home = site.origin, site.netloc, True
+        origin, opening, at_home = site.origin, site.opening, True
     else:
         origin, target = split_url(target)
-        netloc, at_home = origin.netloc.encode("ascii"), origin == site.origin
+        at_home = origin == site.origin
+        opening = site.opening if at_home else b"Host: %b\r\n" % origin.netloc.encode("ascii")
     stream: httpx.AsyncByteStream = NO_BODY
     length = b""
     if call.body is not None:
@@ -102,7 +103,7 @@ def build(
         length = b"Content-Length: 0\r\n"
     try:
         own = _lines(endpoint.headers)
-        lines = b"Host: %b\r\n%b%b%b" % (netloc, fields.get(at_home=at_home), own, length)
+        lines = b"%b%b%b%b" % (opening, fields.get(at_home=at_home), own, length)
     except httpx.LocalProtocolError as error:
         raise UsageError(str(error)) from None
     extensions = {"ocidist": call, "timeout": dict(timeout)}

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from ocidist._io.body import Body, WatchedFile
     from ocidist.http.limits import Slot
+    from ocidist.http.mirrors import Source
 
 
 _FIELDS: Final = "ocidist_fields"
@@ -132,7 +133,8 @@ def is_whole(response: httpx.Response) -> bool:
 class _Chunks:
     """See ``sender.Pieces``."""
 
-    def __init__(self, stream: httpx.AsyncByteStream, expected: int | None) -> None:
+    def __init__(self, stream: httpx.AsyncByteStream, expected: int | None, source: Source | None = None) -> None:
+        self._source = source
         self._body = stream.body if isinstance(stream, TrackedStream) else stream
         self._stream = aiter(stream)
         self._expected = expected
@@ -173,11 +175,14 @@ class _Chunks:
     def _failure(self, error: httpx.HTTPError | ssl.SSLError) -> OciError:
         # Not a TLS failure: the handshake is long over.
         cut = isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | ssl.SSLError)
+        made = translate(error)
         if cut and self._expected is not None and self._count < self._expected:
+            cause = made.__cause__
             made = TruncatedBodyError(self._expected, self._count)
-            made.__cause__ = translate(error).__cause__
-            return made
-        return translate(error)
+            made.__cause__ = cause
+        if self._source is not None:
+            self._source.failed(made)
+        return made
 
 
 @lru_cache(maxsize=256)
@@ -186,7 +191,13 @@ def _key(name: str) -> bytes:
 
 
 class HttpReply:
-    """An answer with an expected status. See ``sender.Reply``."""
+    """An answer with an expected status. See ``sender.Reply``.
+
+    Attributes:
+        source: The mirror behind it, None if it is the registry's own.
+    """
+
+    source: Source | None = None
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
@@ -212,6 +223,18 @@ class HttpReply:
     def authenticated(self) -> bool:
         """Whether credentials or a token came with the request that was answered."""
         return "Authorization" in self._response.request.headers
+
+    @property
+    def mirror(self) -> str | None:
+        """The mirror that answered in the registry's place, None if it was the registry."""
+        return None if self.source is None else str(self.source.mirror)
+
+    def disproved(self, error: OciError) -> bool:
+        """Tell that the body is not what was asked for, and return whether a mirror is to blame."""
+        if self.source is None:
+            return False
+        self.source.disproved(error)
+        return True
 
     def header(self, name: str) -> str | None:
         """Return the first field of this name, or None."""
@@ -258,7 +281,7 @@ class HttpReply:
             stream = httpx.ByteStream(self._response.content)
         self._taken = True
         length = content_length(self.header_values("Content-Length"))
-        return _Chunks(stream, length)  # type: ignore[arg-type]  # transports answer async requests so
+        return _Chunks(stream, length, self.source)  # type: ignore[arg-type]  # transports answer async requests so
 
     async def aclose(self) -> None:
         """Release the connection; a short body that nobody wanted is read, so that the connection can be used again."""

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     from ocidist._io.body import Body
     from ocidist.credentials.store import Credential
+    from ocidist.errors import OciError
     from ocidist.hosts.config import HostConfig
+    from ocidist.http.standing import Trial
     from ocidist.model.reference import RegistryName
     from ocidist.observe.events import Event
     from ocidist.wire.egress import EgressPolicy
@@ -35,6 +37,7 @@ class Call:
         registry: The registry whose credentials may be used.
         credential: Identity to use instead of the client's own for this host.
         final: Whether the registry does long work before it answers (closing an upload).
+        trial: The time a mirror has to answer: it is asked once, and another host next. None for all others.
     """
 
     endpoint: Endpoint | None = None
@@ -44,6 +47,7 @@ class Call:
     registry: RegistryName | None = None
     credential: Credential | None = None
     final: bool = False
+    trial: Trial | None = None
 
 
 class Pieces(Protocol):
@@ -100,6 +104,18 @@ class Reply(Protocol):
     @property
     def authenticated(self) -> bool:
         """Whether credentials or a token came with the request that was answered."""
+        ...
+
+    @property
+    def mirror(self) -> str | None:
+        """The mirror that answered in the registry's place, None if it was the registry."""
+        ...
+
+    def disproved(self, error: OciError) -> bool:
+        """Tell that the body is not what was asked for, and return whether a mirror is to blame.
+
+        If so it is reported, and not asked for the same again: the next exchange goes to another host.
+        """
         ...
 
     def header(self, name: str) -> str | None:

@@ -36,6 +36,7 @@ from ocidist.http.guard import CHECK, AddressGuard
 from ocidist.http.lean import LeanRequest, Request, is_authorized, origin_of
 from ocidist.http.limits import HostLimits, Kind, Slot, Slots
 from ocidist.http.message import MAX_ERROR_BODY, ClientFields, build, failure_of, scrubbed
+from ocidist.http.mirrors import Mirrors, blocked
 from ocidist.http.own import ROOT, OwnRequests
 from ocidist.http.redirect import FOLLOWED, next_hop, replayable
 from ocidist.http.reply import HttpReply, RequestStream, TrackedStream, fields_of, is_whole, snapshot
@@ -72,6 +73,8 @@ if TYPE_CHECKING:
     from ocidist.errors import EgressError
     from ocidist.hosts.config import HostConfig, HostsConfig
     from ocidist.http.caches import ChallengeCache, TokenCache
+    from ocidist.http.mirrors import Ask
+    from ocidist.http.standing import Trial
     from ocidist.http.timeouts import Timeouts
     from ocidist.observe.hooks import Hook
     from ocidist.wire.endpoints import Endpoint
@@ -82,6 +85,7 @@ MAX_SITES: Final = 1024
 CLEANUP_SECONDS: Final = 2.0
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_ONCE: Final = RetryPolicy(attempts=1)
 _log = logging.getLogger("ocidist.http")
 _warnings_log = logging.getLogger("ocidist.warnings")
 
@@ -124,6 +128,7 @@ class Session:
         source = TokenSource(own.token, parts.egress, parts.token_options)
         self._auth = Authenticator(source, parts.challenges, parts.tokens, parts.token_options, own.root_challenge)
         self._shown: set[tuple[str, str]] = set()
+        self._mirrors = Mirrors(parts.hosts, self.ask, self.emit) if parts.hosts.routed else None
 
     # --- what remote objects use -------------------------------------------------------------------------------------
 
@@ -140,15 +145,22 @@ class Session:
         """Hand an event record to the client's hooks."""
         emit(self._parts.hooks, event)
 
-    async def site(self, registry: RegistryName) -> Site:
-        """Return what is known of a registry, detecting its scheme where that is not configured."""
+    async def site(self, registry: RegistryName, *, policy: RetryPolicy | None = None) -> Site:
+        """Return what is known of a registry, detecting its scheme where that is not configured.
+
+        Args:
+            registry: The registry.
+            policy: How often to try; None is the client's own.
+        """
         known = self._sites.get(registry)
         if known is not None:
             return known
         config = self.host_config(registry)
+        if config.blocked:
+            raise blocked(registry)
         detect = partial(self._schemes.base, registry, config)
         report = partial(self._report, str(registry), "detect the scheme")
-        base, _ = await retrying(detect, self._parts.retry, again=worth_another_try, report=report)
+        base, _ = await retrying(detect, policy or self._parts.retry, again=worth_another_try, report=report)
         made = self._sites[registry] = Site(registry, config, base, guessed=config.scheme is None)
         if len(self._sites) > MAX_SITES:
             del self._sites[next(iter(self._sites))]
@@ -165,20 +177,27 @@ class Session:
     ) -> AbstractAsyncContextManager[HttpReply]:
         """Send one endpoint and yield its answer; see ``sender.Sender.exchange``."""
         call = Call(endpoint, endpoint.scopes, body, registry=registry, credential=credential, final=endpoint.final)
-        return _Exchange(self, registry, endpoint, call, reference)
+        ask = None if self._mirrors is None else self._mirrors.asking(registry, endpoint)
+        return _Exchange(ask or self.ask, registry, endpoint, call, reference)
 
     async def ask(self, registry: RegistryName, endpoint: Endpoint, call: Call) -> HttpReply:
         """Send an endpoint and return its answer, whose status is one of success; close it."""
-        site = await self.site(registry)
-        request = build(site, endpoint, call, self._fields, self._timeouts[call.final])
+        timeouts = self._timeouts[call.final]
+        if call.trial is None:
+            site = await self.site(registry)
+        else:
+            site = await self.site(registry, policy=_ONCE)
+            timeouts = call.trial.shorten(timeouts)
+            call.trial.pause()
+        request = build(site, endpoint, call, self._fields, timeouts)
         try:
             response = await self._parts.dispatch(request)
         except TransportError as error:
-            other = await self._moved(site, error)
+            other = await self._moved(site, error, call.trial)
             if other is None or not replayable(request, call):
                 raise
             site = other
-            response = await self._parts.dispatch(build(site, endpoint, call, self._fields, self._timeouts[call.final]))
+            response = await self._parts.dispatch(build(site, endpoint, call, self._fields, timeouts))
         reply = HttpReply(response)
         if response.status_code in endpoint.success:
             return reply
@@ -188,17 +207,20 @@ class Session:
             await reply.aclose()
         if failure.status == TLS_PORT_ANSWER and not failure.errors and site.origin.scheme == "http":
             # So says a server that is spoken to in plain http where it wants TLS.
-            other = await self._moved(site, failure)
+            other = await self._moved(site, failure, call.trial)
             if other is not None and replayable(request, call):
                 return await self.ask(registry, endpoint, call)
         raise failure
 
-    async def _moved(self, site: Site, error: OciError) -> Site | None:
+    async def _moved(self, site: Site, error: OciError, trial: Trial | None) -> Site | None:
         """Return what a registry is now that speaks another scheme than it was found to; None if it does not."""
         if not site.guessed or isinstance(error, TransportTimeoutError | SchemeDetectionError):
             return None
         self._sites.pop(site.registry, None)
         self._schemes.forget(site.registry)
+        if trial is not None:
+            # Another host is asked now; what this one speaks is found out the next time.
+            return None
         try:
             found = await self.site(site.registry)
         except OciError:
@@ -212,7 +234,10 @@ class Session:
         started = monotonic()
         try:
             response, attempts = await self._attempt(request, call, follow=follow), 1
-        except Exception as error:  # noqa: BLE001 -- it is raised again where no other attempt is worth it
+        except Exception as error:
+            if call.trial is not None:
+                # There is another host to ask.
+                raise
             response, attempts = await self._more(error, request, call, follow=follow, started=started)
         response.extensions["ocidist_attempts"] = attempts
         return response
@@ -250,6 +275,8 @@ class Session:
         slot = self._slot(request, call)
         if not slot.take_now():
             await slot.take()
+        if call.trial is not None:
+            call.trial.begin()
         try:
             response = await self._authenticated(request, call, follow=follow)
             self._notice(response)
@@ -274,6 +301,8 @@ class Session:
             site = request.site
             return self._slots.at(site.name, kind, concurrency=site.config.concurrency)
         config = self._parts.hosts.for_origin(origin_of(request))
+        if config.blocked:
+            raise blocked(RegistryName.parse(request.url.netloc.decode("ascii")))
         host = str(call.registry or request.url.netloc.decode("ascii"))
         return self._slots.at(host, kind, concurrency=config.concurrency)
 
@@ -454,17 +483,17 @@ class Session:
 class _Exchange:
     """One endpoint's exchange with a registry, for ``async with``."""
 
-    __slots__ = ("_call", "_endpoint", "_reference", "_registry", "_reply", "_session")
+    __slots__ = ("_ask", "_call", "_endpoint", "_reference", "_registry", "_reply")
 
     def __init__(
         self,
-        session: Session,
+        ask: Ask,
         registry: RegistryName,
         endpoint: Endpoint,
         call: Call,
         reference: Callable[[], str] | None,
     ) -> None:
-        self._session = session
+        self._ask = ask
         self._registry = registry
         self._endpoint = endpoint
         self._call = call
@@ -473,7 +502,7 @@ class _Exchange:
 
     async def __aenter__(self) -> HttpReply:
         try:
-            self._reply = await self._session.ask(self._registry, self._endpoint, self._call)
+            self._reply = await self._ask(self._registry, self._endpoint, self._call)
         except OciError as error:
             raise self._told(error) from error.__cause__
         return self._reply

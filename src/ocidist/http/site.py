@@ -27,10 +27,10 @@ class Site:
         guessed: See above.
         name: The registry as the user named it.
         origin: The origin of its API.
-        netloc: The Host header of its API.
+        opening: The header fields that every request to its API begins with: Host, and what is configured for it.
     """
 
-    __slots__ = ("base", "config", "guessed", "name", "netloc", "origin", "registry")
+    __slots__ = ("base", "config", "guessed", "name", "opening", "origin", "registry")
 
     def __init__(self, registry: RegistryName, config: HostConfig, base: str, *, guessed: bool = False) -> None:
         self.registry: RegistryName = registry
@@ -39,4 +39,5 @@ class Site:
         self.name: str = str(registry)
         self.origin: Origin = Origin.of(base)
         self.base: str = str(self.origin)
-        self.netloc: bytes = self.origin.netloc.encode("ascii")
+        fields = (("Host", self.origin.netloc), *config.headers)
+        self.opening: bytes = b"".join(f"{name}: {value}\r\n".encode("ascii") for name, value in fields)

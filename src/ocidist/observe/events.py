@@ -47,6 +47,27 @@ class RequestRetried(Event):
 
 
 @attrs.frozen
+class MirrorFailed(Event):
+    """A mirror did not answer in its registry's place, or answered with something wrong; another host is asked.
+
+    That a mirror does not have something is no failure.
+
+    Attributes:
+        mirror: The mirror (``https://host[:port]``).
+        operation: What was attempted.
+        reason: What came back.
+        aside: Seconds for which the mirror is not asked at all; 0 if it goes on being asked for other things.
+        wrong: Whether it sent something that is not what was asked for: corrupt content, or a stale tag.
+    """
+
+    mirror: str
+    operation: str
+    reason: str
+    aside: float = 0.0
+    wrong: bool = False
+
+
+@attrs.frozen
 class NamesSkipped(Event):
     """A list held names that do not follow the grammar; they are neither given out nor used in a URL.
 

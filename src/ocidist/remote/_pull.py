@@ -15,6 +15,7 @@ from ocidist.errors import (
     IntegrityError,
     MalformedManifestError,
     NotModifiedError,
+    OciError,
     ProtocolError,
     TransportError,
     UnexpectedStatusError,
@@ -80,21 +81,24 @@ async def fetch(
     if isinstance(reference, Digest) and not reference.verifiable:
         raise DigestUnsupportedError(reference.algorithm)
     endpoint = GetManifest(channel.repository_name, reference, accept=accepted, if_none_match=if_none_match)
-    for last in (False, True):
-        answered = False
+    last = False
+    while True:
+        reply: Reply | None = None
         try:
             async with channel.exchange(endpoint, about=reference) as reply:
-                answered = True
                 return await _proven(reply, reference, max_size)
         except NotModifiedError as error:
             if if_none_match is None:
                 raise restated(UnexpectedStatusError, _UNASKED, error) from None
             raise
-        except (IntegrityError, TransportError):
+        except OciError as error:
+            if reply is not None and reply.disproved(error):
+                # Each mirror only once: after them it is the registry that answers.
+                continue
             # What failed before an answer was there has been tried again already.
-            if last or not answered:
+            if last or reply is None or not isinstance(error, IntegrityError | TransportError):
                 raise
-    raise AssertionError
+            last = True
 
 
 def _checked(accept: str | None) -> str:

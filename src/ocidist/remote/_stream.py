@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ocidist.errors import OciError
-    from ocidist.http.sender import Pieces
+    from ocidist.http.sender import Pieces, Reply
     from ocidist.model.digest import Digest
     from ocidist.remote._channel import Channel
 
@@ -72,6 +72,8 @@ class BlobStream:
         self._span = Span(0, None, None)
         # Offset of the next byte of the current answer.
         self._came = 0
+        # The answers of mirrors that took part, by the mirror.
+        self._mirrored: dict[str, Reply] = {}
 
     @property
     def end(self) -> int | None:
@@ -84,6 +86,14 @@ class BlobStream:
         """Whether the end is known and reached."""
         end = self.end
         return end is not None and self.at >= end
+
+    def disproved(self, error: OciError) -> bool:
+        """Tell that the bytes are not the blob's, and return whether mirrors are to blame: another try avoids them."""
+        mirrored, self._mirrored = self._mirrored, {}
+        error.mirrors = tuple(f"{name} sent the bytes, or some of them" for name in mirrored)
+        for reply in mirrored.values():
+            reply.disproved(error)
+        return bool(mirrored)
 
     async def start(self) -> None:
         """Send the first request.
@@ -256,17 +266,27 @@ class BlobStream:
                 await self._ask()
 
     async def _ask(self) -> None:
-        for _ in range(2):
+        tries = 2
+        while tries:
             endpoint = self._endpoint()
             connection = AsyncExitStack()
             reply = await connection.enter_async_context(self._channel.exchange(endpoint, about=self._digest))
             self._connection = connection
             span = span_of(reply, endpoint, size=self.size)
-            if span is not None:
-                self._learn(span)
-                self._body = reply.chunks()
-                return
+            try:
+                if span is not None:
+                    self._learn(span)
+                    self._body = reply.chunks()
+                    if reply.mirror is not None:
+                        self._mirrored[reply.mirror] = reply
+                    return
+            except SizeMismatchError as error:
+                if not reply.disproved(error):
+                    raise
+                await self.close()
+                continue
             await self.close()
+            tries -= 1
             # It sent another part than the one asked for: take the whole, and skip.
             self._ranges = False
         raise self._located(TruncatedBodyError(self.end or self.at + 1, self.at))

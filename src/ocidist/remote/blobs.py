@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from ocidist._io.body import as_body
 from ocidist.errors import (
+    IntegrityError,
     LimitExceededError,
     NotFoundError,
     ProtocolError,
@@ -107,20 +108,14 @@ class Blobs:
             DigestUnsupportedError: The digest cannot be verified.
             OciError: Another failure, see the error's class.
         """
-        reader = self.open(digest)
-        pieces: list[bytes] = []
-        count = 0
-        if (reader.size or 0) > max_size:
-            raise LimitExceededError("blob", max_size)
-        async with reader:
-            if (reader.size or 0) > max_size:
-                raise LimitExceededError("blob", max_size)
-            async for piece in reader:
-                count += len(piece)
-                if count > max_size:
-                    raise LimitExceededError("blob", max_size)
-                pieces.append(piece)
-        return b"".join(pieces)
+        while True:
+            reader = self.open(digest)
+            try:
+                return await _small(reader, max_size)
+            except IntegrityError:
+                # A mirror is not asked twice for what it sent wrong, so this ends at the registry.
+                if not reader.excused:
+                    raise
 
     def open(self, digest: Digest | Descriptor | str, *, offset: int = 0, length: int | None = None) -> BlobReader:
         """Open a blob as a stream, to be used with ``async with``.
@@ -150,7 +145,8 @@ class Blobs:
         Args:
             digest: The blob; a descriptor's size is checked too.
             path: Where to put it. Its directory must exist.
-            progress: Told the bytes that arrived so far and the bytes in all.
+            progress: Told the bytes that arrived so far and the bytes in all; begins anew where a mirror sent a wrong
+                blob and another host is asked.
 
         Raises:
             BlobUnknownError: There is no such blob.
@@ -158,7 +154,14 @@ class Blobs:
             StorageError: The file cannot be written.
             OciError: Another failure, see the error's class.
         """
-        return await download(self.open(digest), path, progress)
+        while True:
+            reader = self.open(digest)
+            try:
+                return await download(reader, path, progress)
+            except IntegrityError:
+                # See get().
+                if not reader.excused:
+                    raise
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
@@ -318,3 +321,19 @@ class Blobs:
         if wanted < 1:
             raise UsageError("a chunk has at least one byte")
         return wanted
+
+
+async def _small(reader: BlobReader, max_size: int) -> bytes:
+    pieces: list[bytes] = []
+    count = 0
+    if (reader.size or 0) > max_size:
+        raise LimitExceededError("blob", max_size)
+    async with reader:
+        if (reader.size or 0) > max_size:
+            raise LimitExceededError("blob", max_size)
+        async for piece in reader:
+            count += len(piece)
+            if count > max_size:
+                raise LimitExceededError("blob", max_size)
+            pieces.append(piece)
+    return b"".join(pieces)

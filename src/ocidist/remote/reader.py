@@ -32,7 +32,9 @@ class BlobReader:
     Iterate over it, or use ``read()``. Reading from the first byte to the last proves the digest, and nothing else
     does: the bytes handed out before are unverified, and what ``seek()``, ``offset=`` and ``length=`` select stays so.
     Where the size is known, the last piece of a full read is handed out only after the digest was found right, so
-    nobody ever holds a whole blob that is wrong. A connection that is lost is opened again where it broke.
+    nobody ever holds a whole blob that is wrong. A connection that is lost is opened again where it broke, at another
+    host where it was a mirror's. Bytes that were handed out cannot be taken back: where a mirror sent wrong ones the
+    error at the end names it, ``excused`` is set, and a new reader does not ask it for this blob again.
 
     Use it from one task at a time.
 
@@ -71,6 +73,7 @@ class BlobReader:
         self._hasher: Hasher | None = hasher if offset == 0 else None
         self._verified = False
         self._broken: IntegrityError | None = None
+        self._excused = False
         self._pending = b""
         # A piece of which only the part before the cut was handed out.
         self._ready = b""
@@ -102,6 +105,11 @@ class BlobReader:
     def verified(self) -> bool:
         """Whether the whole blob was read in sequence and has the digest that was asked for."""
         return self._verified
+
+    @property
+    def excused(self) -> bool:
+        """Whether the bytes were wrong and a mirror had sent some of them: reading again from the start avoids it."""
+        return self._excused
 
     def proves(self, digest: Digest, size: int) -> bool:
         """Return whether what is still to be read is the whole blob of this digest and size.
@@ -216,6 +224,7 @@ class BlobReader:
         except IntegrityError as error:
             if not isinstance(error, TransportError):
                 self._broken = error
+                self._excused = self._stream.disproved(error)
             raise
         self._hasher = hasher
         return more
@@ -285,6 +294,7 @@ class BlobReader:
             # A wrong blob stays wrong, however often somebody asks; a connection may be better next time.
             if not isinstance(error, TransportError):
                 self._broken = error
+                self._excused = self._stream.disproved(error)
             raise
         piece, self._pending = self._pending, b""
         return piece

@@ -95,22 +95,23 @@ def tls_context(config: HostConfig) -> ssl.SSLContext:
     Raises:
         TlsError: A certificate file cannot be read.
     """
+    authorities = config.ca if isinstance(config.ca, tuple) else () if config.ca is None else (config.ca,)
     # With authorities of its own a host is checked by OpenSSL, which takes both kinds together; the system's verifier
     # that truststore calls elsewhere knows only the system's.
-    if config.ca is None:
+    if not authorities:
         context = _bare_context()
     else:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if config.ca is not None or not _OWN_VERIFIER:
+    if authorities or not _OWN_VERIFIER:
         _trust_system(context)
     try:
-        if config.ca is not None:
-            context.load_verify_locations(cafile=str(config.ca))
+        for authority in authorities:
+            context.load_verify_locations(cafile=str(authority))
         _client_certificate(context, config)
     except (OSError, ssl.SSLError) as error:
         cert = config.client_cert
-        files = [config.ca, *(cert if isinstance(cert, tuple) else [cert])]
+        files = [*authorities, *(cert if isinstance(cert, tuple) else [cert])]
         named = ", ".join(str(file) for file in files if file is not None)
         msg = f"a certificate file cannot be used ({named}): {error}"
         raise TlsError(msg) from error

@@ -1,0 +1,72 @@
+"""Certificates by host, as Docker and podman keep them: ``<host>[:port]/`` with ``*.crt``, ``*.cert`` and ``*.key``.
+
+Spec: containers-certs.d(5); Docker, "Verify repository client with certificates".
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from ocidist.errors import HostsFileError, InvalidReferenceError
+from ocidist.hosts.config import HostConfig
+from ocidist.hosts.files import listed
+from ocidist.model.reference import RegistryName
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Where a name may hold no colon, containerd writes "host_5000_".
+_WITHOUT_COLON: Final = re.compile(r"(.+)_([0-9]{1,5})_", re.ASCII)
+
+
+def read_certificates(path: Path) -> dict[str, Any]:
+    """Return what ``HostsConfig`` is to be made of.
+
+    Raises:
+        HostsFileError: The directory cannot be read, or a certificate has no key.
+    """
+    entries: dict[str, HostConfig] = {}
+    for directory in directories(path):
+        name = name_of(directory)
+        config = certificates(directory)
+        if name is not None and config != HostConfig():
+            entries[name] = config
+    return {"entries": entries}
+
+
+def directories(path: Path) -> list[Path]:
+    """Return the directories in a directory, by name."""
+    return [item for item in listed(path) if item.is_dir()]
+
+
+def name_of(directory: Path) -> str | None:
+    """Return the registry that a directory is named after; None if it is none."""
+    found = _WITHOUT_COLON.fullmatch(directory.name)
+    try:
+        return str(RegistryName.parse(f"{found[1]}:{found[2]}" if found else directory.name))
+    except InvalidReferenceError:
+        return None
+
+
+def certificates(directory: Path) -> HostConfig:
+    """Return the certificates that a host's directory holds.
+
+    Raises:
+        HostsFileError: It cannot be read, a certificate has no key or a key no certificate, or there are several.
+    """
+    files = listed(directory)
+    authorities = tuple(file for file in files if file.suffix == ".crt")
+    pairs = []
+    for file in files:
+        if file.suffix not in {".cert", ".key"}:
+            continue
+        certificate, key = file.with_suffix(".cert"), file.with_suffix(".key")
+        missing = next((part for part in (certificate, key) if part not in files), None)
+        if missing is not None:
+            raise HostsFileError(file, f"there is no {missing.name} beside it")
+        if (certificate, key) not in pairs:
+            pairs.append((certificate, key))
+    if len(pairs) > 1:
+        raise HostsFileError(directory, "it holds several client certificates, and one connection can present one")
+    return HostConfig(ca=authorities or None, client_cert=pairs[0] if pairs else None)

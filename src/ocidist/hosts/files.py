@@ -1,0 +1,187 @@
+"""Configuration files as checked values: what is wrong is told with the file and the key."""
+
+from __future__ import annotations
+
+import stat
+import tomllib
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from ocidist.errors import HostsFileError, OciError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+MAX_FILE: Final = 1024 * 1024
+"""Bytes of a configuration file that are read; larger ones are refused."""
+
+MAX_ENTRIES: Final = 10_000
+"""Hosts or files that one directory may hold."""
+
+_T = TypeVar("_T")
+_KINDS: Final = {
+    str: "a string",
+    bool: "true or false",
+    list: "an array",
+    dict: "a table",
+}
+
+
+def read_text(path: Path) -> str:
+    """Return a file's text.
+
+    Raises:
+        HostsFileError: It cannot be read, is no regular file, is too large, or is not UTF-8.
+    """
+    try:
+        # Checked first: opening a pipe would wait for whoever writes to it.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise HostsFileError(path, "it is not a regular file")
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE + 1)
+        if len(data) > MAX_FILE:
+            raise HostsFileError(path, f"it is larger than {MAX_FILE} bytes")
+        return data.decode("utf-8-sig")
+    except OSError as error:
+        raise HostsFileError(path, f"it cannot be read: {error.strerror or type(error).__name__}") from error
+    except UnicodeDecodeError:
+        raise HostsFileError(path, "it is not UTF-8") from None
+
+
+def read_toml(path: Path) -> Table:
+    """Return a TOML file.
+
+    Raises:
+        HostsFileError: It cannot be read, or is not TOML.
+    """
+    text = read_text(path)
+    try:
+        return Table(path, "", tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise HostsFileError(path, f"it is not TOML: {str(error) or type(error).__name__}") from None
+
+
+def listed(path: Path) -> list[Path]:
+    """Return what a directory holds, by name.
+
+    Raises:
+        HostsFileError: It cannot be read, or holds too much.
+    """
+    found: list[Path] = []
+    try:
+        for item in path.iterdir():
+            found.append(item)
+            if len(found) > MAX_ENTRIES:
+                raise HostsFileError(path, f"it holds more than {MAX_ENTRIES} entries")
+    except OSError as error:
+        raise HostsFileError(path, f"it cannot be read: {error.strerror or type(error).__name__}") from error
+    return sorted(found)
+
+
+class Table:
+    """A table of a configuration file.
+
+    Args:
+        path: The file.
+        key: The table's own key, empty for the file as a whole.
+        values: What it holds.
+    """
+
+    def __init__(self, path: Path, key: str, values: Mapping[str, Any]) -> None:
+        self.path = path
+        self.key = key
+        self._values = values
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def names(self) -> tuple[str, ...]:
+        """Return the keys, in the order of the file."""
+        return tuple(self._values)
+
+    def wrong(self, name: str, reason: str) -> HostsFileError:
+        """Return the error for a key of this table."""
+        return HostsFileError(self.path, reason, key=f"{self.key}.{name}" if self.key else name)
+
+    def get(self, name: str, kind: type[_T]) -> _T | None:
+        """Return the value of a key, None where it is missing.
+
+        Raises:
+            HostsFileError: It is of another kind.
+        """
+        value = self._values.get(name)
+        if value is None or type(value) is kind:
+            return value
+        raise self.wrong(name, f"it must be {_KINDS.get(kind, kind.__name__)}, not {_shown(value)}")
+
+    def raw(self, name: str) -> Any:  # noqa: ANN401 -- for the keys that take several kinds
+        """Return the value of a key as it is, None where it is missing."""
+        return self._values.get(name)
+
+    def flag(self, name: str) -> bool:
+        """Return a boolean, False where it is missing."""
+        return self.get(name, bool) or False
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return an array of strings, empty where it is missing.
+
+        Raises:
+            HostsFileError: It is something else.
+        """
+        values = self.get(name, list) or []
+        for value in values:
+            if not isinstance(value, str):
+                raise self.wrong(name, f"it must hold strings, not {_shown(value)}")
+        return tuple(values)
+
+    def table(self, name: str) -> Table | None:
+        """Return a table within this one, None where it is missing."""
+        values = self.get(name, dict)
+        return None if values is None else Table(self.path, f"{self.key}.{name}" if self.key else name, values)
+
+    def items(self) -> list[tuple[str, Table]]:
+        """Return the tables within this one by their names.
+
+        Raises:
+            HostsFileError: It holds something that is no table.
+        """
+        found = []
+        for name in self._values:
+            table = self.table(name)
+            assert table is not None  # noqa: S101 -- the name is one of its own
+            found.append((name, table))
+        return found
+
+    def tables(self, name: str) -> list[Table]:
+        """Return an array of tables, empty where it is missing.
+
+        Raises:
+            HostsFileError: It is something else.
+        """
+        made = []
+        for number, values in enumerate(self.get(name, list) or []):
+            key = f"{self.key}.{name}[{number}]" if self.key else f"{name}[{number}]"
+            if not isinstance(values, dict):
+                raise HostsFileError(self.path, f"it must be a table, not {_shown(values)}", key=key)
+            made.append(Table(self.path, key, values))
+        return made
+
+    def made(self, name: str, make: Callable[[], _T]) -> _T:
+        """Return what *make* makes of a key's value.
+
+        Raises:
+            HostsFileError: *make* refused it.
+        """
+        try:
+            return make()
+        except HostsFileError:
+            raise
+        except OciError as error:
+            raise self.wrong(name, error.message) from None
+
+
+def _shown(value: object) -> str:
+    # Never the value itself: it may be a secret in the wrong place.
+    return {str: "a string", bool: "a boolean", int: "a number", float: "a number", list: "an array"}.get(
+        type(value), "a table" if isinstance(value, dict) else type(value).__name__
+    )

@@ -1,0 +1,144 @@
+"""Mirrors: other hosts that answer reads in a registry's place.
+
+Spec: containerd, "Registry Configuration" (hosts.toml); containers-registries.conf(5), "Remapping and mirroring
+registries".
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from ocidist.errors import InvalidReferenceError, UsageError
+from ocidist.model.reference import RegistryName, RepositoryName
+
+if TYPE_CHECKING:
+    from ocidist.hosts.config import HostConfig
+
+API_ROOT: Final = "/v2"
+
+# No dots alone, no escapes: a path that two readers could take for two places is refused.
+_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?", re.ASCII)
+
+
+class MirrorTags(enum.Enum):
+    """What a mirror's word on a tag is worth. Content asked for by digest is verified, whoever sends it.
+
+    Attributes:
+        CHECKED: The registry is asked what the tag names now, and a mirror that says something else is passed over and
+            reported. Only while the registry cannot be reached a mirror's word counts.
+        TRUSTED: The first mirror that answers decides, as in containerd and podman; the answer may be old.
+        NEVER: The mirror is not asked about tags.
+    """
+
+    CHECKED = "checked"
+    TRUSTED = "trusted"
+    NEVER = "never"
+
+
+def _seconds(_instance: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if isinstance(value, bool) or not value > 0:
+        raise UsageError(f"{attribute.name} must be above 0 seconds, not {value!r}")
+
+
+def _namespace(value: str | None) -> str | None:
+    return str(RepositoryName(value)) if value else value
+
+
+@attrs.frozen
+class Mirror:
+    """Another host that is asked first when content is read. Nothing is ever written to it.
+
+    The user named it, so it is treated as a registry of its own: it gets the credentials that are configured for its
+    own name and no others, tokens are fetched and kept for it alone, and the egress policy judges the token servers and
+    redirects it names as seen from there. Being named, it may itself be at a private address.
+
+    Attributes:
+        url: ``https://host[:port][/path]``, or ``host[:port]`` to find out the scheme.
+        namespace: Repository path at the mirror that takes the place of the one in the configuration's key: under the
+            key ``docker.io``, ``Mirror("https://mirror.lan", namespace="hub")`` keeps ``library/alpine`` as
+            ``hub/library/alpine``. None leaves repository names as they are.
+        override_path: Whether the URL's path is the whole root of its API, without a ``/v2`` after it.
+        tags: What its word on a tag is worth.
+        digests: Whether it is asked for manifests by digest.
+        blobs: Whether it is asked for blobs.
+        ns: Whether to tell it, with a query ``ns=``, which registry is meant. Pull-through mirrors of several
+            registries need to know.
+        patience: Seconds within which it has to answer before the next host is asked; sending and receiving what the
+            answer holds is bounded by the client's timeouts. Waiting for a free slot does not count.
+        host: Certificates, header fields and the like of its host; an entry of its own in the client's ``hosts`` wins.
+            They hold for every connection to that host.
+        registry: The mirror as a registry name, from ``url``.
+        root: Path in place of ``/v2``, from ``url`` and ``override_path``.
+        inside: Repository path under which it keeps everything, or the empty text, from ``url``.
+
+    Raises:
+        UsageError: The URL holds user information, a query or odd characters, or ``host`` has mirrors itself.
+        InvalidReferenceError: The host or the namespace does not follow the grammar.
+    """
+
+    url: str
+    namespace: str | None = attrs.field(default=None, kw_only=True, converter=_namespace)
+    override_path: bool = attrs.field(default=False, kw_only=True)
+    tags: MirrorTags = attrs.field(
+        default=MirrorTags.CHECKED, kw_only=True, validator=attrs.validators.instance_of(MirrorTags)
+    )
+    digests: bool = attrs.field(default=True, kw_only=True)
+    blobs: bool = attrs.field(default=True, kw_only=True)
+    ns: bool = attrs.field(default=True, kw_only=True)
+    patience: float = attrs.field(default=10.0, kw_only=True, validator=_seconds)
+    host: HostConfig | None = attrs.field(default=None, kw_only=True)
+    registry: RegistryName = attrs.field(init=False, repr=False)
+    root: str = attrs.field(init=False, repr=False)
+    inside: str = attrs.field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        registry, path = _split(self.url)
+        if self.host is not None and (self.host.mirrors or self.host.location is not None or self.host.blocked):
+            raise UsageError("a mirror has no mirrors itself")
+        root, inside = (path if self.override_path else f"{path}{API_ROOT}"), ""
+        if root.startswith(f"{API_ROOT}/"):
+            # What follows is how the mirror names repositories, and its tokens are for that name.
+            with suppress(InvalidReferenceError):
+                root, inside = API_ROOT, str(RepositoryName(root.removeprefix(f"{API_ROOT}/")))
+        object.__setattr__(self, "registry", registry)
+        object.__setattr__(self, "root", root)
+        object.__setattr__(self, "inside", inside)
+
+    def repository_for(self, repository: str, key: str) -> RepositoryName:
+        """Return the name under which the mirror has a repository.
+
+        Args:
+            repository: Its name at the registry.
+            key: The part of that name that the configuration is for; empty if it is for all of them.
+
+        Raises:
+            InvalidReferenceError: There is no such name.
+        """
+        name = repository
+        if self.namespace is not None:
+            name = "/".join(part for part in (self.namespace, repository[len(key) :].strip("/")) if part)
+        return RepositoryName(f"{self.inside}/{name}" if self.inside else name)
+
+    def __str__(self) -> str:
+        return str(self.registry) if self.registry.scheme is None else f"{self.registry.scheme}://{self.registry}"
+
+
+def _split(url: str) -> tuple[RegistryName, str]:
+    if not isinstance(url, str):
+        raise UsageError(f"the URL of a mirror is a string, not {type(url).__name__}")
+    scheme, separator, rest = url.partition("://")
+    host, slash, path = rest.partition("/") if separator else url.partition("/")
+    registry = RegistryName.parse(f"{scheme}://{host}" if separator else host)
+    if path and not separator:
+        raise UsageError("a mirror's URL with a path begins with https:// (or give the path as its namespace)")
+    if _PATH.fullmatch(slash + path) is None:
+        # Never with the text itself: a query may hold a secret.
+        raise UsageError(
+            f"the path of the mirror {registry} cannot be used: letters, digits, '-', '.', '_' and '~' only"
+        )
+    return registry, (slash + path).rstrip("/")
