@@ -105,9 +105,10 @@ class CredentialHelper:
         """
         if isinstance(credential, RegistryToken):
             raise CredentialStoreError(f"{self.program} cannot keep a registry token, only files can")
-        status, _ = await self._run("store", _document(server, credential))
-        if status:
-            raise self._failed("store", _exit(status))
+        # Nothing that a helper prints is kept in a variable here: a traceback would show it.
+        problem = _exit((await self._run("store", _document(server, credential)))[0])
+        if problem is not None:
+            raise self._failed("store", problem)
 
     async def erase(self, server: str) -> None:
         """Forget what is kept for a server, if anything is.
@@ -115,9 +116,9 @@ class CredentialHelper:
         Raises:
             CredentialStoreError: The helper is missing, fails or takes too long.
         """
-        status, output = await self._run("erase", server.encode())
-        if status and not _says_absent(output):
-            raise self._failed("erase", _exit(status))
+        problem = _unless_absent(*await self._run("erase", server.encode()))
+        if problem is not None:
+            raise self._failed("erase", problem)
 
     async def list(self) -> dict[str, str]:
         """Return the user name that is kept for each server.
@@ -125,13 +126,10 @@ class CredentialHelper:
         Raises:
             CredentialStoreError: The helper is missing, fails, takes too long, or prints something else.
         """
-        status, output = await self._run("list", b"")
-        if status:
-            raise self._failed("list", _exit(status))
-        value = _json(output or b"{}")
-        if not isinstance(value, dict) or not all(isinstance(user, str) for user in value.values()):
-            raise self._failed("list", Problem("printed something else than a JSON object of texts"))
-        return value
+        answer = _listed(*await self._run("list", b""))
+        if isinstance(answer, Problem):
+            raise self._failed("list", answer)
+        return answer
 
     def _failed(self, action: str, problem: Problem) -> CredentialStoreError:
         return CredentialStoreError(f"the credential helper {self.program}, asked to {action}, {problem.reason}")
@@ -277,7 +275,7 @@ def _document(server: str, credential: Credential) -> bytes:
 
 def _credential(status: int, output: bytes) -> Credential | Problem | None:
     if status:
-        return None if _says_absent(output) else _exit(status)
+        return _unless_absent(status, output)
     value = _json(output)
     if not isinstance(value, dict):
         return Problem("printed something else than a JSON object")
@@ -291,12 +289,24 @@ def _credential(status: int, output: bytes) -> Credential | Problem | None:
     return Problem(f"printed what cannot be used: {found.reason}") if isinstance(found, Problem) else found
 
 
-def _exit(status: int) -> Problem:
-    return Problem(f"was killed by signal {-status}" if status < 0 else f"failed with exit status {status}")
+def _listed(status: int, output: bytes) -> dict[str, str] | Problem:
+    if (problem := _exit(status)) is not None:
+        return problem
+    value = _json(output or b"{}")
+    if isinstance(value, dict) and all(isinstance(user, str) for user in value.values()):
+        return value
+    return Problem("printed something else than a JSON object of texts")
 
 
-def _says_absent(output: bytes) -> bool:
-    return output.decode(errors="replace").strip().lower().startswith(_NOT_FOUND)
+def _unless_absent(status: int, output: bytes) -> Problem | None:
+    absent = output.decode(errors="replace").strip().lower().startswith(_NOT_FOUND)
+    return None if absent else _exit(status)
+
+
+def _exit(status: int) -> Problem | None:
+    if status < 0:
+        return Problem(f"was killed by signal {-status}")
+    return Problem(f"failed with exit status {status}") if status else None
 
 
 def _json(output: bytes) -> object:
