@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import logging
 import os
 import re
@@ -25,6 +26,7 @@ import anyio
 import anyio.to_thread
 import attrs
 import bcrypt
+from anyio.lowlevel import RunVar
 
 from ocidist.errors import CredentialStoreError, InvalidCredentialError, UsageError
 from ocidist.issuer.paths import read_capped, sync_directory, write_private
@@ -46,6 +48,7 @@ MAX_ROUNDS: Final = 16
 _HASH: Final = re.compile(r"\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}", re.ASCII)
 _BOM: Final = b"\xef\xbb\xbf"
 
+_numbers = itertools.count()
 _logger = logging.getLogger("ocidist.issuer")
 
 
@@ -130,7 +133,8 @@ class Htpasswd:
         self._path = Path(path)
         self._rounds = rounds
         self._concurrency = concurrency or os.cpu_count() or 1
-        self._limiter: anyio.CapacityLimiter | None = None
+        # One for each event loop that uses this object.
+        self._limiter: RunVar[anyio.CapacityLimiter] = RunVar(f"threads of htpasswd {next(_numbers)}")
         self._loaded: _Loaded | None = None
         self._reading = threading.Lock()
         # The newest state of the file that could not be read, so that it is logged once.
@@ -205,9 +209,11 @@ class Htpasswd:
         return await anyio.to_thread.run_sync(_hashed, name, secret, self._rounds, limiter=self._threads())
 
     def _threads(self) -> anyio.CapacityLimiter:
-        if self._limiter is None:
-            self._limiter = anyio.CapacityLimiter(self._concurrency)
-        return self._limiter
+        limiter = self._limiter.get(None)
+        if limiter is None:
+            limiter = anyio.CapacityLimiter(self._concurrency)
+            self._limiter.set(limiter)
+        return limiter
 
     async def _current(self) -> _Loaded:
         try:

@@ -445,3 +445,16 @@ def test_a_hash_is_not_shown() -> None:
     with pytest.raises(InvalidCredentialError, match="no bcrypt hash") as caught:
         HashedUser("alice", SECRET)
     assert SECRET not in str(caught.value)
+
+
+def test_one_object_serves_several_event_loops(path: Path) -> None:
+    users = made(path, concurrency=1)
+
+    async def log_in() -> None:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(4):
+                tasks.start_soon(users.check, "alice", SECRET)
+
+    anyio.run(users.replace, {"alice": SECRET})
+    for backend in ("asyncio", "trio", "asyncio"):
+        anyio.run(log_in, backend=backend)
