@@ -98,7 +98,7 @@ def _mirror(entry: Table, owner: Table, key: str, url: str) -> Mirror:
     host = _settings(entry)
     make = partial(
         Mirror,
-        url if url.startswith(("http://", "https://")) else f"https://{url}",
+        url if "://" in url else f"https://{url}",
         override_path=entry.flag("override_path"),
         tags=MirrorTags.TRUSTED if "resolve" in capabilities else MirrorTags.NEVER,
         digests="pull" in capabilities,

@@ -131,13 +131,15 @@ class Mirror:
 def _split(url: str) -> tuple[RegistryName, str]:
     if not isinstance(url, str):
         raise UsageError(f"the URL of a mirror is a string, not {type(url).__name__}")
+    if any(sign in url for sign in "@?#"):
+        # Never with the text itself: it may hold a secret.
+        raise UsageError("the URL of a mirror holds no user name, password, query or fragment")
     scheme, separator, rest = url.partition("://")
     host, slash, path = rest.partition("/") if separator else url.partition("/")
     registry = RegistryName.parse(f"{scheme}://{host}" if separator else host)
     if path and not separator:
         raise UsageError("a mirror's URL with a path begins with https:// (or give the path as its namespace)")
     if _PATH.fullmatch(slash + path) is None:
-        # Never with the text itself: a query may hold a secret.
         raise UsageError(
             f"the path of the mirror {registry} cannot be used: letters, digits, '-', '.', '_' and '~' only"
         )

@@ -96,6 +96,9 @@ def _registry(table: Table) -> tuple[str, dict[str, HostConfig]]:
     """Return a table's prefix, and what it says by the keys of ``HostsConfig``."""
     location = (table.get("location", str) or "").rstrip("/")
     prefix = (table.get("prefix", str) or location).rstrip("/")
+    for name, value in (("location", location), ("prefix", prefix)):
+        if "://" in value:
+            raise table.wrong(name, "it has no scheme: host[:port][/namespace]")
     if not prefix:
         raise table.wrong("location", "there is neither a prefix nor a location")
     if not prefix.startswith("*.") and not location:
@@ -140,7 +143,7 @@ def _pulls(mirror: Table, said: str) -> tuple[MirrorTags, bool]:
 def _place(location: str, *, insecure: bool, tags: MirrorTags = MirrorTags.TRUSTED, digests: bool = True) -> Mirror:
     host, _, namespace = location.partition("/")
     if "://" in location:
-        raise UsageError("a location has no scheme: host[:port][/namespace]")
+        raise UsageError("it has no scheme: host[:port][/namespace]")
     return Mirror(
         host,
         namespace=str(RepositoryName(namespace)) if namespace else "",

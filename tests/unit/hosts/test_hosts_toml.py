@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ocidist import HostConfig, HostsConfig, HostsFileError, RegistryName
+from ocidist.hosts.mirror import Mirror, MirrorTags
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FULL = """
+server = "https://registry-1.docker.io"
+
+[host."https://mirror.example.com:8443"]
+  capabilities = ["pull", "resolve"]
+  ca = ["ca.pem", "/etc/acme/other.pem"]
+  client = [["client.cert", "client.key"]]
+  skip_verify = true
+  [host."https://mirror.example.com:8443".header]
+    x-one = "1"
+    x-many = ["2", "3"]
+
+[host."https://mirror.example.com/v2/hub"]
+  capabilities = ["pull"]
+  override_path = true
+
+[host."plain.example.com"]
+  capabilities = ["push"]
+
+[host."http://10.0.0.5:5000"]
+"""
+
+
+def write(root: Path, host: str, text: str) -> Path:
+    directory = root / host
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "hosts.toml").write_text(text)
+    return root
+
+
+async def test_n7_a_hosts_toml_with_everything_in_it(tmp_path: Path) -> None:
+    hosts = await HostsConfig.from_hosts_toml(write(tmp_path, "docker.io", FULL))
+    route = hosts.route(RegistryName.parse("docker.io"), "library/alpine")
+    assert route is not None
+    here = tmp_path / "docker.io"
+    own = HostConfig(
+        ca=(here / "ca.pem", here / "/etc/acme/other.pem"),
+        client_cert=(here / "client.cert", here / "client.key"),
+        verify=False,
+        headers=(("x-one", "1"), ("x-many", "2"), ("x-many", "3")),
+    )
+    assert route.config.mirrors == (
+        Mirror("https://mirror.example.com:8443", tags=MirrorTags.TRUSTED, host=own),
+        Mirror("https://mirror.example.com/v2/hub", tags=MirrorTags.NEVER, override_path=True),
+        Mirror("http://10.0.0.5:5000", tags=MirrorTags.TRUSTED),
+    )
+    # The server is the registry itself, so reads end where they always did.
+    assert route.config.location is None
+    assert route.config.scheme == "https"
+    assert hosts.for_host(RegistryName.parse("mirror.example.com:8443")) == own
+
+
+async def test_n7_hosts_in_order_and_a_server_elsewhere(tmp_path: Path) -> None:
+    text = 'server = "https://cache.lan/hub"\n[host."https://b.lan"]\n[host."https://a.lan"]\n'
+    hosts = await HostsConfig.from_hosts_toml(write(tmp_path, "registry.lan", text))
+    route = hosts.route(RegistryName.parse("registry.lan"), "x")
+    assert route is not None
+    assert [mirror.url for mirror in route.config.mirrors] == ["https://b.lan", "https://a.lan"]
+    assert route.config.location == Mirror("https://cache.lan/hub", tags=MirrorTags.TRUSTED)
+
+
+async def test_n7_the_default_is_for_all_others(tmp_path: Path) -> None:
+    write(tmp_path, "_default", '[host."https://all.lan"]\n')
+    write(tmp_path, "own.lan", 'server = "http://own.lan"\n')
+    hosts = await HostsConfig.from_hosts_toml(tmp_path)
+    route = hosts.route(RegistryName.parse("ghcr.io"), "a/b")
+    assert route is not None
+    assert [mirror.url for mirror in route.config.mirrors] == ["https://all.lan"]
+    assert hosts.route(RegistryName.parse("own.lan"), "a/b") is None
+    assert hosts.for_host(RegistryName.parse("own.lan")).scheme == "http"
+
+
+@pytest.mark.parametrize(
+    "named", ["registry.lan", "registry.lan:443", "https://registry.lan/", "https://registry.lan:443"]
+)
+async def test_n7_the_registrys_own_entry_configures_the_registry(tmp_path: Path, named: str) -> None:
+    text = f'[host."{named}"]\nca = "own.pem"\n'
+    hosts = await HostsConfig.from_hosts_toml(write(tmp_path, "registry.lan", text))
+    found = hosts.for_host(RegistryName.parse("registry.lan"))
+    assert found.ca == (tmp_path / "registry.lan" / "own.pem",)
+    assert not found.mirrors
+    assert hosts.route(RegistryName.parse("registry.lan"), "x") is None
+
+
+async def test_n7_settings_without_a_server_are_the_registrys(tmp_path: Path) -> None:
+    hosts = await HostsConfig.from_hosts_toml(write(tmp_path, "registry.lan_5000_", 'ca = "own.pem"\n'))
+    assert hosts.for_host(RegistryName.parse("registry.lan:5000")).ca == (tmp_path / "registry.lan_5000_" / "own.pem",)
+
+
+async def test_n7_a_directory_without_the_file_holds_certificates(tmp_path: Path) -> None:
+    (tmp_path / "registry.lan").mkdir()
+    (tmp_path / "registry.lan" / "ca.crt").touch()
+    (tmp_path / "not a host").mkdir()
+    hosts = await HostsConfig.from_hosts_toml(tmp_path)
+    assert hosts.for_host(RegistryName.parse("registry.lan")).ca == (tmp_path / "registry.lan" / "ca.crt",)
+    assert repr(hosts) == "<HostsConfig of registry.lan>"
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "reason"),
+    [
+        ("server = 5", "server", "a string, not a number"),
+        ('server = "https://u:secret@host"', "server", "user name"),
+        ('server = "https://host?token=secret"', "server", "query"),
+        ('server = "ftp://host"', "server", "'ftp' is not a scheme"),
+        ("host = 1", "host", "a table"),
+        ('[host."https://m"]\ncapabilities = ["pull", "fly"]', "host.https://m.capabilities", "'fly'"),
+        ('[host."https://m"]\ncapabilities = "pull"', "host.https://m.capabilities", "an array"),
+        ('[host."https://m"]\nca = 7', "host.https://m.ca", "an array"),
+        ('[host."https://m"]\nca = [7]', "host.https://m.ca", "strings"),
+        ('[host."https://m"]\nclient = [["a", "b"], ["c", "d"]]', "host.https://m.client", "several"),
+        ('[host."https://m"]\nclient = [["a", "b", "c"]]', "host.https://m.client", "a certificate and its key"),
+        ('[host."https://m"]\nskip_verify = "yes"', "host.https://m.skip_verify", "true or false"),
+        ('[host."https://m"]\n[host."https://m".header]\nhost = "secret"', "host.https://m.header", "'host'"),
+        (
+            '[host."https://m"]\n[host."https://m".header]\nx = "secret\\r\\ny: z"',
+            "host.https://m.header",
+            "cannot be sent",
+        ),
+        ('[host."https://m"]\n[host."https://m".header]\nx = 1', "host.https://m.header.x", "an array"),
+        ('[host."https://m/../x"]', "host.https://m/../x", "path"),
+        ('[host."https://m"]\noverride_path = 1', "host.https://m.override_path", "true or false"),
+        ("a = [", None, "not TOML"),
+        ("\x00", None, "not TOML"),
+        ("a = " + "[" * 10_000, None, "not TOML"),
+    ],
+)
+async def test_n7_what_is_wrong_is_told_with_file_and_key(
+    tmp_path: Path, text: str, key: str | None, reason: str
+) -> None:
+    with pytest.raises(HostsFileError) as caught:
+        await HostsConfig.from_hosts_toml(write(tmp_path, "registry.lan", text))
+    error = caught.value
+    assert error.path == str(tmp_path / "registry.lan" / "hosts.toml")
+    assert error.key == key
+    assert reason in error.reason
+    assert "secret" not in str(error)

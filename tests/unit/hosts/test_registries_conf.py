@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ocidist import HostConfig, HostsConfig, HostsFileError, InvalidReferenceError, RegistryName
+from ocidist.hosts.mirror import MirrorTags
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ocidist.hosts.config import Route
+
+FULL = """
+unqualified-search-registries = ["registry.lan:5000", "docker.io"]
+short-name-mode = "enforcing"
+
+[[registry]]
+prefix = "docker.io"
+location = "docker.io"
+
+[[registry.mirror]]
+location = "mirror.lan:5000/hub"
+insecure = true
+
+[[registry.mirror]]
+location = "second.lan"
+pull-from-mirror = "digest-only"
+
+[[registry.mirror]]
+location = "third.lan"
+pull-from-mirror = "tag-only"
+
+[[registry]]
+location = "registry.lan/team"
+blocked = true
+
+[[registry]]
+prefix = "registry.lan/team/open"
+location = "moved.lan/elsewhere"
+
+[[registry]]
+prefix = "*.evil.example"
+blocked = true
+
+[[registry]]
+location = "lab.lan"
+insecure = true
+
+[[registry]]
+prefix = "pinned.lan"
+location = "pinned.lan"
+mirror-by-digest-only = true
+[[registry.mirror]]
+location = "cache.lan"
+
+[aliases]
+"alpine" = "docker.io/library/alpine"
+"tools/jq" = "ghcr.io/acme/jq"
+"""
+
+
+def route(hosts: HostsConfig, name: str) -> Route | None:
+    host, _, repository = name.partition("/")
+    return hosts.route(RegistryName.parse(host), repository)
+
+
+def found(hosts: HostsConfig, name: str) -> Route:
+    made = route(hosts, name)
+    assert made is not None
+    return made
+
+
+async def read(tmp_path: Path, text: str) -> HostsConfig:
+    path = tmp_path / "registries.conf"
+    path.write_text(text)
+    return await HostsConfig.from_registries_conf(path)
+
+
+async def test_n7_a_registries_conf_with_everything_in_it(tmp_path: Path) -> None:
+    hosts = await read(tmp_path, FULL)
+    hub = found(hosts, "docker.io/library/alpine").config
+    assert [str(mirror) for mirror in hub.mirrors] == ["mirror.lan:5000", "second.lan", "third.lan"]
+    assert [mirror.tags for mirror in hub.mirrors] == [MirrorTags.TRUSTED, MirrorTags.NEVER, MirrorTags.TRUSTED]
+    assert [mirror.digests for mirror in hub.mirrors] == [True, True, False]
+    assert not any(mirror.ns for mirror in hub.mirrors)
+    assert hub.mirrors[0].repository_for("library/alpine", "") == "hub/library/alpine"
+    assert hosts.for_host(RegistryName.parse("mirror.lan:5000")) == HostConfig(insecure=True, verify=False)
+    assert hub.location is None
+    assert hosts.for_host(RegistryName.parse("lab.lan")) == HostConfig(insecure=True, verify=False)
+    (cache,) = found(hosts, "pinned.lan/x").config.mirrors
+    assert cache.tags is MirrorTags.NEVER
+
+
+async def test_n7_the_longest_prefix_decides(tmp_path: Path) -> None:
+    hosts = await read(tmp_path, FULL)
+    assert found(hosts, "registry.lan/team/app").config.blocked
+    assert found(hosts, "registry.lan/team").config.blocked
+    assert route(hosts, "registry.lan/teams/app") is None
+    moved = found(hosts, "registry.lan/team/open/app")
+    assert not moved.config.blocked
+    location = moved.config.location
+    assert location is not None
+    assert str(location) == "moved.lan"
+    assert location.repository_for("team/open/app", moved.key) == "elsewhere/app"
+    assert location.repository_for("team/open", "team/open") == "elsewhere"
+
+
+async def test_n7_a_wildcard_is_for_every_host_below(tmp_path: Path) -> None:
+    hosts = await read(tmp_path, FULL)
+    for host in ("a.evil.example", "b.a.evil.example"):
+        assert found(hosts, f"{host}/x").config.blocked
+    for host in ("evil.example", "notevil.example", "evil.example.org"):
+        assert route(hosts, f"{host}/x") is None
+
+
+async def test_n7_short_names_mean_what_the_file_says(tmp_path: Path) -> None:
+    names = (await read(tmp_path, FULL)).short_names
+    assert names is not None
+    meant = {name: [str(reference) for reference in names.candidates(name)] for name in (
+        "alpine", "alpine:3.20", "tools/jq@sha256:" + "0" * 64, "debian:12", "ghcr.io/x/y:1", "localhost/z",
+    )}  # fmt: skip
+    assert meant == {
+        "alpine": ["docker.io/library/alpine"],
+        "alpine:3.20": ["docker.io/library/alpine:3.20"],
+        "tools/jq@sha256:" + "0" * 64: ["ghcr.io/acme/jq@sha256:" + "0" * 64],
+        "debian:12": ["registry.lan:5000/debian:12", "docker.io/library/debian:12"],
+        "ghcr.io/x/y:1": ["ghcr.io/x/y:1"],
+        "localhost/z": ["localhost/z"],
+    }
+    with pytest.raises(InvalidReferenceError):
+        names.candidates("No Name")
+
+
+async def test_n7_drop_ins_are_read_in_order_and_win(tmp_path: Path) -> None:
+    directory = tmp_path / "registries.conf.d"
+    directory.mkdir()
+    (directory / "20.conf").write_text('[[registry]]\nlocation = "a.lan"\nblocked = true\n[aliases]\nx = ""\n')
+    (directory / "10.conf").write_text(
+        'unqualified-search-registries = ["b.lan"]\n[aliases]\nx = "a.lan/x"\ny = "a.lan/y"\n'
+    )
+    (directory / "ignored.txt").write_text("not TOML at all [")
+    hosts = await read(tmp_path, 'unqualified-search-registries = ["a.lan"]\n[[registry]]\nlocation = "a.lan"\n')
+    assert found(hosts, "a.lan/x").config.blocked
+    assert hosts.short_names is not None
+    assert hosts.short_names.search == ("b.lan",)
+    assert dict(hosts.short_names.aliases) == {"y": "a.lan/y"}
+
+
+async def test_n7_the_drop_ins_alone_will_do_and_nothing_will_not(tmp_path: Path) -> None:
+    with pytest.raises(HostsFileError, match=r"registries\.conf"):
+        await HostsConfig.from_registries_conf(tmp_path / "registries.conf")
+    (tmp_path / "registries.conf.d").mkdir()
+    (tmp_path / "registries.conf.d" / "1.conf").write_text('[[registry]]\nlocation = "a.lan"\nblocked = true\n')
+    assert found(await HostsConfig.from_registries_conf(str(tmp_path / "registries.conf")), "a.lan/x").config.blocked
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "reason"),
+    [
+        ('[registries.search]\nregistries = ["docker.io"]', "registries", "version 1"),
+        ('unqualified-search-registries = "docker.io"', "unqualified-search-registries", "an array"),
+        ('unqualified-search-registries = ["a b"]', "unqualified-search-registries", "host"),
+        ("registry = 1", "registry", "an array"),
+        ("registry = [1]", "registry[0]", "a table"),
+        ("[[registry]]\nblocked = true", "registry[0].location", "neither"),
+        ('[[registry]]\nprefix = "a.lan"', "registry[0].location", "missing"),
+        ('[[registry]]\nlocation = "https://a.lan"', "registry[0].location", "scheme"),
+        ('[[registry]]\nprefix = "a.lan"\nlocation = "http://b.lan"', "registry[0].location", "scheme"),
+        ('[[registry]]\nlocation = "a.lan/UPPER"', "registry[0].prefix", "lower case"),
+        ('[[registry]]\nlocation = "a.lan"\nblocked = "no"', "registry[0].blocked", "true or false"),
+        ('[[registry]]\nlocation = "a.lan"\n[[registry.mirror]]', "registry[0].mirror[0].location", "missing"),
+        (
+            '[[registry]]\nlocation = "a.lan"\n[[registry.mirror]]\nlocation = "m.lan"\npull-from-mirror = "never"',
+            "registry[0].mirror[0].pull-from-mirror",
+            "digest-only",
+        ),
+        (
+            """
+                [[registry]]
+                location = "a"
+                mirror-by-digest-only = true
+                [[registry.mirror]]
+                location = "m"
+                pull-from-mirror = "all"
+            """,
+            "registry[0].mirror[0].pull-from-mirror",
+            "already",
+        ),
+        ('[aliases]\nx = "docker.io/x:tag"', "aliases.x", "without a tag"),
+        ("[aliases]\nx = 1", "aliases.x", "a string"),
+        ("x = ", None, "not TOML"),
+    ],
+)  # fmt: skip
+async def test_n7_what_is_wrong_is_told_with_file_and_key(
+    tmp_path: Path, text: str, key: str | None, reason: str
+) -> None:
+    with pytest.raises(HostsFileError) as caught:
+        await read(tmp_path, text)
+    assert caught.value.path == str(tmp_path / "registries.conf")
+    assert caught.value.key == key
+    assert reason in caught.value.reason
