@@ -82,7 +82,9 @@ class AuthFile:
         Raises:
             CredentialStoreError: They are anything else. Nothing of them is in the error.
         """
-        return cls(None, ConfigDocument.parse(data, source))
+        pieces, data = [data], b""
+        # Popped, so that the traceback of an error shows nothing of it.
+        return cls(None, ConfigDocument.parse(pieces.pop(), source))
 
     def __repr__(self) -> str:
         return f"<AuthFile {self.path}>"
@@ -213,8 +215,7 @@ def read_document(path: Path) -> ConfigDocument:
     Raises:
         CredentialStoreError: It cannot be read, or is not such a file.
     """
-    read = read_file(path)
-    document = ConfigDocument.parse(b"" if read is None else read[0], str(path), legacy=path.name == LEGACY_NAME)
+    document = ConfigDocument.parse(read_file(path) or b"", str(path), legacy=path.name == LEGACY_NAME)
     if document.holds_secrets:
         warn_if_readable_by_others(path)
     return document
@@ -228,7 +229,16 @@ async def _tell(name: str | None, change: _Change, document: ConfigDocument) -> 
         await helper.store(key, change.credential)
         return
     for spelling in dict.fromkeys((*document.keys_of(change.host, change.namespace), key)):
-        await helper.erase(spelling)
+        await _forget(helper, spelling)
+
+
+async def _forget(helper: CredentialHelper, server: str) -> None:
+    try:
+        await helper.erase(server)
+    except CredentialStoreError:
+        # docker-credential-pass fails for what it does not have, in words of its own.
+        if await helper.get(server) is not None:
+            raise
 
 
 def _merge(path: Path, changes: tuple[_Change, ...], helpers: tuple[str | None, ...]) -> ConfigDocument | None:

@@ -61,15 +61,17 @@ def stamp_of(path: Path) -> Stamp | None:
         CredentialStoreError: It cannot be found out.
     """
     try:
-        return _stamp(path.stat())
+        about = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         problem = error.strerror or type(error).__name__
+    else:
+        return Stamp(about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
     raise CredentialStoreError(f"cannot read {path}: {problem}")
 
 
-def read_file(path: Path) -> tuple[bytes, Stamp] | None:
+def read_file(path: Path) -> bytes | None:
     """Return what a file holds, None when there is none.
 
     Raises:
@@ -82,14 +84,15 @@ def read_file(path: Path) -> tuple[bytes, Stamp] | None:
     except OSError as error:
         problem = error.strerror or type(error).__name__
     else:
-        with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 -- of a descriptor: a FIFO must not hold us up
-            return _read(file.fileno(), path)
+        try:
+            return _read(descriptor, path)
+        finally:
+            os.close(descriptor)
     raise CredentialStoreError(f"cannot read {path}: {problem}")
 
 
-def _read(descriptor: int, path: Path) -> tuple[bytes, Stamp]:
-    about = os.fstat(descriptor)
-    if not stat.S_ISREG(about.st_mode):
+def _read(descriptor: int, path: Path) -> bytes:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         raise CredentialStoreError(f"cannot read {path}: it is not a file")
     pieces: list[bytes] = []
     size = 0
@@ -100,17 +103,13 @@ def _read(descriptor: int, path: Path) -> tuple[bytes, Stamp]:
             problem = error.strerror or type(error).__name__
             break
         if not piece:
-            return b"".join(pieces), _stamp(about)
+            return b"".join(pieces)
         pieces.append(piece)
         size += len(piece)
     else:
         problem = f"it is larger than {MAX_FILE_SIZE} bytes"
-    pieces.clear()
+    pieces, piece = [], b""
     raise CredentialStoreError(f"cannot read {path}: {problem}")
-
-
-def _stamp(about: os.stat_result) -> Stamp:
-    return Stamp(about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
 
 
 def read_json(data: bytes, source: str) -> dict[str, object]:

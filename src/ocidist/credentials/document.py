@@ -52,6 +52,16 @@ class ConfigDocument:
         Raises:
             CredentialStoreError: They are not such a file. Nothing of them is in the error.
         """
+        try:
+            return cls._parse(data, source, legacy=legacy)
+        except CredentialStoreError as error:
+            problem = error.message
+        # Raised anew, and without what was read in any variable: tracebacks show them.
+        del data
+        raise CredentialStoreError(problem)
+
+    @classmethod
+    def _parse(cls, data: bytes, source: str, *, legacy: bool) -> Self:
         text = data.strip()
         if not text:
             return cls({}, source, legacy=legacy)
@@ -157,5 +167,4 @@ def _two_lines(text: bytes, source: str) -> dict[str, object]:
             fields[name.strip()] = value.strip()
     if "auth" in fields:
         return {HUB_KEY: fields}
-    fields, text, line, value = {}, b"", "", ""
     raise CredentialStoreError(f"cannot read {source}: it is neither JSON nor has it an auth line")
