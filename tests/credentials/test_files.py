@@ -4,17 +4,20 @@ import base64
 import json
 import logging
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 
+import ocidist.credentials
 from ocidist import ANONYMOUS, Basic, Client, CredentialStoreError, IdentityToken, StaticCredentials
 from ocidist.credentials import disk, files
 from ocidist.credentials.authfile import AuthFile
 from ocidist.credentials.disk import MAX_FILE_SIZE
 from ocidist.credentials.files import DefaultCredentials, FileCredentials
-from ocidist.credentials.paths import Source
+from ocidist.credentials.paths import CredentialSource
 from ocidist.credentials.store import ChainCredentials, EnvironmentCredentials
 from tests.credentials.support import config, told
 
@@ -61,7 +64,9 @@ async def test_a12_the_first_place_that_has_it_counts(tmp_path: Path) -> None:
         "f": "old",
     }
     assert who["g"] == ANONYMOUS
-    podmans = DefaultCredentials(order=(Source.CONTAINERS_RUNTIME, Source.DOCKER_CONFIG), environ=variables)
+    podmans = DefaultCredentials(
+        order=(CredentialSource.CONTAINERS_RUNTIME, CredentialSource.DOCKER_CONFIG), environ=variables
+    )
     assert await podmans.get("c.io") == Basic("runtime", "x")
     assert await podmans.get("a.io") == ANONYMOUS
 
@@ -134,6 +139,25 @@ async def test_a12_providers_can_be_chained(tmp_path: Path) -> None:
     assert await chain.get("c.io") == Basic("asked", "c.io")
     assert await ChainCredentials().get("a.io") == ANONYMOUS
     assert "x" not in repr(chain).replace("config.json", "").partition("StaticCredentials")[0]
+
+
+async def test_the_suite_reads_no_credentials_of_whoever_runs_it(tmp_path_factory: pytest.TempPathFactory) -> None:
+    found = DefaultCredentials()
+    paths = [place.path for place in found.places]
+    assert len(paths) == 4
+    for path in paths:
+        assert path is not None
+        assert path.is_relative_to(tmp_path_factory.getbasetemp())
+
+
+def test_the_package_loads_its_names_when_they_are_used() -> None:
+    for name in ocidist.credentials.__all__:
+        assert getattr(ocidist.credentials, name)
+    with pytest.raises(AttributeError, match="nothing"):
+        ocidist.credentials.nothing  # noqa: B018 -- that is the point
+    program = "import sys; from ocidist import Client; print(*(m for m in sys.modules if 'ocidist.credentials' in m))"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    assert run.stdout.split() == ["ocidist.credentials", "ocidist.credentials.store"]
 
 
 # --- files that are no such files ------------------------------------------------------------------------------------

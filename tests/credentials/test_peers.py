@@ -16,8 +16,8 @@ from ocidist.credentials.authfile import AuthFile
 from ocidist.credentials.files import DefaultCredentials
 from ocidist.credentials.helper import CredentialHelper
 from ocidist.credentials.keys import HUB_KEY
-from ocidist.credentials.login import LoginPlace, login, logout
-from ocidist.credentials.paths import Source
+from ocidist.credentials.logins import StoredLogin, login, logout
+from ocidist.credentials.paths import CredentialSource
 from tests.credentials.support import get_json, put_json
 from tests.peers import images
 from tests.peers.clients import run
@@ -100,7 +100,7 @@ async def test_s12_a_pull_whose_password_is_in_a_helper(
     async with plain_client(htpasswd) as client:
         with pytest.raises((AuthError, UnauthorizedError)):
             await client.registry(htpasswd.host).ping()
-    assert await login(htpasswd.host, alice(htpasswd)) == LoginPlace(docker_config, "pass")
+    assert await login(htpasswd.host, alice(htpasswd)) == StoredLogin(docker_config, "pass")
     assert get_json(docker_config) == {"credsStore": "pass", "auths": {htpasswd.host: {}}}
     image = images.image()
     async with plain_client(htpasswd) as client:
@@ -136,7 +136,7 @@ async def test_a12_what_skopeo_login_writes_where_it_likes_is_read(
     # With DOCKER_CONFIG it writes Docker's file.
     monkeypatch.delenv("DOCKER_CONFIG")
     await to_thread.run_sync(skopeo_login, htpasswd, None)
-    found = DefaultCredentials(order=(Source.CONTAINERS_RUNTIME,))
+    found = DefaultCredentials(order=(CredentialSource.CONTAINERS_RUNTIME,))
     assert await found.get(htpasswd.host) == alice(htpasswd)
     assert await DefaultCredentials().get(htpasswd.host) == alice(htpasswd)
 
@@ -168,7 +168,7 @@ async def test_a12_skopeo_finds_in_a_helper_what_login_put_there(
     image = images.image()
     async with htpasswd.client() as client:
         await push_image(client.repository(f"{htpasswd.host}/{fresh_name}"), image, "v1")
-    assert await login(htpasswd.host, alice(htpasswd), path=path) == LoginPlace(path, "pass")
+    assert await login(htpasswd.host, alice(htpasswd), path=path) == StoredLogin(path, "pass")
     assert await to_thread.run_sync(skopeo_inspect, htpasswd, path, fresh_name) == image.manifest.data
     assert await logout(htpasswd.host, path=path)
     with pytest.raises(RuntimeError, match="exit status"):

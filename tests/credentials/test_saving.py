@@ -19,7 +19,7 @@ from ocidist.credentials import authfile
 from ocidist.credentials.authfile import AuthFile
 from ocidist.credentials.disk import locked
 from ocidist.credentials.keys import HUB_KEY
-from ocidist.credentials.login import LoginPlace, login, logout
+from ocidist.credentials.logins import StoredLogin, login, logout
 from tests.credentials.support import config, told
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ async def test_t50_a_new_file_and_its_directory_are_for_the_owner_alone(tmp_path
         place = await login("x.io", Basic("ci", "x"), path=path)
     finally:
         os.umask(old)
-    assert place == LoginPlace(path)
+    assert place == StoredLogin(path)
     assert mode(path) == 0o600
     assert mode(path.parent) == 0o700
     assert read(path) == json.loads(config(x="ci"))
@@ -174,7 +174,7 @@ async def test_t50_where_a_helper_is_named_no_secret_is_written(
     make_helper("keep", KEEPER.format(folder=tmp_path))
     path = tmp_path / "config.json"
     path.write_text(json.dumps({**settings, "auths": {"x.io": {"auth": "b2xkOm9sZA==", "email": "a@b.io"}}}))
-    assert await login("x.io", Basic("ci", SECRET), path=path) == LoginPlace(path, "keep")
+    assert await login("x.io", Basic("ci", SECRET), path=path) == StoredLogin(path, "keep")
     assert read(path) == {**settings, "auths": {"x.io": {"email": "a@b.io"}}}
     assert json.loads((tmp_path / "kept").read_text()) == {"ServerURL": "x.io", "Username": "ci", "Secret": SECRET}
     (tmp_path / "kept").unlink()
@@ -256,7 +256,7 @@ async def test_t50_a_helper_that_is_named_meanwhile_gets_the_secret(
 WRITER = """
 import sys, anyio
 from ocidist import Basic
-from ocidist.credentials.login import login
+from ocidist.credentials.logins import login
 
 async def main():
     for number in range(int(sys.argv[3])):
@@ -350,7 +350,7 @@ from pathlib import Path
 import anyio
 from ocidist import Basic
 from ocidist.credentials import disk
-from ocidist.credentials.login import login
+from ocidist.credentials.logins import login
 
 step, last = 0, int(sys.argv[2])
 
@@ -404,7 +404,7 @@ def test_f178_kill_9_before_any_step_leaves_the_old_file_or_the_new_one(tmp_path
 FULL = """
 import resource, sys, anyio
 from ocidist import Basic, CredentialStoreError
-from ocidist.credentials.login import login
+from ocidist.credentials.logins import login
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 

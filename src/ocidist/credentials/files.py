@@ -16,7 +16,7 @@ import attrs
 from ocidist._io.flight import SingleFlight
 from ocidist.credentials.authfile import AuthFile, read_document
 from ocidist.credentials.disk import stamp_of
-from ocidist.credentials.paths import SEARCH_ORDER, Place, places
+from ocidist.credentials.paths import SEARCH_ORDER, CredentialPlace, places
 from ocidist.credentials.store import ANONYMOUS
 from ocidist.errors import CredentialStoreError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ocidist.credentials.disk import Stamp
-    from ocidist.credentials.paths import Source
+    from ocidist.credentials.paths import CredentialSource
     from ocidist.credentials.store import Credential
 
 RECHECK: Final = 1.0
@@ -57,8 +57,8 @@ class FileCredentials:
     """
 
     def __init__(self, *paths: str | Path) -> None:
-        self._places: tuple[Place, ...] = tuple(Place(None, Path(path)) for path in paths)
-        self._loaded: dict[Place, _Loaded] = {}
+        self._places: tuple[CredentialPlace, ...] = tuple(CredentialPlace(None, Path(path)) for path in paths)
+        self._loaded: dict[CredentialPlace, _Loaded] = {}
         self._answers: dict[_Key, tuple[float, Credential]] = {}
         self._namespaces = False
         self._look_again = float("-inf")
@@ -66,7 +66,7 @@ class FileCredentials:
         self._flights: SingleFlight[Credential] = SingleFlight()
 
     @property
-    def places(self) -> tuple[Place, ...]:
+    def places(self) -> tuple[CredentialPlace, ...]:
         """Where credentials are looked for, first things first, whether there is anything or not."""
         return self._places
 
@@ -122,7 +122,9 @@ class DefaultCredentials(FileCredentials):
         environ: Environment variables; None for those of the process.
     """
 
-    def __init__(self, *, order: Iterable[Source] = SEARCH_ORDER, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, *, order: Iterable[CredentialSource] = SEARCH_ORDER, environ: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__()
         self._places = places(order, environ)
 
@@ -130,11 +132,13 @@ class DefaultCredentials(FileCredentials):
 _NONE: Final = (float("-inf"), ANONYMOUS)
 
 
-def _read_changed(where: tuple[Place, ...], known: dict[Place, _Loaded]) -> dict[Place, _Loaded]:
+def _read_changed(
+    where: tuple[CredentialPlace, ...], known: dict[CredentialPlace, _Loaded]
+) -> dict[CredentialPlace, _Loaded]:
     return {place: _read(place, known.get(place)) for place in where}
 
 
-def _read(place: Place, known: _Loaded | None) -> _Loaded:
+def _read(place: CredentialPlace, known: _Loaded | None) -> _Loaded:
     try:
         if place.path is None:
             return known or _Loaded(

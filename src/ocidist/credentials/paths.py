@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
-class Source(enum.Enum):
+class CredentialSource(enum.Enum):
     """A place where credentials may be.
 
     Attributes:
@@ -36,12 +36,12 @@ class Source(enum.Enum):
 
 
 SEARCH_ORDER: Final = (
-    Source.DOCKER_AUTH_CONFIG,
-    Source.REGISTRY_AUTH_FILE,
-    Source.DOCKER_CONFIG,
-    Source.CONTAINERS_RUNTIME,
-    Source.CONTAINERS_CONFIG,
-    Source.DOCKERCFG,
+    CredentialSource.DOCKER_AUTH_CONFIG,
+    CredentialSource.REGISTRY_AUTH_FILE,
+    CredentialSource.DOCKER_CONFIG,
+    CredentialSource.CONTAINERS_RUNTIME,
+    CredentialSource.CONTAINERS_CONFIG,
+    CredentialSource.DOCKERCFG,
 )
 """Where credentials are looked for, first things first. Podman and skopeo look into their own files before Docker's:
 ``DefaultCredentials(order=...)`` takes any other order, and any part of it."""
@@ -51,7 +51,7 @@ _NO_XDG = frozenset({"darwin", "win32"})
 
 
 @attrs.frozen
-class Place:
+class CredentialPlace:
     """A source in a given environment.
 
     Attributes:
@@ -60,12 +60,14 @@ class Place:
         text: What that variable holds; not shown.
     """
 
-    source: Source | None
+    source: CredentialSource | None
     path: Path | None = None
     text: str | None = attrs.field(default=None, repr=False)
 
 
-def places(order: Iterable[Source] = SEARCH_ORDER, environ: Mapping[str, str] | None = None) -> tuple[Place, ...]:
+def places(
+    order: Iterable[CredentialSource] = SEARCH_ORDER, environ: Mapping[str, str] | None = None
+) -> tuple[CredentialPlace, ...]:
     """Return where the sources are in an environment; those that it does not have are left out. No file is looked at.
 
     Args:
@@ -82,33 +84,33 @@ def login_path(environ: Mapping[str, str] | None = None) -> Path | None:
     Args:
         environ: Environment variables; None for those of the process.
     """
-    for place in places((Source.REGISTRY_AUTH_FILE, Source.DOCKER_CONFIG), environ):
+    for place in places((CredentialSource.REGISTRY_AUTH_FILE, CredentialSource.DOCKER_CONFIG), environ):
         return place.path
     return None
 
 
-def _place(source: Source, environ: Mapping[str, str]) -> Place | None:
-    if source is Source.DOCKER_AUTH_CONFIG:
+def _place(source: CredentialSource, environ: Mapping[str, str]) -> CredentialPlace | None:
+    if source is CredentialSource.DOCKER_AUTH_CONFIG:
         text = environ.get("DOCKER_AUTH_CONFIG", "")
-        return Place(source, text=text) if text.strip() else None
+        return CredentialPlace(source, text=text) if text.strip() else None
     path = _path(source, environ)
-    return None if path is None else Place(source, path)
+    return None if path is None else CredentialPlace(source, path)
 
 
-def _path(source: Source, environ: Mapping[str, str]) -> Path | None:
+def _path(source: CredentialSource, environ: Mapping[str, str]) -> Path | None:
     match source:
-        case Source.REGISTRY_AUTH_FILE:
+        case CredentialSource.REGISTRY_AUTH_FILE:
             named = environ.get("REGISTRY_AUTH_FILE")
             return Path(named) if named else None
-        case Source.DOCKER_CONFIG:
+        case CredentialSource.DOCKER_CONFIG:
             named = environ.get("DOCKER_CONFIG")
             return Path(named, "config.json") if named else _in_home(environ, ".docker", "config.json")
-        case Source.CONTAINERS_RUNTIME:
+        case CredentialSource.CONTAINERS_RUNTIME:
             runtime = _absolute(environ.get("XDG_RUNTIME_DIR"))
             if runtime is not None:
                 return runtime / "containers" / "auth.json"
             return Path("/run/containers", str(os.getuid()), "auth.json") if sys.platform == "linux" else None
-        case Source.CONTAINERS_CONFIG:
+        case CredentialSource.CONTAINERS_CONFIG:
             config = None if sys.platform in _NO_XDG else _absolute(environ.get("XDG_CONFIG_HOME"))
             if config is not None:
                 return config / "containers" / "auth.json"

@@ -6,9 +6,9 @@ Spec: docker token authentication, "Requesting a Token"; docker OAuth2, "Getting
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from inspect import isawaitable
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
@@ -188,12 +188,12 @@ class EnvironmentCredentials:
     def __init__(self) -> None:
         self._found: CredentialProvider | None = None
 
-    def get(self, host: str, *, repository: str | None = None) -> Coroutine[Any, Any, Credential]:
+    async def get(self, host: str, *, repository: str | None = None) -> Credential:
         """Return what ``DefaultCredentials.get`` does."""
-        # No coroutine around that one: it is asked for every request.
-        return self._load(host, repository) if self._found is None else self._found.get(host, repository=repository)
+        found = self._found or await self._load()
+        return await found.get(host, repository=repository)
 
-    async def _load(self, host: str, repository: str | None) -> Credential:
+    async def _load(self) -> CredentialProvider:
         from ocidist._io.load import load_module  # noqa: PLC0415 -- credentials alone need no event loop
 
         await load_module("ocidist.credentials.files")
@@ -201,7 +201,7 @@ class EnvironmentCredentials:
 
         if self._found is None:
             self._found = DefaultCredentials()
-        return await self._found.get(host, repository=repository)
+        return self._found
 
     def __repr__(self) -> str:
         return "EnvironmentCredentials()"

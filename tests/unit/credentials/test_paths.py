@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ocidist.credentials.paths import SEARCH_ORDER, Source, login_path, places
+from ocidist.credentials.paths import SEARCH_ORDER, CredentialSource, login_path, places
 
 HOME = {"HOME": "/home/ci"}
 EVERYTHING = {
@@ -58,7 +58,7 @@ def test_a12_an_empty_variable_is_none(name: str) -> None:
 
 
 def test_a12_the_order_can_be_any_other() -> None:
-    podmans = (Source.CONTAINERS_RUNTIME, Source.DOCKER_CONFIG)
+    podmans = (CredentialSource.CONTAINERS_RUNTIME, CredentialSource.DOCKER_CONFIG)
     assert tuple(place.source for place in places(podmans, EVERYTHING)) == podmans
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen
-class LoginPlace:
+class StoredLogin:
     """Where a login was kept.
 
     Attributes:
@@ -31,7 +31,7 @@ class LoginPlace:
 
 async def login(
     host: str, credential: Credential, *, namespace: str = "", path: str | Path | None = None
-) -> LoginPlace:
+) -> StoredLogin:
     """Keep a credential for a registry. No request is made: ``Registry.ping()`` tells whether it is good.
 
     Where the file names a helper, the secret goes there, and never into the file. Cancelling leaves what was there, or
@@ -55,7 +55,7 @@ async def login(
     file.set(host, credential, namespace=namespace)
     await file.save()
     helper = file.helper_for(host, repository=namespace or None)
-    return LoginPlace(_target(path), None if helper is None else helper.name)
+    return StoredLogin(_target(path), None if helper is None else helper.name)
 
 
 async def logout(host: str, *, namespace: str = "", path: str | Path | None = None) -> bool:
