@@ -99,5 +99,4 @@ class SelfTokenProvider:
 def _names(name: RegistryName, origin: Origin) -> bool:
     if name.scheme not in {None, origin.scheme}:
         return False
-    host = RegistryName.parse(name.api_host).host if not name.is_docker_hub else name.api_host.partition(":")[0]
-    return (host, name.port or _PORTS[origin.scheme]) == (origin.host, origin.port)
+    return (name.host, name.port or _PORTS[origin.scheme]) == (origin.host, origin.port)

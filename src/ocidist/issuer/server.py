@@ -5,8 +5,6 @@ Spec: docker registry auth, "Requesting a Token" (GET); docker OAuth2, "Getting 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import logging
 import re
 from contextlib import contextmanager
@@ -19,7 +17,7 @@ from ocidist.issuer.exchange import ClientGoneError, Exchange, Form, RefusedErro
 from ocidist.issuer.grants import grant, known
 from ocidist.issuer.refresh import MAX_TOKEN_CHARS, RefreshGrant, RefreshToken
 from ocidist.issuer.token import TokenRequest
-from ocidist.issuer.users import Login
+from ocidist.issuer.users import Login, parse_basic
 from ocidist.wire.scope import NO_SCOPES, ScopeSet
 
 if TYPE_CHECKING:
@@ -300,26 +298,6 @@ class TokenApp:
 
 async def _refuse(exchange: Exchange, refusal: RefusedError) -> None:
     await exchange.respond(refusal.status, refusal.to_json(), refusal.headers)
-
-
-def parse_basic(header: str, *, most: int) -> Login | None:
-    """Read an Authorization header of the Basic scheme; None if it is none, malformed or too long.
-
-    Args:
-        header: Its value.
-        most: Most characters of user name and password together.
-
-    Spec: RFC 7617, section 2.
-    """
-    scheme, _, encoded = header.partition(" ")
-    if scheme.lower() != "basic" or len(encoded) > most * 4:
-        return None
-    try:
-        text = base64.b64decode(encoded.strip(" "), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError, ValueError):
-        return None
-    name, colon, password = text.partition(":")
-    return Login(name, password) if colon and len(text) <= most else None
 
 
 def _quotable(realm: str) -> str:

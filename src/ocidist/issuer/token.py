@@ -12,7 +12,8 @@ import datetime as dt
 import json
 import time
 import uuid
-from typing import TYPE_CHECKING, Final, NoReturn, Self
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NoReturn, Self, TypeAlias
 
 import attrs
 import jwt
@@ -24,8 +25,6 @@ from ocidist.wire.challenge import BEARER, Challenge, parse_challenges
 from ocidist.wire.scope import NO_SCOPES, ScopeSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ocidist.issuer.keys import KeyMaterial
 
 DEFAULT_ISSUER: Final = "127.0.0.1"
@@ -46,6 +45,9 @@ BACKDATED_S: Final = 10
 
 MAX_CLAIMS_BYTES: Final = 9 * 1024
 """Most bytes of a token's claims: servers may read 16 KiB of headers only, and base64 and the certificate add a lot."""
+
+
+Clock: TypeAlias = Callable[[], float]
 
 
 def check_name(what: str, text: str, *, empty: bool = False) -> str:
@@ -183,7 +185,7 @@ class TokenIssuer:
     service: str | None = attrs.field(default=None, kw_only=True)
     kid: KeyId = attrs.field(default=KeyId.LIBTRUST, kw_only=True)
     x5c: bool = attrs.field(default=True, kw_only=True)
-    clock: Callable[[], float] = attrs.field(default=time.time, kw_only=True, repr=False)
+    clock: Clock = attrs.field(default=time.time, kw_only=True, repr=False)
     _headers: dict[str, object] = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:

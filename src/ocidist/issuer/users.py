@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import hmac
 import secrets
@@ -64,6 +66,26 @@ class Login:
 
     name: str
     password: str = attrs.field(repr=lambda _: "'***'")
+
+
+def parse_basic(header: str, *, most: int) -> Login | None:
+    """Read an Authorization header of the Basic scheme; None if it is none, malformed or too long.
+
+    Args:
+        header: Its value.
+        most: Most characters of user name and password together.
+
+    Spec: RFC 7617, section 2.
+    """
+    scheme, _, encoded = header.partition(" ")
+    if scheme.lower() != "basic" or len(encoded) > most * 4:
+        return None
+    try:
+        text = base64.b64decode(encoded.strip(" "), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return None
+    name, colon, password = text.partition(":")
+    return Login(name, password) if colon and len(text) <= most else None
 
 
 class StaticUsers:

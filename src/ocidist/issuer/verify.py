@@ -20,13 +20,13 @@ from cryptography import x509
 
 from ocidist.errors import ProtocolError, TokenInvalidError, UsageError
 from ocidist.issuer.keys import KeyId, PublicKey, key_id, kind_of
-from ocidist.issuer.token import MAX_TTL, check_name
+from ocidist.issuer.token import MAX_TTL, Clock, check_name
 from ocidist.model import strictjson
 from ocidist.model.fields import FrozenMap
 from ocidist.wire.scope import Scope, ScopeSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from ocidist.issuer.keys import KeyMaterial
 
@@ -158,7 +158,7 @@ class TokenVerifier:
     issuer: str = attrs.field(kw_only=True)
     service: str = attrs.field(kw_only=True)
     leeway: float = attrs.field(default=LEEWAY, kw_only=True)
-    clock: Callable[[], float] = attrs.field(default=time.time, kw_only=True, repr=False)
+    clock: Clock = attrs.field(default=time.time, kw_only=True, repr=False)
 
     def __attrs_post_init__(self) -> None:
         """Check the names and the numbers."""

@@ -8,11 +8,7 @@ Spec: docker registry auth, "How to authenticate" and "Resource Provider Use".
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import TYPE_CHECKING, Final, Protocol
-
-import attrs
 
 from ocidist.errors import (
     CredentialStoreError,
@@ -30,15 +26,15 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import TypeAlias
 
-    from ocidist.issuer.users import Users
+    from ocidist.issuer.users import Login, Users
     from ocidist.issuer.verify import TokenVerifier
     from ocidist.server.exchange import Exchange
     from ocidist.wire.scope import ScopeSet
 
     Authorizer: TypeAlias = Callable[[str, ScopeSet], Awaitable[ScopeSet]]
 
-MAX_LOGIN_CHARS: Final = 4096
-"""Longest user name and password together, encoded."""
+MAX_LOGIN_CHARS: Final = 2048
+"""Longest user name and password together."""
 
 MAX_CHECKS: Final = 64
 """Passwords that are checked or wait for it at once; one more is answered with 429."""
@@ -71,24 +67,26 @@ class PasswordGuard:
         realm: What the password is for, as clients show it.
 
     Raises:
-        UsageError: The realm does not print.
+        UsageError: The realm cannot be written into a header.
     """
 
     def __init__(self, users: Users, authorize: Authorizer | None = None, *, realm: str = "registry") -> None:
         self._users = users
         self._authorize = authorize
-        self._challenge = format_challenge(Challenge(BASIC, {"realm": realm}))
+        self._challenge = _written(Challenge(BASIC, {"realm": realm}))
         self._checks = 0
 
     async def admit(self, exchange: Exchange, needed: ScopeSet) -> None:
         """Return if the user name and password are right and allow what is needed; see ``Guard``."""
-        login = _login(exchange.headers.get("authorization", ""))
+        from ocidist.issuer.users import parse_basic  # noqa: PLC0415 -- only registries that ask for passwords need it
+
+        login = parse_basic(exchange.headers.get("authorization", ""), most=MAX_LOGIN_CHARS)
         if login is None or not await self._is_right(login):
             raise _refused("a user name and password are needed", self._challenge)
         if self._authorize is not None and not (await self._authorize(login.name, needed)).covers(needed):
             raise said(DeniedError, 403, "this account may not do that", str(needed))
 
-    async def _is_right(self, login: _Login) -> bool:
+    async def _is_right(self, login: Login) -> bool:
         if self._checks >= MAX_CHECKS:
             raise RateLimitedError(429, retry_after=1)
         self._checks += 1
@@ -108,7 +106,7 @@ class TokenGuard:
         realm: URL of the token server, as clients reach it.
 
     Raises:
-        UsageError: The URL is empty, or cannot be written into a header.
+        UsageError: It is no URL, or it or the service cannot be written into a header.
     """
 
     def __init__(self, verifier: TokenVerifier, *, realm: str) -> None:
@@ -116,7 +114,7 @@ class TokenGuard:
             raise UsageError("the realm is the URL of a token server")
         self._verifier = verifier
         self._params = {"realm": realm, "service": verifier.service}
-        format_challenge(Challenge(BEARER, self._params))
+        _written(Challenge(BEARER, self._params))
 
     async def admit(self, exchange: Exchange, needed: ScopeSet) -> None:
         """Return if the token is good and allows what is needed; see ``Guard``.
@@ -144,22 +142,11 @@ class TokenGuard:
         return _refused(text, format_challenge(Challenge(BEARER, self._params | scope | more)), str(needed))
 
 
-@attrs.frozen
-class _Login:
-    name: str
-    password: str = attrs.field(repr=lambda _: "'***'")
-
-
-def _login(header: str) -> _Login | None:
-    scheme, _, encoded = header.partition(" ")
-    if scheme.lower() != BASIC or len(encoded) > MAX_LOGIN_CHARS:
-        return None
-    try:
-        text = base64.b64decode(encoded.strip(" "), validate=True).decode()
-    except (binascii.Error, ValueError):
-        return None
-    name, colon, password = text.partition(":")
-    return _Login(name, password) if colon else None
+def _written(challenge: Challenge) -> str:
+    text = format_challenge(challenge)
+    if not text.isascii():
+        raise UsageError("a challenge is written in ASCII")
+    return text
 
 
 def _refused(text: str, challenge: str, detail: str = "") -> RefusedError:

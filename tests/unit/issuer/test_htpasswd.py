@@ -176,7 +176,7 @@ async def test_a_file_larger_than_could_be_read_is_not_written(path: Path, monke
     assert _names(path.parent) == []
 
 
-async def test_readers_see_the_old_users_or_the_new_ones(path: Path) -> None:
+async def test_a13_readers_see_the_old_users_or_the_new_ones(path: Path) -> None:
     writer, reader = made(path), made(path)
     users = [HashedUser(f"user{n}", hashed()) for n in range(50)]
     await writer.replace(users)

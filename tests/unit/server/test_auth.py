@@ -143,9 +143,15 @@ def test_a_realm_is_a_url(realm: str) -> None:
         TokenGuard(verifier(), realm=realm)
 
 
-def test_a_realm_has_to_be_writable() -> None:
+@pytest.mark.parametrize("text", ["\n", "\u65e5"])
+def test_a_challenge_has_to_be_writable(text: str) -> None:
     with pytest.raises(UsageError):
-        TokenGuard(verifier(), realm="https://auth.test/\n")
+        TokenGuard(verifier(), realm=f"https://auth.test/{text}")
+    with pytest.raises(UsageError):
+        PasswordGuard(USERS, realm=text)
+    if text.isprintable():
+        with pytest.raises(UsageError):
+            TokenGuard(verifier(service=text), realm=REALM)
 
 
 # --- passwords -------------------------------------------------------------------------------------------------------
