@@ -35,7 +35,11 @@ HOST = "localhost:5000"
 PENDING = "_pending"
 
 # Pages whose examples are about more than a registry without authentication.
-MODES = {"authenticate.md": (Mode.HTPASSWD, Mode.TOKEN), "private-ca.md": (Mode.TLS,)}
+MODES = {
+    "authenticate.md": (Mode.HTPASSWD, Mode.TOKEN),
+    "credentials.md": (Mode.HTPASSWD,),
+    "private-ca.md": (Mode.TLS,),
+}
 
 
 def _evaluate(example: Example) -> None:

@@ -53,6 +53,11 @@ _LONGEST_PAUSE_MS = 50
 _limiter: RunVar[CapacityLimiter] = RunVar("ocidist.credentials.helper")
 
 
+def _helper_name(_instance: object, _attribute: attrs.Attribute[str], value: str) -> None:
+    if not isinstance(value, str) or len(value) > _MAX_NAME or _NAME.fullmatch(value) is None:
+        raise CredentialStoreError("a credential helper is named by letters, digits, '.', '_' and '-' only")
+
+
 @attrs.frozen
 class CredentialHelper:
     """A program that keeps credentials, ``docker-credential-NAME``.
@@ -69,13 +74,8 @@ class CredentialHelper:
         CredentialStoreError: No helper can have that name.
     """
 
-    name: str = attrs.field()
+    name: str = attrs.field(validator=_helper_name)
     timeout: float = attrs.field(default=TIMEOUT, kw_only=True)
-
-    @name.validator
-    def _check_name(self, _attribute: attrs.Attribute[str], value: str) -> None:
-        if not isinstance(value, str) or len(value) > _MAX_NAME or _NAME.fullmatch(value) is None:
-            raise CredentialStoreError("a credential helper is named by letters, digits, '.', '_' and '-' only")
 
     @property
     def program(self) -> str:
