@@ -67,6 +67,13 @@ _MODULES = {name: module for module, names in _WHERE.items() for name in names.s
 
 def __getattr__(name: str) -> object:
     # An htpasswd file needs no JWT library, and a token no bcrypt.
-    if name in _MODULES:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
         return getattr(import_module(f"ocidist.issuer.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in {"bcrypt", "cryptography"}:
+            raise
+        raise ModuleNotFoundError(
+            f"{name} needs {error.name}: pip install 'ocidist[issuer]'", name=error.name
+        ) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ocidist.errors import UsageError
 from ocidist.http.caches import MemoryTokenCache
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ocidist.issuer.token import TokenIssuer
     from ocidist.wire.scope import ScopeSet
 
-_PORTS = {"http": 80, "https": 443}
+MAX_ORIGINS: Final = 1024
+_PORTS: Final = {"http": 80, "https": 443}
 
 
 class SelfTokenProvider:
@@ -59,6 +60,7 @@ class SelfTokenProvider:
         self._issuer = issuer
         self._names = frozenset(map(RegistryName.parse, registries))
         self._account = check_name("account", account, empty=True)
+        self._named: dict[str, bool] = {}
         self._own = MemoryTokenCache()
         self._others = others or MemoryTokenCache()
 
@@ -91,9 +93,17 @@ class SelfTokenProvider:
         (self._own if self._is_own(owner) else self._others).discard(owner, token)
 
     def _is_own(self, owner: TokenOwner) -> bool:
-        return owner.service == self._issuer.service and any(
-            _names(each, Origin.of(owner.origin)) for each in self._names
-        )
+        return owner.service == self._issuer.service and self._is_named(owner.origin)
+
+    def _is_named(self, origin: str) -> bool:
+        # Asked for every request, and of a few registries only.
+        found = self._named.get(origin)
+        if found is None:
+            found = any(_names(each, Origin.of(origin)) for each in self._names)
+            if len(self._named) >= MAX_ORIGINS:
+                self._named.clear()
+            self._named[origin] = found
+        return found
 
 
 def _names(name: RegistryName, origin: Origin) -> bool:
