@@ -34,7 +34,7 @@ def put_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value), encoding="utf-8")
 
 
-def get_json(path: Path) -> Any:  # noqa: ANN401 -- JSON
+def get_json(path: Path) -> Any:  # noqa: ANN401 -- whatever JSON holds
     """Read a JSON document."""
     return json.loads(path.read_text(encoding="utf-8"))
 

@@ -336,7 +336,7 @@ async def test_a_file_is_looked_at_once_a_second_however_many_ask(
     def count(*args: object) -> object:
         nonlocal looks
         looks += 1
-        return look(*args)  # type: ignore[arg-type]
+        return look(*args)  # type: ignore[arg-type]  # passed on as they come
 
     monkeypatch.setattr(files, "_read_changed", count)
     monkeypatch.setattr(files, "RECHECK", 60.0)

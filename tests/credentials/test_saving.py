@@ -35,7 +35,7 @@ case "$1" in
 esac"""
 
 
-def read(path: Path) -> Any:  # noqa: ANN401 -- JSON
+def read(path: Path) -> Any:  # noqa: ANN401 -- whatever JSON holds
     return json.loads(path.read_text())
 
 

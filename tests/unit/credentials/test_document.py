@@ -124,9 +124,9 @@ def test_what_is_not_known_stays_and_every_spelling_goes() -> None:
     after = before.with_entry("x.io", "", Basic("new", "one"))
     assert after.resolve("x.io") == Basic("new", "one")
     assert after.value["proxies"] == {"a": [1.5]}
-    assert after.value["auths"]["x.io"]["email"] == "e"  # type: ignore[index]
+    assert after.value["auths"]["x.io"]["email"] == "e"  # type: ignore[index]  # it is an object of JSON
     gone = after.without_entry("x.io", "")
-    assert list(gone.value["auths"]) == ["x.io/ns", "y.io"]  # type: ignore[call-overload]
+    assert list(gone.value["auths"]) == ["x.io/ns", "y.io"]  # type: ignore[call-overload]  # it is an object of JSON
     assert gone.value["proxies"] == {"a": [1.5]}
     assert before.resolve("x.io") == Basic("ci", "s3cret")
 
