@@ -98,13 +98,18 @@ class MemoryTokenCache:
         self._max = max_entries
         self._tokens: OrderedDict[tuple[TokenOwner, ScopeSet], Token] = OrderedDict()
         self._by_owner: dict[TokenOwner, dict[ScopeSet, Token]] = {}
+        # A mirror has a token for each repository, and must not look at all of them for one more.
+        self._by_resource: dict[tuple[TokenOwner, object], dict[ScopeSet, Token]] = {}
 
     def find(self, owner: TokenOwner, scopes: ScopeSet, *, now: float) -> Token | None:
         """Return a fresh token whose scopes cover *scopes*, or None."""
         owned = self._by_owner.get(owner, {})
         found = owned.get(scopes)
         if found is None or not found.fresh(now):
-            found = next((token for token in owned.values() if token.scopes.covers(scopes) and token.fresh(now)), None)
+            first = next(iter(scopes), None)
+            # What covers all of them has the first one, too.
+            some = owned if first is None else self._by_resource.get((owner, first.resource), {})
+            found = next((token for token in some.values() if token.scopes.covers(scopes) and token.fresh(now)), None)
         if found is not None:
             self._tokens.move_to_end((owner, found.scopes))
         return found
@@ -115,6 +120,8 @@ class MemoryTokenCache:
         self._tokens[key] = token
         self._tokens.move_to_end(key)
         self._by_owner.setdefault(owner, {})[token.scopes] = token
+        for scope in token.scopes:
+            self._by_resource.setdefault((owner, scope.resource), {})[token.scopes] = token
         while len(self._tokens) > self._max:
             (oldest, scopes), _ = self._tokens.popitem(last=False)
             self._drop(oldest, scopes)
@@ -130,3 +137,8 @@ class MemoryTokenCache:
         del owned[scopes]
         if not owned:
             del self._by_owner[owner]
+        for scope in scopes:
+            known = self._by_resource[owner, scope.resource]
+            del known[scopes]
+            if not known:
+                del self._by_resource[owner, scope.resource]

@@ -189,7 +189,7 @@ class FileTokenCache(MemoryTokenCache):
         about = path.stat()
         contents: _Contents | str = "it is not private: chmod 600 it"
         if not about.st_mode & _OTHERS and about.st_uid == os.geteuid():
-            contents = _understood(found[0], path)
+            contents = _understood(found, path)
         # No traceback may show what was read.
         found = None
         if isinstance(contents, str):

@@ -169,7 +169,8 @@ class TokenSource:
         raise refused
 
     async def _decide(self, origin: Origin, realm: str) -> RealmDecision:
-        if Origin.of(resolve(origin, realm, refuse=AuthRealmRefusedError)).host != origin.host:
+        elsewhere = Origin.of(resolve(origin, realm, refuse=AuthRealmRefusedError)).host != origin.host
+        if elsewhere and not public_suffixes.cache_info().currsize:
             # Whose host that is takes the public suffix list, and reading it is not for the event loop.
             await anyio.to_thread.run_sync(public_suffixes)
         return check_realm(origin, realm, policy=self._policy)
