@@ -78,7 +78,8 @@ class Client(httpx.AsyncClient):
     Args:
         credentials: Who asks: a mapping from host to credential, a provider, or a callable. None means what Docker's
             and Podman's files and helpers have (``DefaultCredentials``) if ``trust_env`` is on, else nobody.
-        hosts: Configuration by registry name.
+        hosts: Configuration by registry name, by a namespace in one (``ghcr.io/acme``) or by domain (``*.lan``): TLS,
+            mirrors to read from, limits. ``HostsConfig.from_hosts_toml`` and its like read it from files.
         egress: Where server-supplied URLs may lead.
         token_options: How tokens are asked for.
         challenge_cache: Where challenges are remembered; in memory by default.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -27,7 +27,7 @@ from ocidist.hosts.mirror import Mirror, MirrorTags
 from ocidist.http import standing
 from ocidist.observe.events import MirrorFailed
 from tests.faults.mirroring import BLOB, DIGEST, EMPTY, IMAGE, OLDER, Copy, Group, failing
-from tests.peers.answers import after, chain, close, reset, respond, silence
+from tests.peers.answers import chain, close, reset, respond, silence
 from tests.peers.images import noise
 from tests.peers.peer import Mode
 from tests.remote.support import NAME, QUICK
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ocidist import Repository
     from tests.conftest import StartRegistry, StartWireServer
     from tests.peers.answers import Handler
+    from tests.peers.wire_server import Connection, Request
 
 DEAD = "127.0.0.9:9"
 
@@ -261,19 +262,20 @@ async def test_f160_many_at_once_count_as_one_failure(group: Group) -> None:
 
 
 async def test_f160_waiting_for_a_place_at_the_mirror_is_not_held_against_it(group: Group) -> None:
-    go = threading.Event()
-    group.mirror.instead = after(go, respond(200, {"Docker-Content-Digest": DIGEST}, BLOB))
-    mirror = Mirror(group.hosts[0].origin, patience=1.5, host=HostConfig(concurrency=1))
+    def slowly(request: Request, connection: Connection) -> None:
+        time.sleep(0.4)
+        respond(200, {"Docker-Content-Digest": DIGEST}, BLOB)(request, connection)
+
+    group.mirror.instead = slowly
+    mirror = Mirror(group.hosts[0].origin, patience=1.0, host=HostConfig(concurrency=1))
     async with (
         group.client(HostConfig(scheme="http", mirrors=[mirror])) as client,
         anyio.create_task_group() as tasks,
     ):
-        for _ in range(4):
+        # One after the other: the last one waits longer than the mirror has to answer.
+        for _ in range(5):
             tasks.start_soon(group.repository(client).blobs.get, DIGEST)
-        await anyio.sleep(0.8)
-        group.mirror.instead = None
-        # The first one took 0.8 s; the others get all of their time.
-        go.set()
+    assert len(group.mirror.asked()) == 5
     assert not group.events
     assert not group.upstream.asked()
 
@@ -299,6 +301,14 @@ async def test_f160_a_connection_that_died_while_idle_is_no_failure_of_the_mirro
         await blobs.get(DIGEST)
         for connection in group.hosts[0].connections:
             connection.interrupt()
+        assert await blobs.get(DIGEST) == BLOB
+
+        def once(request: Request, connection: Connection) -> None:
+            group.mirror.instead = None
+            close(request, connection)
+
+        # Or so late that the request is under way already.
+        group.mirror.instead = once
         assert await blobs.get(DIGEST) == BLOB
     assert not group.events
     assert not group.upstream.asked()
