@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from tests.peers.wire_server import WireServer
 
 HOUR_S = 3600.0
-HOURS = 24 if os.environ.get("NIGHTLY") else 1
+HOURS = 24 if os.environ.get("NIGHTLY") else 0.25
 """How much of the day is lived through: the whole of it takes a minute on each event loop."""
 
 PEOPLE: dict[str, Credential] = {name: Basic(name, f"password of {name}") for name in ("ann", "ben")}
