@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import attrs
 import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization
 
 from ocidist import (
     Basic,
@@ -21,6 +23,7 @@ from ocidist import (
     OciError,
     RegistryBlockedError,
     TagUnknownError,
+    TlsError,
 )
 from ocidist.hosts.config import HostsConfig
 from ocidist.hosts.mirror import Mirror, MirrorTags
@@ -30,6 +33,7 @@ from tests.faults.mirroring import BLOB, DIGEST, EMPTY, IMAGE, OLDER, Copy, Grou
 from tests.peers.answers import chain, close, reset, respond, silence
 from tests.peers.images import noise
 from tests.peers.peer import Mode
+from tests.peers.tls import Authority
 from tests.remote.support import NAME, QUICK
 
 if TYPE_CHECKING:
@@ -249,6 +253,23 @@ async def test_f160_a_mirror_that_is_back_is_found_by_one_request(
         await blobs.get(DIGEST)
         assert len(group.mirror.asked()) == 4
     assert [event.aside for event in group.events] == [standing.FIRST_ASIDE, 2 * standing.FIRST_ASIDE]
+
+
+async def test_f160_a_mirror_that_lacks_something_is_back_all_the_same(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(standing, "monotonic", lambda: now)
+    monkeypatch.setattr("ocidist.http.mirrors.monotonic", lambda: now)
+    group.mirror.instead = failing(500)
+    async with group.client() as client:
+        blobs = group.repository(client).blobs
+        await blobs.get(DIGEST)
+        now += standing.FIRST_ASIDE + 1
+        group.mirror.instead = failing(404)
+        await blobs.get(DIGEST)
+        await blobs.get(DIGEST)
+    assert len(group.mirror.asked()) == 3
 
 
 async def test_f160_many_at_once_count_as_one_failure(group: Group) -> None:
@@ -479,6 +500,71 @@ async def test_t74_a_trusted_mirror_answers_for_tags_alone_and_a_distrusted_one_
     async with group.client(group.config(tags=MirrorTags.NEVER)) as client:
         assert (await group.repository(client).manifests.get("v1")).data == IMAGE.data
     assert len(group.mirror.asked()) == before
+
+
+# --- TLS -------------------------------------------------------------------------------------------------------------
+
+
+async def test_n7_a_mirror_has_certificates_of_its_own(
+    group: Group, start_wire_server: StartWireServer, authority: Authority, tmp_path: Path
+) -> None:
+    other = Authority(tmp_path / "other")
+    server = start_wire_server(group.mirror, address="127.0.0.3", tls=authority)
+    for authorities in (authority.ca_path, (other.ca_path, authority.ca_path)):
+        mirror = Mirror(server.origin, host=HostConfig(ca=authorities))
+        async with group.client(HostConfig(scheme="http", mirrors=[mirror])) as client:
+            assert await group.repository(client).blobs.get(DIGEST) == BLOB
+    assert not group.upstream.asked()
+    assert not group.events
+
+
+@pytest.mark.parametrize("named", ["origin", "host"])
+async def test_t10_a_mirror_whose_certificate_is_refused_is_not_asked_in_plain_text(
+    group: Group, start_wire_server: StartWireServer, authority: Authority, named: str
+) -> None:
+    server = start_wire_server(group.mirror, address="127.0.0.3", tls=authority)
+    mirror = Mirror(getattr(server, named))
+    async with group.client(HostConfig(scheme="http", mirrors=[mirror])) as client:
+        assert await group.repository(client).blobs.get(DIGEST) == BLOB
+    assert not server.requests
+    (event,) = group.events
+    assert "CERTIFICATE_VERIFY_FAILED" in event.reason
+
+
+async def test_n7_certificates_of_a_certs_d_directory_are_used(
+    start_wire_server: StartWireServer, authority: Authority, tmp_path: Path
+) -> None:
+    server = start_wire_server(Copy(), tls=authority)
+    install(authority, tmp_path / server.host)
+    hosts = await HostsConfig.from_certs_d(tmp_path)
+    async with Client(hosts=hosts, retry=QUICK) as client:
+        assert await client.repository(f"{server.host}/{NAME}").blobs.get(DIGEST) == BLOB
+
+
+def install(authority: Authority, directory: Path) -> None:
+    directory.mkdir(parents=True)
+    (directory / "ca.crt").write_bytes(authority.ca_path.read_bytes())
+
+
+async def test_n7_a_key_with_a_password_is_an_error_and_asks_nobody(tmp_path: Path) -> None:
+    certificate = encrypted(tmp_path)
+    config = HostConfig(scheme="https", client_cert=certificate)
+    async with Client(hosts={"127.0.0.1:9": config}, retry=QUICK) as client:
+        with pytest.raises(TlsError, match=r"client\.pem"):
+            await client.registry("127.0.0.1:9").ping()
+
+
+def encrypted(directory: Path) -> Path:
+    issued = trustme.CA().issue_cert("client.example")
+    key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
+    locked = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"a password"),
+    )
+    path = directory / "client.pem"
+    path.write_bytes(issued.cert_chain_pems[0].bytes() + locked)
+    return path
 
 
 # --- credentials -----------------------------------------------------------------------------------------------------

@@ -149,7 +149,7 @@ class HostsConfig:
         entries: Configurations by registry name. Of keys with a namespace (``host/team``) only ``mirrors``,
             ``location`` and ``blocked`` count, and the longest key that fits decides; ``*.example.com`` is every host
             under that domain that has no entry of its own.
-        default: Configuration of hosts without an entry.
+        default: Configuration of hosts without an entry, those included that registries lead to.
         insecure_networks: Networks (``10.0.0.0/8``) in which hosts that are named by address are insecure. A name is
             never made insecure by what it resolves to: whoever answers for it would decide.
         short_names: What names without a registry may mean; None knows nothing about it.
@@ -185,18 +185,15 @@ class HostsConfig:
         """Whether any repository may be read from elsewhere than its registry, or not at all."""
 
     def _add(self, key: str, config: HostConfig) -> None:
+        # A key may carry the scheme itself: "http://localhost:5000".
+        key, config = _canonical(key, config)
+        host, slash, repository = key.partition("/")
         if key.startswith("*."):
             self._domains[str(RegistryName(key.removeprefix("*.")))] = config
-            return
-        scheme, separator, rest = key.partition("://")
-        host, slash, repository = (rest if separator else key).partition("/")
-        name = RegistryName.parse(f"{scheme}://{host}" if separator else host)
-        bare = str(attrs.evolve(name, scheme=None))
-        if slash:
-            self._namespaces.setdefault(bare, {})[str(RepositoryName(repository))] = config
-            return
-        # A key may carry the scheme itself: "http://localhost:5000".
-        self._entries[bare] = attrs.evolve(config, scheme=name.scheme) if name.scheme and not config.scheme else config
+        elif slash:
+            self._namespaces.setdefault(host, {})[str(RepositoryName(repository))] = config
+        else:
+            self._entries[key] = config
 
     def _add_mirror(self, mirror: Mirror) -> None:
         if mirror.host is None:
@@ -286,7 +283,7 @@ class HostsConfig:
         )
 
     def _by_key(self) -> dict[str, HostConfig]:
-        return {_canonical(key): config for key, config in self._given.items()}
+        return dict(_canonical(key, config) for key, config in self._given.items())
 
     def __repr__(self) -> str:
         return f"<HostsConfig of {', '.join(self._given) or 'no host'}>"
@@ -318,11 +315,9 @@ class HostsConfig:
             except InvalidReferenceError:
                 # A host no registry could have, for example behind a redirect.
                 return _DEFAULT
-        for known in (self._entries, self._mirror_hosts):
-            for name in names:
-                if str(name) in known:
-                    return known[str(name)]
-        return self._of(str(names[0]), names[0].host)
+        known = (name for found in (self._entries, self._mirror_hosts) for name in names if str(name) in found)
+        name = next(known, names[0])
+        return self._of(str(name), name.host)
 
     def _of(self, name: str, host: str) -> HostConfig:
         found = self._entries.get(name) or self._mirror_hosts.get(name)
@@ -355,12 +350,16 @@ class HostsConfig:
         return Route(key, config) if config.routed else None
 
 
-def _canonical(key: str) -> str:
+def _canonical(key: str, config: HostConfig) -> tuple[str, HostConfig]:
     """Return a key as others spell it, so that two names of one host meet."""
-    if key.startswith("*.") or "://" in key:
-        return key
-    host, slash, repository = key.partition("/")
-    return f"{RegistryName.parse(host)}{slash}{repository}"
+    if key.startswith("*."):
+        return key.lower(), config
+    scheme, separator, rest = key.partition("://")
+    host, slash, repository = (rest if separator else key).partition("/")
+    name = RegistryName.parse(f"{scheme}://{host}" if separator else host)
+    if name.scheme and not config.scheme and not slash:
+        config = attrs.evolve(config, scheme=name.scheme)
+    return f"{attrs.evolve(name, scheme=None)}{slash}{repository}", config
 
 
 async def _in_thread(read: Callable[[Path], dict[str, Any]], path: File) -> dict[str, Any]:

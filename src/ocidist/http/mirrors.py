@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from ocidist.errors import (
+    AuthError,
     ClientClosedError,
     ConnectError,
     DigestMismatchError,
@@ -61,7 +62,7 @@ HOME_SECONDS: Final = 600.0
 """Seconds for which a repository is read from its registry after this client wrote to it: mirrors lag behind."""
 
 MAX_KEPT: Final = 4096
-"""Most things sent wrong, or repositories written to, that are remembered."""
+"""Most repositories, and most things that were sent wrong, that are remembered."""
 
 MAX_REASON: Final = 300
 """Characters of a mirror's failure that are told."""
@@ -180,6 +181,7 @@ class Mirrors:
         self._hosts = hosts
         self._ask = ask
         self._emit = emit
+        self._routes: dict[tuple[RegistryName, str | None], Route | None] = {}
         self._standings: dict[str, Standing] = {}
         self._wrong: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._written: OrderedDict[tuple[str, str], float] = OrderedDict()
@@ -192,7 +194,12 @@ class Mirrors:
             endpoint: What to ask.
         """
         repository = getattr(endpoint, "repository", None)
-        route = self._hosts.route(registry, repository)
+        key = (registry, repository)
+        if key not in self._routes:
+            self._routes[key] = self._hosts.route(registry, repository)
+            if len(self._routes) > MAX_KEPT:
+                del self._routes[next(iter(self._routes))]
+        route = self._routes[key]
         if route is None:
             return None
         if route.config.blocked:
@@ -302,13 +309,16 @@ class Mirrors:
     def failed(self, source: Source, error: OciError) -> str:
         """Set a mirror aside, where its failure calls for that, and return the failure in words."""
         reason = _reason(error)
+        standing = self._standings.setdefault(str(source.mirror), Standing())
+        busy = isinstance(error, BusyError) or (isinstance(error, ResponseError) and error.status >= 500)
+        seconds = 0.0
+        if isinstance(error, ResponseError | AuthError) and not busy:
+            # Whatever it says, it is back.
+            standing.clear()
         if isinstance(error, NotFoundError):
             # That is no failure: a mirror need not have everything.
             return reason
-        busy = isinstance(error, BusyError) or (isinstance(error, ResponseError) and error.status >= 500)
-        seconds = 0.0
         if busy or isinstance(error, TransportError | ProtocolError):
-            standing = self._standings.setdefault(str(source.mirror), Standing())
             known = standing.struck
             seconds = standing.strike(reason, began=source.began, asked=getattr(error, "retry_after", None))
             if standing.struck == known:

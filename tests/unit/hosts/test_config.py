@@ -122,6 +122,16 @@ def test_n7_explicit_settings_win_value_by_value() -> None:
     assert of(both, "ghcr.io").concurrency == 2
     assert of(both, "10.0.0.1").insecure
     assert of(file, "registry.lan").ca == "file.pem"
+    assert of(file | {"http://registry.lan": HostConfig(ca="mine.pem")}, "registry.lan") == HostConfig(
+        scheme="http", ca="mine.pem", concurrency=4
+    )
+
+
+def test_n7_what_is_said_of_a_host_holds_for_its_connections() -> None:
+    hosts = HostsConfig({"10.0.0.1:5000": HostConfig(concurrency=2)}, insecure_networks=["10.0.0.0/8"])
+    assert hosts.for_origin(Origin("https", "10.0.0.1", 5000)) == of(hosts, "10.0.0.1:5000")
+    assert not of(hosts, "10.0.0.1:5000").verify
+    assert not hosts.for_origin(Origin("https", "10.0.0.2", 443)).verify
 
 
 def test_n7_domains_and_the_default_are_for_hosts_without_an_entry() -> None:

@@ -122,13 +122,11 @@ def tls_context(config: HostConfig) -> ssl.SSLContext:
 
 
 def _client_certificate(context: ssl.SSLContext, config: HostConfig) -> None:
-    match config.client_cert:
-        case None:
-            return
-        case (certificate, key):
-            context.load_cert_chain(str(certificate), str(key))
-        case certificate:
-            context.load_cert_chain(str(certificate))
+    if config.client_cert is None:
+        return
+    files = config.client_cert if isinstance(config.client_cert, tuple) else (config.client_cert,)
+    # A password that opens nothing: without one OpenSSL would ask whoever sits at the terminal, and wait.
+    context.load_cert_chain(*(str(file) for file in files), password="")
 
 
 class HostTls:
