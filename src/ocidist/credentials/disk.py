@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import logging
 import os
@@ -33,8 +32,11 @@ MAX_FILE_SIZE: Final = 4 * 1024 * 1024
 _log = logging.getLogger("ocidist.credentials")
 _PRIVATE = 0o600
 _OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+# Not everywhere; there, reading works all the same.
+_CLOEXEC, _NONBLOCK, _NOFOLLOW = (getattr(os, name, 0) for name in ("O_CLOEXEC", "O_NONBLOCK", "O_NOFOLLOW"))
+# A FIFO must not hold us up.
+_READ = os.O_RDONLY | _CLOEXEC | _NONBLOCK | getattr(os, "O_BINARY", 0)
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CLOEXEC | _NOFOLLOW
 _PLACE = re.compile(r"line [0-9]+ column [0-9]+|byte order mark|nested deeper|Unicode")
 _told: set[str] = set()
 
@@ -149,11 +151,13 @@ def locked(path: Path) -> Iterator[Path]:
         LockedElsewhereError: Somebody else has the lock.
         CredentialStoreError: The lock cannot be made, for lack of room or of permission.
     """
+    import fcntl  # noqa: PLC0415 -- POSIX systems alone have it, and reading needs none
+
     try:
         target = Path(os.path.realpath(path))
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         beside = target.parent / f".{target.name}.lock"
-        lock = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _PRIVATE)
+        lock = os.open(beside, os.O_RDWR | os.O_CREAT | _CLOEXEC | _NOFOLLOW, _PRIVATE)
     except OSError as error:
         fail(path, error)
     try:
@@ -216,13 +220,14 @@ def _sweep(target: Path) -> None:
     name = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{16}}\.part", re.ASCII)
     for entry in target.parent.iterdir():
         if name.fullmatch(entry.name):
-            entry.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                entry.unlink(missing_ok=True)
 
 
 def _sync_directory(path: Path) -> None:
     # The file is in its place; a file system that cannot flush directories does not undo that.
     with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _CLOEXEC)
         try:
             os.fsync(descriptor)
         finally:
