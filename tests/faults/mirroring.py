@@ -62,6 +62,10 @@ class Copy(ScriptedRegistry):
         return [request.target for request in found if method in {None, request.method}]
 
 
+DEAD = "127.0.0.9:9"
+"""A host that nobody listens at."""
+
+
 class Group:
     """A registry at 127.0.0.1 and mirrors at 127.0.0.2 and up.
 
@@ -106,3 +110,13 @@ class Group:
 def failing(status: int, **headers: str) -> Handler:
     """Answer with an error, and no more words."""
     return respond(status, {name.replace("_", "-"): value for name, value in headers.items()})
+
+
+async def read_all(repository: Repository) -> None:
+    """Read everything there is to read, in every way, and check it."""
+    assert await repository.blobs.get(DIGEST) == BLOB
+    assert (await repository.blobs.stat(DIGEST)).size == len(BLOB)
+    assert (await repository.manifests.get(IMAGE.digest)).data == IMAGE.data
+    assert (await repository.manifests.stat(IMAGE.digest)).digest == IMAGE.digest
+    assert (await repository.manifests.get("v1")).data == IMAGE.data
+    assert (await repository.manifests.stat("v1")).digest == IMAGE.digest

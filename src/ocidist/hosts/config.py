@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, cast
 
 import attrs
 
@@ -51,7 +51,7 @@ def _positive(_instance: object, attribute: attrs.Attribute[int | None], value: 
 
 
 def _fields(value: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    pairs = tuple(value.items()) if isinstance(value, Mapping) else tuple((name, text) for name, text in value)
+    pairs = tuple(cast("Mapping[str, str]", value).items()) if isinstance(value, Mapping) else tuple(value)
     for name, text in pairs:
         if not isinstance(name, str) or _TOKEN.fullmatch(name) is None or name.lower() in _OURS:
             raise UsageError(f"headers: {name!r} is not a field that can be added")

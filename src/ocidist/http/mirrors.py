@@ -32,7 +32,8 @@ from ocidist.errors import (
     TransportError,
     TransportTimeoutError,
 )
-from ocidist.hosts.mirror import API_ROOT, MirrorTags
+from ocidist.hosts.mirror import MirrorTags
+from ocidist.http.elsewhere import movable, relocated
 from ocidist.http.retry import BusyError, monotonic
 from ocidist.http.sender import Call
 from ocidist.http.standing import Standing, Trial
@@ -40,10 +41,9 @@ from ocidist.model.digest import Digest
 from ocidist.observe.events import MirrorFailed
 from ocidist.wire import endpoints
 from ocidist.wire.redact import clean_text
-from ocidist.wire.token import append_query
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
     from typing import TypeAlias
 
     from ocidist.hosts.config import HostsConfig, Route
@@ -68,74 +68,6 @@ MAX_REASON: Final = 300
 """Characters of a mirror's failure that are told."""
 
 _log = logging.getLogger("ocidist.http")
-
-
-# --- endpoints at another place --------------------------------------------------------------------------------------
-
-
-@attrs.frozen
-class _GetBlob(endpoints.GetBlob):
-    at: str = attrs.field(default="", repr=False)
-
-    @property
-    def target(self) -> str:
-        return self.at
-
-
-@attrs.frozen
-class _StatBlob(endpoints.StatBlob):
-    at: str = attrs.field(default="", repr=False)
-
-    @property
-    def target(self) -> str:
-        return self.at
-
-
-@attrs.frozen
-class _GetManifest(endpoints.GetManifest):
-    at: str = attrs.field(default="", repr=False)
-
-    @property
-    def target(self) -> str:
-        return self.at
-
-
-@attrs.frozen
-class _StatManifest(endpoints.StatManifest):
-    at: str = attrs.field(default="", repr=False)
-
-    @property
-    def target(self) -> str:
-        return self.at
-
-
-# By the very class: the question whether a blob is there that is about to be pushed is the registry's to answer.
-_AT: Final[Mapping[type[Endpoint], type[Endpoint]]] = {
-    endpoints.GetBlob: _GetBlob,
-    endpoints.StatBlob: _StatBlob,
-    endpoints.GetManifest: _GetManifest,
-    endpoints.StatManifest: _StatManifest,
-}
-
-
-def relocated(endpoint: Endpoint, mirror: Mirror, key: str, registry: RegistryName) -> Endpoint:
-    """Return a read as it is asked of another host: path, repository, scope, and for whom.
-
-    Args:
-        endpoint: The read.
-        mirror: The other host.
-        key: The part of the repository's name that the configuration is for.
-        registry: The registry that is meant.
-
-    Raises:
-        InvalidReferenceError: The other host cannot have a repository of that name.
-    """
-    values = {field.name: getattr(endpoint, field.name) for field in attrs.fields(type(endpoint))}
-    moved = attrs.evolve(endpoint, repository=mirror.repository_for(values["repository"], key))  # type: ignore[call-arg]  # all reads have one
-    target = mirror.root + moved.target.removeprefix(API_ROOT)
-    if mirror.ns:
-        target = append_query(target, (("ns", str(attrs.evolve(registry, scheme=None))),))
-    return _AT[type(endpoint)](**{**values, "repository": moved.repository, "at": target})  # type: ignore[attr-defined]  # see above
 
 
 # --- what comes of asking --------------------------------------------------------------------------------------------
@@ -204,7 +136,7 @@ class Mirrors:
             return None
         if route.config.blocked:
             return _refused
-        if type(endpoint) not in _AT:
+        if not movable(endpoint):
             if endpoint.method not in {"GET", "HEAD"} and repository is not None:
                 _remember(self._written, (registry.api_host, repository), HOME_SECONDS)
             return None
@@ -433,8 +365,9 @@ class _Read:
     @property
     def tag(self) -> bool:
         """Whether it is about a tag."""
-        kinds = endpoints.GetManifest | endpoints.StatManifest
-        return isinstance(self.endpoint, kinds) and not isinstance(self.endpoint.reference, Digest)
+        asked = self.endpoint
+        manifest = isinstance(asked, endpoints.GetManifest | endpoints.StatManifest)
+        return manifest and not isinstance(getattr(asked, "reference", None), Digest)
 
 
 class _Truth:

@@ -124,9 +124,9 @@ def tls_context(config: HostConfig) -> ssl.SSLContext:
 def _client_certificate(context: ssl.SSLContext, config: HostConfig) -> None:
     if config.client_cert is None:
         return
-    files = config.client_cert if isinstance(config.client_cert, tuple) else (config.client_cert,)
+    certificate, key = config.client_cert if isinstance(config.client_cert, tuple) else (config.client_cert, None)
     # A password that opens nothing: without one OpenSSL would ask whoever sits at the terminal, and wait.
-    context.load_cert_chain(*(str(file) for file in files), password="")
+    context.load_cert_chain(str(certificate), None if key is None else str(key), password="")
 
 
 class HostTls:

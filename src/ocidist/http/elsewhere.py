@@ -1,0 +1,91 @@
+"""Reads as they are asked of another host than the registry: a mirror, or what is configured in its place.
+
+Spec: containerd, "Registry Configuration"; containers-registries.conf(5), "Remapping and mirroring registries".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from ocidist.hosts.mirror import API_ROOT
+from ocidist.wire import endpoints
+from ocidist.wire.token import append_query
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ocidist.hosts.mirror import Mirror
+    from ocidist.model.reference import RegistryName
+    from ocidist.wire.endpoints import Endpoint
+
+
+@attrs.frozen
+class _GetBlob(endpoints.GetBlob):
+    at: str = attrs.field(default="", repr=False)
+
+    @property
+    def target(self) -> str:
+        return self.at
+
+
+@attrs.frozen
+class _StatBlob(endpoints.StatBlob):
+    at: str = attrs.field(default="", repr=False)
+
+    @property
+    def target(self) -> str:
+        return self.at
+
+
+@attrs.frozen
+class _GetManifest(endpoints.GetManifest):
+    at: str = attrs.field(default="", repr=False)
+
+    @property
+    def target(self) -> str:
+        return self.at
+
+
+@attrs.frozen
+class _StatManifest(endpoints.StatManifest):
+    at: str = attrs.field(default="", repr=False)
+
+    @property
+    def target(self) -> str:
+        return self.at
+
+
+# By the very class: the question whether a blob is there that is about to be pushed is the registry's to answer.
+_AT: Final[Mapping[type[Endpoint], type[Endpoint]]] = {
+    endpoints.GetBlob: _GetBlob,
+    endpoints.StatBlob: _StatBlob,
+    endpoints.GetManifest: _GetManifest,
+    endpoints.StatManifest: _StatManifest,
+}
+
+
+def relocated(endpoint: Endpoint, mirror: Mirror, key: str, registry: RegistryName) -> Endpoint:
+    """Return a read as it is asked of another host: path, repository, scope, and for whom.
+
+    Args:
+        endpoint: The read.
+        mirror: The other host.
+        key: The part of the repository's name that the configuration is for.
+        registry: The registry that is meant.
+
+    Raises:
+        InvalidReferenceError: The other host cannot have a repository of that name.
+    """
+    values = {field.name: getattr(endpoint, field.name) for field in attrs.fields(type(endpoint))}
+    moved = attrs.evolve(endpoint, repository=mirror.repository_for(values["repository"], key))  # type: ignore[call-arg]  # all reads have one
+    target = mirror.root + moved.target.removeprefix(API_ROOT)
+    if mirror.ns:
+        target = append_query(target, (("ns", str(attrs.evolve(registry, scheme=None))),))
+    return _AT[type(endpoint)](**{**values, "repository": moved.repository, "at": target})  # type: ignore[attr-defined]  # see above
+
+
+def movable(endpoint: Endpoint) -> bool:
+    """Return whether another host may be asked: content that is read, and nothing else."""
+    return type(endpoint) in _AT
