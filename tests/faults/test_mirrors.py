@@ -19,7 +19,7 @@ from ocidist import (
 from ocidist.hosts.mirror import Mirror
 from ocidist.http import standing
 from ocidist.observe.events import MirrorFailed
-from tests.faults.mirroring import BLOB, DEAD, DIGEST, Group, failing, read_all
+from tests.faults.mirroring import BLOB, DEAD, DIGEST, IMAGE, Group, failing, read_all
 from tests.peers.answers import chain, close, reset, respond, silence
 from tests.remote.support import QUICK
 
@@ -162,6 +162,14 @@ async def test_f160_a_body_that_breaks_off_goes_on_at_the_registry(group: Group,
     assert len(group.mirror.asked()) == 1
     assert request.header("Range") == "bytes=70000-"
     assert [event.mirror for event in group.events] == [group.hosts[0].origin]
+
+
+async def test_f160_a_manifest_that_breaks_off_comes_from_the_registry(pair: Group) -> None:
+    for mirror in pair.mirrors:
+        mirror.instead = chain(respond(200, {"Content-Length": "1000"}, b"{"), close)
+    async with pair.client() as client:
+        assert (await pair.repository(client).manifests.get(IMAGE.digest)).data == IMAGE.data
+    assert [(event.mirror, event.wrong) for event in pair.events] == [(host.origin, False) for host in pair.hosts]
 
 
 async def test_f160_a_connection_that_died_while_idle_is_no_failure_of_the_mirror(group: Group) -> None:

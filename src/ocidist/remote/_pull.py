@@ -82,6 +82,7 @@ async def fetch(
         raise DigestUnsupportedError(reference.algorithm)
     endpoint = GetManifest(channel.repository_name, reference, accept=accepted, if_none_match=if_none_match)
     last = False
+    cut: set[str] = set()
     while True:
         reply: Reply | None = None
         try:
@@ -92,8 +93,11 @@ async def fetch(
                 raise restated(UnexpectedStatusError, _UNASKED, error) from None
             raise
         except OciError as error:
-            if reply is not None and reply.disproved(error):
-                # Each mirror only once: after them it is the registry that answers.
+            if reply is not None and reply.mirror is not None:
+                # Once or twice for each mirror: after them it is the registry that answers.
+                if not isinstance(error, TransportError) or reply.mirror in cut:
+                    reply.disproved(error)
+                cut.add(reply.mirror)
                 continue
             # What failed before an answer was there has been tried again already.
             if last or reply is None or not isinstance(error, IntegrityError | TransportError):
