@@ -337,6 +337,8 @@ class HostsConfig:
         Args:
             registry: The registry.
             repository: The repository, or None for the registry itself.
+
+        :meta private:
         """
         bare = str(attrs.evolve(registry, scheme=None))
         config, key = None, repository or ""

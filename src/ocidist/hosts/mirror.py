@@ -62,7 +62,8 @@ class Mirror:
         namespace: Repository path at the mirror that takes the place of the one in the configuration's key: under the
             key ``docker.io``, ``Mirror("https://mirror.lan", namespace="hub")`` keeps ``library/alpine`` as
             ``hub/library/alpine``. None leaves repository names as they are.
-        override_path: Whether the URL's path is the whole root of its API, without a ``/v2`` after it.
+        override_path: Whether the URL's path is the whole root of its API, without a ``/v2`` after it. A path that ends
+            in ``/v2`` is so anyway.
         tags: What its word on a tag is worth.
         digests: Whether it is asked for manifests by digest.
         blobs: Whether it is asked for blobs.
@@ -100,7 +101,8 @@ class Mirror:
         registry, path = _split(self.url)
         if self.host is not None and (self.host.mirrors or self.host.location is not None or self.host.blocked):
             raise UsageError("a mirror has no mirrors itself")
-        root, inside = (path if self.override_path else f"{path}{API_ROOT}"), ""
+        whole = self.override_path or path.endswith(API_ROOT)
+        root, inside = (path if whole else f"{path}{API_ROOT}"), ""
         if root.startswith(f"{API_ROOT}/"):
             # What follows is how the mirror names repositories, and its tokens are for that name.
             with suppress(InvalidReferenceError):

@@ -23,6 +23,8 @@ def of(hosts: HostsConfig, name: str) -> HostConfig:
         (Mirror("https://m/"), "/v2", "a/b"),
         (Mirror("m:5000"), "/v2", "a/b"),
         (Mirror("https://m/x/y/"), "/x/y/v2", "a/b"),
+        (Mirror("https://m/v2/"), "/v2", "a/b"),
+        (Mirror("https://m/x/v2"), "/x/v2", "a/b"),
         (Mirror("https://m/x", override_path=True), "/x", "a/b"),
         (Mirror("https://m", override_path=True), "", "a/b"),
         (Mirror("https://m/v2/hub/x", override_path=True), "/v2", "hub/x/a/b"),
