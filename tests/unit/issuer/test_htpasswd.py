@@ -249,6 +249,7 @@ async def test_t60_what_editors_do_to_a_file_is_understood(path: Path, text: str
         (f":{hashed()}", "user name"),
         (f" alice:{hashed()}", "user name"),
     ],
+    ids=range(12),
 )
 async def test_t60_anything_but_bcrypt_is_an_error_that_quotes_nothing(path: Path, text: str, why: str) -> None:
     _put(path, text)

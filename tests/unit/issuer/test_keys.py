@@ -335,3 +335,15 @@ def test_the_lock_is_waited_for(tmp_path: Path) -> None:
         started = time.monotonic()
         paths.load_or_create(where, key(KeyKind.EC).to_files)
         assert time.monotonic() - started > 0.2
+
+
+@pytest.mark.parametrize("mask", [0, 0o777])
+def test_private_files_have_their_mode_whatever_the_umask(tmp_path: Path, mask: int) -> None:
+    old = os.umask(mask)
+    try:
+        paths.write_private(tmp_path / "secret", b"x")
+    finally:
+        os.umask(old)
+    assert _modes(tmp_path / "secret") == [0o600]
+    with pytest.raises(FileExistsError):
+        paths.write_private(tmp_path / "secret", b"y")
