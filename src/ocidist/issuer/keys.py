@@ -138,8 +138,8 @@ class KeyMaterial:
                 problem = "the key is neither RSA nor EC P-256"
             except UsageError as error:
                 problem = error.message
-        # Raised out here, without the context of an error whose frames hold the key.
-        del key
+        # Raised out here, without the context of an error whose frames hold the key. Somebody may have swapped the two.
+        del key, certificate
         raise CredentialStoreError(f"the signing key cannot be used: {problem}")
 
     @classmethod
