@@ -18,13 +18,13 @@ NAME = re.compile(r"test_([asntqfl])(\d{1,3})_", re.ASCII)
 
 # Seed traps (S), registry quirks (Q), novelties (N), acceptance points (A), threats (T), faults (F) and loads (L).
 PROMISED = """
-s1-11 s13 s15-16
-q1-4 q8-10 q14-16 q19 q21-22 q25-27 q45-49 q51-56 q58-72
-n1-2 n8 n10
-a1-3 a7-9 a11
-t5-6 t14-19 t21 t24-32 t34 t36-41 t43-46 t64 t70 t72-73 t76-78
-f1-7 f9-17 f20-27 f30-41 f45-57 f60-66 f70-83 f90-106 f110-118 f130-132 f155-158 f195-199
-l14 l18
+s1-13 s15-16
+q1-17 q19-27 q39 q45-49 q51-56 q58-72
+n1-2 n7-8 n10 n14-15
+a1-3 a7-9 a11-13
+t1-19 t21 t24-32 t34 t36-47 t50 t56-57 t59-60 t64-65 t70 t72-74 t76-78
+f1-7 f9-17 f20-27 f30-41 f45-57 f60-66 f70-83 f90-106 f110-118 f130-132 f155-158 f160-164 f175-179 f195-199 f215
+l7-8 l14 l18
 """
 
 

@@ -17,16 +17,22 @@ if TYPE_CHECKING:
     from ocidist._io.body import Body, Progress, Source
     from ocidist._io.pages import Paginator
     from ocidist.client import Client
+    from ocidist.credentials.authfile import AuthFile
+    from ocidist.credentials.files import DefaultCredentials, FileCredentials
+    from ocidist.credentials.helper import CredentialHelper
+    from ocidist.credentials.paths import CredentialSource
     from ocidist.credentials.store import (
-        ANONYMOUS, Anonymous, Basic, Credential, CredentialProvider, Credentials, IdentityToken, RegistryToken,
-        StaticCredentials,
+        ANONYMOUS, Anonymous, Basic, ChainCredentials, Credential, CredentialProvider, Credentials, IdentityToken,
+        RegistryToken, StaticCredentials,
     )
     from ocidist.hosts.config import HostConfig, HostsConfig
+    from ocidist.hosts.mirror import Mirror, MirrorTags
     from ocidist.http.caches import ChallengeCache, MemoryChallengeCache, MemoryTokenCache, TokenCache, TokenOwner
     from ocidist.http.limits import HostLimits
     from ocidist.http.retry import RetryPolicy
     from ocidist.http.sender import Call
     from ocidist.http.timeouts import Timeouts
+    from ocidist.http.tokenfile import FileTokenCache
     from ocidist.http.tokens import TokenOptions
     from ocidist.model.builder import build_artifact, build_image, build_index
     from ocidist.model.descriptor import Descriptor
@@ -35,7 +41,7 @@ if TYPE_CHECKING:
     from ocidist.model.platform import Platform
     from ocidist.model.reference import Reference, RegistryName, RepositoryName, Tag
     from ocidist.model.result import Mounted, OnExit, Page, PushResult, RegistryInfo
-    from ocidist.observe.events import Event, NamesSkipped, RequestRetried, WarningReceived
+    from ocidist.observe.events import Event, MirrorFailed, NamesSkipped, RequestRetried, WarningReceived
     from ocidist.observe.hooks import Hook
     from ocidist.remote.blobs import Blobs
     from ocidist.remote.manifests import Manifests
@@ -52,16 +58,17 @@ if TYPE_CHECKING:
     from ocidist.wire.upload import UploadStarted, UploadState
 
 __all__ = [
-    "ANONYMOUS", "Anonymous", "Basic", "BlobReader", "BlobWriter", "Blobs", "Body", "Call", "Challenge",
-    "ChallengeCache", "Client", "Credential", "CredentialProvider", "Credentials", "Descriptor", "Digest",
-    "EgressPolicy", "Event", "Hasher", "Hook",
-    "HostConfig", "HostLimits", "HostsConfig", "IdentityToken", "ImageIndex", "ImageManifest", "Manifest",
-    "Manifests", "MemoryChallengeCache", "MemoryRegistry", "MemoryTokenCache", "Mounted", "NamesSkipped", "OnExit",
-    "Page", "Paginator", "Platform", "Progress", "PushResult", "Reference", "Registry", "RegistryInfo", "RegistryName",
-    "RegistryToken", "Repository", "RepositoryName", "RequestRetried", "RetryPolicy", "Schema1View", "Scope",
-    "ScopeSet", "Source", "StaticCredentials", "Tag", "TagDelete", "Tags", "Timeouts", "Token", "TokenCache",
-    "TokenOptions", "TokenOwner", "UploadStarted", "UploadState", "WarningReceived", "build_artifact", "build_image",
-    "build_index",
+    "ANONYMOUS", "Anonymous", "AuthFile", "Basic", "BlobReader", "BlobWriter", "Blobs", "Body", "Call",
+    "ChainCredentials", "Challenge", "ChallengeCache", "Client", "Credential", "CredentialHelper",
+    "CredentialProvider", "CredentialSource", "Credentials", "DefaultCredentials", "Descriptor", "Digest",
+    "EgressPolicy", "Event", "FileCredentials", "FileTokenCache", "Hasher", "Hook", "HostConfig", "HostLimits",
+    "HostsConfig", "IdentityToken", "ImageIndex", "ImageManifest", "Manifest", "Manifests", "MemoryChallengeCache",
+    "MemoryRegistry", "MemoryTokenCache", "Mirror", "MirrorFailed", "MirrorTags", "Mounted", "NamesSkipped",
+    "OnExit", "Page", "Paginator", "Platform", "Progress", "PushResult", "Reference", "Registry", "RegistryInfo",
+    "RegistryName", "RegistryToken", "Repository", "RepositoryName", "RequestRetried", "RetryPolicy", "Schema1View",
+    "Scope", "ScopeSet", "Source", "StaticCredentials", "Tag", "TagDelete", "Tags", "Timeouts", "Token",
+    "TokenCache", "TokenOptions", "TokenOwner", "UploadStarted", "UploadState", "WarningReceived", "build_artifact",
+    "build_image", "build_index",
 ]
 __all__ += errors.__all__
 
@@ -69,14 +76,20 @@ _WHERE = {
     "_io.body": "Body Progress Source",
     "_io.pages": "Paginator",
     "client": "Client",
-    "credentials.store": "ANONYMOUS Anonymous Basic Credential "
+    "credentials.authfile": "AuthFile",
+    "credentials.files": "DefaultCredentials FileCredentials",
+    "credentials.helper": "CredentialHelper",
+    "credentials.paths": "CredentialSource",
+    "credentials.store": "ANONYMOUS Anonymous Basic ChainCredentials Credential "
         "CredentialProvider Credentials IdentityToken RegistryToken StaticCredentials",
     "hosts.config": "HostConfig HostsConfig",
+    "hosts.mirror": "Mirror MirrorTags",
     "http.caches": "ChallengeCache MemoryChallengeCache MemoryTokenCache TokenCache TokenOwner",
     "http.limits": "HostLimits",
     "http.retry": "RetryPolicy",
     "http.sender": "Call",
     "http.timeouts": "Timeouts",
+    "http.tokenfile": "FileTokenCache",
     "http.tokens": "TokenOptions",
     "model.builder": "build_artifact build_image build_index",
     "model.descriptor": "Descriptor",
@@ -85,7 +98,7 @@ _WHERE = {
     "model.platform": "Platform",
     "model.reference": "Reference RegistryName RepositoryName Tag",
     "model.result": "Mounted OnExit Page PushResult RegistryInfo",
-    "observe.events": "Event NamesSkipped RequestRetried WarningReceived",
+    "observe.events": "Event MirrorFailed NamesSkipped RequestRetried WarningReceived",
     "observe.hooks": "Hook",
     "remote.blobs": "Blobs",
     "remote.manifests": "Manifests",
