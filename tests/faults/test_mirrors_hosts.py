@@ -168,6 +168,32 @@ async def test_n7_a_blocked_namespace_is_refused_and_its_neighbours_are_not(grou
         assert await group.repository(client).blobs.get(DIGEST) == BLOB
 
 
+async def test_n7_a_registries_conf_leads_to_the_mirror_under_its_name_there(group: Group, tmp_path: Path) -> None:
+    group.mirror.held["hub/app"] = group.mirror.held[NAME]
+    path = tmp_path / "registries.conf"
+    write(
+        path,
+        f"""
+        [[registry]]
+        prefix = "registry.example/acme"
+        location = "registry.example/acme"
+        [[registry.mirror]]
+        location = "{group.hosts[0].host}/hub"
+        insecure = true
+        """,
+    )
+    hosts = await HostsConfig.from_registries_conf(path)
+    async with Client(hosts=hosts, retry=QUICK) as client:
+        repository = client.repository("registry.example/acme/app")
+        assert await repository.blobs.get(DIGEST) == BLOB
+        assert (await repository.manifests.get("v1")).data == IMAGE.data
+    assert group.mirror.asked() == [f"/v2/hub/app/blobs/{DIGEST}", "/v2/hub/app/manifests/v1"]
+
+
+def write(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
 # --- TLS -------------------------------------------------------------------------------------------------------------
 
 
