@@ -13,6 +13,12 @@ import pytest
 from blockbuster import blockbuster_ctx
 
 import ocidist.client  # noqa: F401 -- imported here as a program does, not inside an event loop where it would block
+from tests.canary import (  # noqa: F401 -- fixtures and a hook, for every test
+    no_secret_escapes,
+    no_secret_stays,
+    pytest_runtest_makereport,
+    secrets_may_show,
+)
 from tests.peers.clients import Skopeo, umoci_layout
 from tests.peers.docker_registry import DockerRegistries
 from tests.peers.embedded import default_app, serve

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from ocidist import Basic, Client, EgressPolicy, HostConfig, RetryPolicy
+from tests.canary import ALICE_PASSWORD, USER
 from tests.peers.answers import error, respond, respond_json
 from tests.peers.token_server import SERVICE, claims
 
@@ -26,7 +27,7 @@ NAME = "acme/app"
 TAGS = f"/v2/{NAME}/tags/list"
 PULL = f"repository:{NAME}:pull"
 PUSH = f"repository:{NAME}:pull,push"
-ALICE = Basic("alice", "s3cret")
+ALICE = Basic(USER, ALICE_PASSWORD)
 SOME_TAGS = respond_json(200, {"name": NAME, "tags": ["v1"]})
 
 

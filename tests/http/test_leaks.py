@@ -14,6 +14,7 @@ import pytest
 
 import ocidist
 from ocidist import Basic, Client, Digest, EgressPolicy, HostConfig, IdentityToken, OciError, RegistryToken
+from tests.canary import COOKIE, PASSWORD, REFRESH, SIGNATURE, STATE, TOKEN, USER
 from tests.http.support import NAME, QUICK, client_for
 from tests.peers.answers import chain, close, error, respond, respond_json
 
@@ -24,13 +25,6 @@ if TYPE_CHECKING:
     from tests.peers.answers import Handler
     from tests.peers.wire_server import Connection, Request, WireServer
 
-USER = "alice"
-PASSWORD = "canary-password-7f3a"
-TOKEN = "canary-access-token-91c2"
-REFRESH = "canary-refresh-token-04de"
-STATE = "canary-upload-state-5b6e"
-SIGNATURE = "canary-signature-c8d9"
-COOKIE = "canary-cookie-33aa"
 CANARIES = (PASSWORD, TOKEN, REFRESH, STATE, SIGNATURE, COOKIE, f"{USER}:{PASSWORD}")
 BLOB = b"x" * 5000
 DIGEST = Digest.of(BLOB)

@@ -20,9 +20,10 @@ from ocidist import (
 )
 from ocidist.http.auth import Proof
 from ocidist.wire.scope import NO_SCOPES
+from tests.canary import PASSWORD, REFRESH, SIGNATURE, TOKEN, USER
 from tests.http import test_leaks
 from tests.http.support import NAME, PULL, TAGS, challenge, client_for, list_tags, unauthorized
-from tests.http.test_leaks import PASSWORD, REFRESH, SIGNATURE, TOKEN, USER, found_in
+from tests.http.test_leaks import found_in
 from tests.peers.answers import respond, respond_json
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 logs = test_leaks.logs
 
 
+# The server repeats two secrets, of which the client knows one.
+@pytest.mark.usefixtures("secrets_may_show")
 @pytest.mark.parametrize("status", [400, 401, 403, 500])
 @pytest.mark.parametrize("credential", [Basic(USER, PASSWORD), IdentityToken(REFRESH)], ids=repr)
 async def test_t45_a_token_server_that_repeats_the_secret_is_not_quoted(

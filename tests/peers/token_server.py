@@ -23,6 +23,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from tests.canary import ALICE_PASSWORD, CANARIES
 from tests.peers.answers import respond_json
 from tests.peers.wire_server import Connection, Request, WireServer
 
@@ -50,7 +51,7 @@ class User:
 
 EVERYTHING = (("repository:*", frozenset({"pull", "push", "delete"})), ("registry:catalog", frozenset({"*"})))
 PUBLIC = (("repository:public/*", frozenset({"pull"})),)
-USERS = {"alice": User("s3cret", EVERYTHING), "bob": User("b0b", PUBLIC)}
+USERS = {"alice": User(ALICE_PASSWORD, EVERYTHING), "bob": User("b0b", PUBLIC)}
 
 
 class SigningKey:
@@ -166,7 +167,7 @@ class TokenServer:
 
     def refresh_token(self, username: str) -> str:
         """Make a refresh token (an "identity token") for a user."""
-        token = f"refresh-{secrets.token_hex(8)}"
+        token = CANARIES.mint(f"refresh-{secrets.token_hex(8)}")
         self._refresh[token] = username
         return token
 
@@ -183,7 +184,7 @@ class TokenServer:
             "jti": secrets.token_hex(8),
             "access": self._access(username, scopes),
         }
-        return jwt.encode(claims, self.key.private, "RS256", headers={"x5c": self.key.x5c})
+        return CANARIES.mint(jwt.encode(claims, self.key.private, "RS256", headers={"x5c": self.key.x5c}))
 
     def _access(self, username: str, scopes: tuple[str, ...]) -> list[dict[str, object]]:
         user = self._users.get(username)

@@ -438,6 +438,8 @@ def test_docker_hub_with_its_scheme_named_is_as_familiar() -> None:
     assert Reference(RegistryName.parse("docker.io:443"), "alpine").familiar == "docker.io:443/library/alpine"
 
 
+# The text that was given is a variable of the frames it went through, as it is of the caller's own.
+@pytest.mark.usefixtures("secrets_may_show")
 @pytest.mark.parametrize("text", ["u:s3cret@acme.io/a", "https://u:s3cret@acme.io/a", "u:s3cret@acme.io:5000/a:v1"])
 def test_t45_a_password_in_a_reference_is_refused_and_not_shown(text: str) -> None:
     with pytest.raises(InvalidReferenceError, match="as credentials") as caught:
@@ -445,6 +447,7 @@ def test_t45_a_password_in_a_reference_is_refused_and_not_shown(text: str) -> No
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("secrets_may_show")
 @pytest.mark.parametrize("text", ["u:s3cret@acme.io", "https://u:s3cret@acme.io", "s3cret@acme.io:5000"])
 def test_t45_a_password_in_a_registry_is_refused_and_not_shown(text: str) -> None:
     with pytest.raises(InvalidReferenceError, match="as credentials") as caught:
