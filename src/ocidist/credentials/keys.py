@@ -78,7 +78,7 @@ class KeyIndex:
                 self._by_registry.setdefault(key.registry, []).append(key)
         for found in self._by_registry.values():
             found.sort(key=lambda key: (-len(key.namespace), key.rank))
-        self.has_namespaces = any(key.namespace for found in self._by_registry.values() for key in found)
+        self.has_namespaces: bool = any(key.namespace for found in self._by_registry.values() for key in found)
 
     def find(self, host: str, repository: str | None = None) -> tuple[str, ...]:
         """Return the keys that are for a repository, the one that counts first: longest namespace, then plainest form.

@@ -120,9 +120,9 @@ class HostsFileError(UsageError):
 
     def __init__(self, path: object, reason: str, *, key: str | None = None) -> None:
         super().__init__(f"{path}: {reason}" if key is None else f"{path}: {key}: {reason}")
-        self.path = str(path)
-        self.key = key
-        self.reason = reason
+        self.path: str = str(path)
+        self.key: str | None = key
+        self.reason: str = reason
 
 
 class RegistryBlockedError(UsageError):

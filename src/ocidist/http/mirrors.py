@@ -225,7 +225,8 @@ class Mirrors:
         Raises:
             OciError: It did not answer, or not with success.
         """
-        trial = call.trial = Trial(patience)
+        trial = Trial(patience)
+        call = attrs.evolve(call, trial=trial)
         reply: HttpReply | None = None
         with trial.scope:
             try:

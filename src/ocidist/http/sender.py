@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ocidist.wire.scope import ScopeSet
 
 
-@attrs.define
+@attrs.frozen
 class Call:
     """What one operation asks of ``Client.send()``; it travels in ``request.extensions["ocidist"]``.
 

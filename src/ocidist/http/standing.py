@@ -32,8 +32,8 @@ class Trial:
     """
 
     def __init__(self, patience: float) -> None:
-        self.patience = patience
-        self.scope = anyio.CancelScope(deadline=anyio.current_time() + patience)
+        self.patience: float = patience
+        self.scope: anyio.CancelScope = anyio.CancelScope(deadline=anyio.current_time() + patience)
         self._left = patience
 
     def pause(self) -> None:
