@@ -50,7 +50,7 @@ def test_t45_what_is_no_secret_is_not_found() -> None:
 
 
 PLUGIN = """
-from tests.canary import no_secret_escapes, no_secret_stays, pytest_runtest_makereport, secrets_may_show  # noqa
+from tests.canary import no_secret_escapes, no_secret_stays, pytest_runtest_makereport, secrets_may_show
 """
 LEAKS = """
 import logging, pytest
@@ -115,7 +115,7 @@ def test_t45_every_way_to_leak_fails_the_test_that_does(pytester: Pytester) -> N
     result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:asyncio")
     failed = {
         report.nodeid.rpartition("::")[2]
-        for report in [*result.reprec.getreports("pytest_runtest_logreport")]  # type: ignore[attr-defined]
+        for report in [*result.reprec.getreports("pytest_runtest_logreport")]  # type: ignore[attr-defined]  # in-process runs have it
         if report.failed
     }
     assert failed == {
