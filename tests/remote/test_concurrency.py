@@ -43,8 +43,9 @@ class Registry:
 
 
 def client_of(registry: Callable[[httpx.Request], object]) -> Client:
-    """Return a client that speaks to a registry in its own loop."""
+    """Return a client that speaks to a registry in its own loop, and looks for no credentials, which are in files."""
     return Client(
+        credentials={},
         transport=httpx.MockTransport(registry),  # type: ignore[arg-type]  # a coroutine function with another name
         retry=RetryPolicy(attempts=1),
         limits=HostLimits(concurrency=16),
