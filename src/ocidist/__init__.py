@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     )
     from ocidist.hosts.config import HostConfig, HostsConfig
     from ocidist.hosts.mirror import Mirror, MirrorTags
+    from ocidist.hosts.shortnames import ShortNames
     from ocidist.http.caches import ChallengeCache, MemoryChallengeCache, MemoryTokenCache, TokenCache, TokenOwner
+    from ocidist.http.foreign import ForeignLayers
     from ocidist.http.limits import HostLimits
     from ocidist.http.retry import RetryPolicy
     from ocidist.http.sender import Call
@@ -61,14 +63,14 @@ __all__ = [
     "ANONYMOUS", "Anonymous", "AuthFile", "Basic", "BlobReader", "BlobWriter", "Blobs", "Body", "Call",
     "ChainCredentials", "Challenge", "ChallengeCache", "Client", "Credential", "CredentialHelper",
     "CredentialProvider", "CredentialSource", "Credentials", "DefaultCredentials", "Descriptor", "Digest",
-    "EgressPolicy", "Event", "FileCredentials", "FileTokenCache", "Hasher", "Hook", "HostConfig", "HostLimits",
-    "HostsConfig", "IdentityToken", "ImageIndex", "ImageManifest", "Manifest", "Manifests", "MemoryChallengeCache",
-    "MemoryRegistry", "MemoryTokenCache", "Mirror", "MirrorFailed", "MirrorTags", "Mounted", "NamesSkipped",
-    "OnExit", "Page", "Paginator", "Platform", "Progress", "PushResult", "Reference", "Registry", "RegistryInfo",
-    "RegistryName", "RegistryToken", "Repository", "RepositoryName", "RequestRetried", "RetryPolicy", "Schema1View",
-    "Scope", "ScopeSet", "Source", "StaticCredentials", "Tag", "TagDelete", "Tags", "Timeouts", "Token",
-    "TokenCache", "TokenOptions", "TokenOwner", "UploadStarted", "UploadState", "WarningReceived", "build_artifact",
-    "build_image", "build_index",
+    "EgressPolicy", "Event", "FileCredentials", "FileTokenCache", "ForeignLayers", "Hasher", "Hook", "HostConfig",
+    "HostLimits", "HostsConfig", "IdentityToken", "ImageIndex", "ImageManifest", "Manifest", "Manifests",
+    "MemoryChallengeCache", "MemoryRegistry", "MemoryTokenCache", "Mirror", "MirrorFailed", "MirrorTags", "Mounted",
+    "NamesSkipped", "OnExit", "Page", "Paginator", "Platform", "Progress", "PushResult", "Reference", "Registry",
+    "RegistryInfo", "RegistryName", "RegistryToken", "Repository", "RepositoryName", "RequestRetried",
+    "RetryPolicy", "Schema1View", "Scope", "ScopeSet", "ShortNames", "Source", "StaticCredentials", "Tag",
+    "TagDelete", "Tags", "Timeouts", "Token", "TokenCache", "TokenOptions", "TokenOwner", "UploadStarted",
+    "UploadState", "WarningReceived", "build_artifact", "build_image", "build_index",
 ]
 __all__ += errors.__all__
 
@@ -84,7 +86,9 @@ _WHERE = {
         "CredentialProvider Credentials IdentityToken RegistryToken StaticCredentials",
     "hosts.config": "HostConfig HostsConfig",
     "hosts.mirror": "Mirror MirrorTags",
+    "hosts.shortnames": "ShortNames",
     "http.caches": "ChallengeCache MemoryChallengeCache MemoryTokenCache TokenCache TokenOwner",
+    "http.foreign": "ForeignLayers",
     "http.limits": "HostLimits",
     "http.retry": "RetryPolicy",
     "http.sender": "Call",

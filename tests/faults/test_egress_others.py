@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from ocidist import Basic, Client, HostConfig, OciError, TransportError
+from ocidist import Basic, Client, EgressPolicy, HostConfig, OciError, TransportError
 from ocidist.credentials.files import FileCredentials
-from ocidist.errors import CredentialStoreError
+from ocidist.errors import CredentialsRejectedError, CredentialStoreError
 from ocidist.http.timeouts import Timeouts
 from tests.faults.egress import (
     COOKIE,
@@ -160,6 +160,42 @@ async def test_t10_a_registry_that_is_gone_over_tls_is_not_found_again_in_plain_
                 await list_tags(client, plain)
     assert plain.requests == []
     assert set(network.dialled) == {HOME}
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+@pytest.mark.parametrize("challenge", ['Basic realm="here"', 'Bearer realm="/token",service="here"'])
+async def test_t10_credentials_go_in_plain_text_only_where_somebody_said_so(
+    start_wire_server: StartWireServer, monkeypatch: pytest.MonkeyPatch, challenge: str, allowed: bool
+) -> None:
+    public_network(monkeypatch)
+    server = start_wire_server(name="registry.example")
+
+    def ask(request: Request, connection: Connection) -> None:
+        if request.path.startswith("/token") and request.header("Authorization"):
+            respond(200, {}, json.dumps({"token": "of-alice-0123456789"}).encode())(request, connection)
+        elif request.path.startswith("/token"):
+            respond(401)(request, connection)
+        elif request.header("Authorization"):
+            SOME_TAGS(request, connection)
+        else:
+            respond(401, {"WWW-Authenticate": challenge})(request, connection)
+
+    server.on("GET", "*", ask)
+    hosts = {server.host: HostConfig(insecure=True)}
+    policy = EgressPolicy(allow_plaintext_credentials=allowed)
+    async with Client(credentials={server.host: SECRET}, hosts=hosts, egress=policy, retry=ONCE) as client:
+        if allowed:
+            assert await list_tags(client, server) == ["v1"]
+            return
+        with pytest.raises(CredentialsRejectedError, match="allow_plaintext_credentials"):
+            await list_tags(client, server)
+    for request in server.requests:
+        assert request.header("Authorization") is None
+    assert b"s3cret" not in server.received
+    # Where the scheme is given, they are sent.
+    hosts = {server.host: HostConfig(scheme="http")}
+    async with Client(credentials={server.host: SECRET}, hosts=hosts, retry=ONCE) as client:
+        assert await list_tags(client, server) == ["v1"]
 
 
 # --- T12 -------------------------------------------------------------------------------------------------------------

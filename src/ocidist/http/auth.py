@@ -114,6 +114,7 @@ class Turn:
         told: What ``/v2/`` said when it was asked on behalf of this request; None if it was not.
         host: The origin as text.
         size: Bytes of the request's body, as far as they are known: its token should outlive the sending.
+        withheld: Whether there is a credential that may not be sent over this connection.
         key: What decides whether requests may share what was learned.
     """
 
@@ -126,6 +127,7 @@ class Turn:
     told: tuple[str, ...] | None = attrs.field(default=None, repr=False)
     host: str = attrs.field(default="")
     size: int | None = None
+    withheld: bool = False
     key: tuple[str, str, ScopeSet] = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:

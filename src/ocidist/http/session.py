@@ -21,6 +21,7 @@ from ocidist.errors import (
     ChallengeError,
     ClientClosedError,
     ConnectError,
+    CredentialsRejectedError,
     InvalidReferenceError,
     LinkRefusedError,
     LocationRefusedError,
@@ -325,6 +326,8 @@ class Session:
             # be wanted here of those who have nothing to show.
             answered = await attempt(NOTHING)
             if call.endpoint is not None and answered.refused is not None:
+                if turn.withheld:
+                    raise _withheld(turn) from None
                 raise
             return answered.response
         while answered.refused is not None:
@@ -356,7 +359,22 @@ class Session:
         if credential is None:
             repository = getattr(call.endpoint, "repository", None)
             credential = await self._parts.credentials.get(name, repository=repository)
-        return Turn(origin, credential, NO_SCOPES if call.scopes is None else call.scopes, root=root, host=host)
+        withheld = origin.scheme == "http" and credential != ANONYMOUS and self._is_too_plain(request)
+        return Turn(
+            origin,
+            ANONYMOUS if withheld else credential,
+            NO_SCOPES if call.scopes is None else call.scopes,
+            root=root,
+            host=host,
+            size=None if call.body is None else call.body.size,
+            withheld=withheld,
+        )
+
+    def _is_too_plain(self, request: httpx.Request) -> bool:
+        """Return whether credentials would go over a network in plain text, and nobody said that they may."""
+        if not isinstance(request, LeanRequest) or not request.site.guessed or request.site.registry.is_loopback:
+            return False
+        return not self._parts.egress.allow_plaintext_credentials
 
     async def _next_proof(self, call: Call, turn: Turn, answered: Answered) -> Proof | None:
         try:
@@ -364,6 +382,8 @@ class Session:
         except AuthError as error:
             if call.endpoint is None:
                 return None
+            if turn.withheld:
+                raise _withheld(turn) from None
             said = body_note(answered.response.content) if isinstance(error, ChallengeError) else ""
             if said:
                 # Some registries refuse without a challenge, and their words are all there is to go by.
@@ -526,6 +546,14 @@ async def _refuse_busy(request: httpx.Request, response: httpx.Response, call: C
     if call.endpoint or request.method in _SAFE:
         limit = MAX_ERROR_BODY if call.endpoint else MAX_RAW_ERROR_BODY
         raise BusyError(response.status_code, retry_after_of(response), await snapshot(response, limit))
+
+
+def _withheld(turn: Turn) -> CredentialsRejectedError:
+    msg = (
+        f"{turn.host} wants credentials, and those there are were not sent: that it speaks plain http was only found"
+        ' out. Say so with HostConfig(scheme="http"), or allow it with EgressPolicy(allow_plaintext_credentials=True)'
+    )
+    return CredentialsRejectedError(msg)
 
 
 def _again(request: httpx.Request, call: Call, error: Exception) -> bool:

@@ -120,6 +120,9 @@ class EgressPolicy:
             ``host`` (on the scheme's own port), ``host:port`` or an origin.
         allow_private: Whether servers may send the client to private addresses (never to link-local ones).
         allow_anonymous_realm: Whether a token server that is not trusted with credentials may be asked without them.
+        allow_plaintext_credentials: Whether credentials may be sent over plain http to a host that is ``insecure``, and
+            that was only found to speak http. Where the scheme is given (``http://host``,
+            ``HostConfig(scheme="http")``), and on loopback, they are sent.
 
     Raises:
         UsageError: A trusted realm is none of the three forms, or the number of redirects is negative.
@@ -129,6 +132,7 @@ class EgressPolicy:
     trusted_realms: tuple[str, ...] = attrs.field(default=(), converter=_realm_entries, validator=_check_realms)
     allow_private: bool = attrs.field(default=False, kw_only=True)
     allow_anonymous_realm: bool = attrs.field(default=True, kw_only=True)
+    allow_plaintext_credentials: bool = attrs.field(default=False, kw_only=True)
 
     def trusts_realm(self, realm: Origin) -> bool:
         """Tell whether *realm* is one of the trusted token servers."""
