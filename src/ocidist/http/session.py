@@ -319,16 +319,14 @@ class Session:
         try:
             known = self._auth.known(turn)
             answered = await (self._auth.first(turn, attempt) if known is None else attempt(known))
-        except AuthError:
+        except AuthError as error:
             if call.endpoint is not None and not (again and turn.credential == ANONYMOUS):
                 raise
             # Whoever made the request themselves gets the registry's own answer; and what is wanted elsewhere need not
             # be wanted here of those who have nothing to show.
             answered = await attempt(NOTHING)
             if call.endpoint is not None and answered.refused is not None:
-                if turn.withheld:
-                    raise _withheld(turn) from None
-                raise
+                raise _explained(turn, error) from error.__cause__
             return answered.response
         while answered.refused is not None:
             proof = await self._next_proof(call, turn, answered)
@@ -383,7 +381,7 @@ class Session:
             if call.endpoint is None:
                 return None
             if turn.withheld:
-                raise _withheld(turn) from None
+                raise _explained(turn, error) from None
             said = body_note(answered.response.content) if isinstance(error, ChallengeError) else ""
             if said:
                 # Some registries refuse without a challenge, and their words are all there is to go by.
@@ -548,7 +546,9 @@ async def _refuse_busy(request: httpx.Request, response: httpx.Response, call: C
         raise BusyError(response.status_code, retry_after_of(response), await snapshot(response, limit))
 
 
-def _withheld(turn: Turn) -> CredentialsRejectedError:
+def _explained(turn: Turn, error: AuthError) -> AuthError:
+    if not turn.withheld:
+        return error
     msg = (
         f"{turn.host} wants credentials, and those there are were not sent: that it speaks plain http was only found"
         ' out. Say so with HostConfig(scheme="http"), or allow it with EgressPolicy(allow_plaintext_credentials=True)'
