@@ -16,7 +16,8 @@ from ocidist.issuer import KeyId, KeyKind, KeyMaterial, TokenIssuer, TokenVerifi
 
 ISSUER = "issuer of the tests"
 SERVICE = "registry of the tests"
-NOW = int(time.time())
+# A while ago: nothing may depend on how long a run of all tests takes.
+NOW = int(time.time()) - 900
 
 
 def key(kind: KeyKind = KeyKind.RSA) -> KeyMaterial:
@@ -30,14 +31,14 @@ def _made(kind: KeyKind) -> KeyMaterial:
 
 
 def issuer(**options: Any) -> TokenIssuer:  # noqa: ANN401 -- any keyword argument of the issuer
-    """Return an issuer of the tests."""
-    return TokenIssuer(key(), **{"issuer": ISSUER, "service": SERVICE, **options})
+    """Return an issuer of the tests, for which the time stands still: a run may take longer than a token lives."""
+    return TokenIssuer(key(), **{"issuer": ISSUER, "service": SERVICE, "clock": lambda: NOW, **options})
 
 
 def verifier(**options: Any) -> TokenVerifier:  # noqa: ANN401 -- any keyword argument of the verifier
-    """Return a verifier that trusts the shared keys."""
+    """Return a verifier that trusts the shared keys, and for which the time stands still, too."""
     keys = TrustedKeys.of(key(), key(KeyKind.EC))
-    return TokenVerifier(keys, **{"issuer": ISSUER, "service": SERVICE, **options})
+    return TokenVerifier(keys, **{"issuer": ISSUER, "service": SERVICE, "clock": lambda: NOW, **options})
 
 
 def encoded(value: object) -> str:

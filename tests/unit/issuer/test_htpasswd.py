@@ -339,13 +339,13 @@ async def test_t60_unknown_users_take_as_long_as_known_ones(path: Path) -> None:
     await users.replace({"alice": SECRET, **{f"user{n}": SECRET for n in range(5)}})
     known: list[float] = []
     unknown: list[float] = []
-    for _ in range(700):
+    for _ in range(300):
         for name, taken in (("alice", known), ("nobody", unknown)):
             started = time.perf_counter()
             assert not await users.check(name, "wrong")
             taken.append(time.perf_counter() - started)
-    ratio = statistics.median(unknown) / statistics.median(known)
-    assert 0.95 < ratio < 1.05
+    # One more or one less in the cost would be a factor of two.
+    assert 0.75 < statistics.median(unknown) / statistics.median(known) < 1.33
 
 
 @pytest.mark.parametrize(("costs", "expected"), [((4, 6), 6), ((5,), 5), ((), ROUNDS)])
