@@ -38,6 +38,7 @@ from tests.http.support import (
 from tests.peers.answers import respond_json
 
 if TYPE_CHECKING:
+    from tests.peers.peer import Peer
     from tests.peers.wire_server import WireServer
 
 HOUR_S = 3600.0
@@ -398,3 +399,21 @@ def test_a_mirror_of_many_repositories_looks_at_few_tokens_for_one_more() -> Non
     for token in list(cache._tokens.values()):
         cache.discard(owner, token)
     assert (cache._tokens, cache._by_owner, cache._by_resource) == ({}, {}, {})
+
+
+async def test_a_push_that_takes_longer_than_its_token_lives_gets_a_new_one_first(
+    token_registry: Peer, fresh_name: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = token_registry.token_server
+    assert server is not None
+    async with token_registry.client(credentials={token_registry.host: Basic("alice", "s3cret")}) as client:
+        blobs = client.repository(f"{token_registry.host}/{fresh_name}").blobs
+        await blobs.push(b"a" * 1000, check_exists=False)
+        clock.now += 200
+        before = len(server.calls)
+        await blobs.push(b"b" * 1000, check_exists=False)
+        assert len(server.calls) == before
+        # At a byte a second it would outlive the rest of the token.
+        monkeypatch.setattr(auth, "SLOW", 1)
+        await blobs.push(b"c" * 1000, check_exists=False)
+        assert len(server.calls) == before + 1
