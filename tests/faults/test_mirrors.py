@@ -40,6 +40,21 @@ def pair(start_wire_server: StartWireServer) -> Group:
     return Group(start_wire_server, 2)
 
 
+class Clock:
+    """What mirrors take for the time."""
+
+    now = 1000.0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The time as mirrors have it, which stands still until a test moves it."""
+    made = Clock()
+    monkeypatch.setattr(standing, "monotonic", lambda: made.now)
+    monkeypatch.setattr("ocidist.http.mirrors.monotonic", lambda: made.now)
+    return made
+
+
 # --- mirrors that fail -----------------------------------------------------------------------------------------------
 
 
@@ -76,26 +91,21 @@ async def test_f160_a_mirror_that_is_down_is_set_aside(group: Group, scheme: str
     assert [event.mirror for event in group.events] == [scheme + DEAD]
 
 
-async def test_f160_a_mirror_that_is_back_is_found_by_one_request(
-    group: Group, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = 1000.0
-    monkeypatch.setattr(standing, "monotonic", lambda: now)
-    monkeypatch.setattr("ocidist.http.mirrors.monotonic", lambda: now)
+async def test_f160_a_mirror_that_is_back_is_found_by_one_request(group: Group, clock: Clock) -> None:
     group.mirror.instead = failing(500)
     async with group.client() as client:
         blobs = group.repository(client).blobs
         for expected in (1, 1):
             await blobs.get(DIGEST)
             assert len(group.mirror.asked()) == expected
-        now += standing.FIRST_ASIDE + 1
+        clock.now += standing.FIRST_ASIDE + 1
         await blobs.get(DIGEST)
         assert len(group.mirror.asked()) == 2
-        now += standing.FIRST_ASIDE + 1
+        clock.now += standing.FIRST_ASIDE + 1
         await blobs.get(DIGEST)
         # The second time it is left alone for twice as long.
         assert len(group.mirror.asked()) == 2
-        now += standing.FIRST_ASIDE
+        clock.now += standing.FIRST_ASIDE
         group.mirror.instead = None
         await blobs.get(DIGEST)
         await blobs.get(DIGEST)
@@ -103,17 +113,12 @@ async def test_f160_a_mirror_that_is_back_is_found_by_one_request(
     assert [event.aside for event in group.events] == [standing.FIRST_ASIDE, 2 * standing.FIRST_ASIDE]
 
 
-async def test_f160_a_mirror_that_lacks_something_is_back_all_the_same(
-    group: Group, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = 1000.0
-    monkeypatch.setattr(standing, "monotonic", lambda: now)
-    monkeypatch.setattr("ocidist.http.mirrors.monotonic", lambda: now)
+async def test_f160_a_mirror_that_lacks_something_is_back_all_the_same(group: Group, clock: Clock) -> None:
     group.mirror.instead = failing(500)
     async with group.client() as client:
         blobs = group.repository(client).blobs
         await blobs.get(DIGEST)
-        now += standing.FIRST_ASIDE + 1
+        clock.now += standing.FIRST_ASIDE + 1
         group.mirror.instead = failing(404)
         await blobs.get(DIGEST)
         await blobs.get(DIGEST)
