@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import httpx
 import pytest
 
 from ocidist import (
+    AuthRealmRefusedError,
     Descriptor,
     Digest,
     DigestMismatchError,
@@ -28,15 +29,12 @@ from ocidist import (
 )
 from ocidist.http.foreign import ForeignLayers
 from ocidist.model.mediatype import OCI_CONFIG, OCI_MANIFEST
-from ocidist.wire.egress import Origin
-from ocidist.wire.purposes import REFUSALS, Purpose, decide
+from ocidist.wire.egress import check_foreign, check_link, check_location, check_realm, check_redirect
 from tests.faults.auth import all_closed
 from tests.faults.egress import (
     BLOB,
-    DIGEST,
     HOME,
     PATHS,
-    UPLOADS,
     Honest,
     alice,
     assert_nothing_secret,
@@ -451,8 +449,9 @@ async def test_t08_a_chain_of_redirects_ends(start_wire_server: StartWireServer)
             await layers.get(foreign())
 
 
-# --- N14: one object decides -----------------------------------------------------------------------------------------
+# --- N14: one rule for each URL that a server names ------------------------------------------------------------------
 
+Rule: TypeAlias = "Callable[[str, str], object]"
 NOWHERE = [
     "http://169.254.169.254/",
     "https://169.254.169.254/",
@@ -475,75 +474,50 @@ NOWHERE = [
     "https://",
     "https://evil.example:99999/",
 ]
-NAMED_BY_SERVERS = [purpose for purpose in Purpose if purpose is not Purpose.MIRROR]
-
-
+RULES: dict[Rule, type[EgressError]] = {
+    check_realm: AuthRealmRefusedError,
+    check_redirect: RedirectRefusedError,
+    check_location: LocationRefusedError,
+    check_link: LinkRefusedError,
+    check_foreign: EgressError,
+}
+REGISTRY = "https://registry.example/v2/"
+ELSEWHERE = "https://other.example/x?sig=5ignature"
 # A registry behind a TLS proxy writes its own links like this; they are read as https.
-PLAIN_LINK = (Purpose.LINK, "http://registry.example/")
+PLAIN_LINK = (check_link, "http://registry.example/")
 
 
-@pytest.mark.parametrize(
-    ("purpose", "target"), [each for each in product(NAMED_BY_SERVERS, NOWHERE) if each != PLAIN_LINK]
-)
-def test_n14_no_purpose_leads_where_nothing_should(purpose: Purpose, target: str) -> None:
-    with pytest.raises(REFUSALS[purpose]) as caught:
-        decide(purpose, "https://registry.example/v2/", target)
+@pytest.mark.parametrize(("rule", "target"), [each for each in product(RULES, NOWHERE) if each != PLAIN_LINK])
+def test_n14_no_rule_leads_where_nothing_should(rule: Rule, target: str) -> None:
+    with pytest.raises(RULES[rule]) as caught:
+        rule(REGISTRY, target)
     assert "u:p" not in str(caught.value)
 
 
-ELSEWHERE_VERDICTS: list[tuple[Purpose, bool | None]] = [
-    (Purpose.REALM, False),
-    (Purpose.TOKEN_REDIRECT, None),
-    (Purpose.REDIRECT, False),
-    (Purpose.LOCATION, False),
-    (Purpose.LINK, None),
-    (Purpose.FOREIGN, False),
-    (Purpose.MIRROR, False),
-]
+def test_n14_another_public_host_gets_no_credentials() -> None:
+    assert not check_realm(REGISTRY, ELSEWHERE).credentials
+    assert not check_redirect(REGISTRY, ELSEWHERE).same_origin
+    assert not check_location(REGISTRY, ELSEWHERE).same_origin
+    assert check_foreign(REGISTRY, ELSEWHERE) == ELSEWHERE
+    with pytest.raises(LinkRefusedError):
+        check_link(REGISTRY, ELSEWHERE)
+    for decision in (check_realm(REGISTRY, ELSEWHERE), check_redirect(REGISTRY, ELSEWHERE)):
+        assert decision.url == ELSEWHERE
+        assert "5ignature" not in repr(decision)
 
 
-@pytest.mark.parametrize(("purpose", "credentials"), ELSEWHERE_VERDICTS)
-def test_n14_another_public_host_gets_no_credentials_for_any_purpose(
-    purpose: Purpose,
-    credentials: bool | None,
-) -> None:
-    if credentials is None:
-        with pytest.raises(REFUSALS[purpose]):
-            decide(purpose, "https://registry.example/v2/", "https://other.example/x?sig=5ignature")
-        return
-    verdict = decide(purpose, "https://registry.example/v2/", "https://other.example/x?sig=5ignature")
-    assert verdict.credentials is credentials
-    assert verdict.url == "https://other.example/x?sig=5ignature"
-    # Whoever names it, the address is judged again when it is dialled; a mirror was chosen by the user.
-    assert verdict.guarded is (purpose is not Purpose.MIRROR)
-    assert "5ignature" not in repr(verdict)
-
-
-@pytest.mark.parametrize("purpose", [Purpose.REALM, Purpose.REDIRECT, Purpose.LOCATION, Purpose.LINK, Purpose.MIRROR])
-def test_n14_the_registry_itself_may_be_told_for_every_purpose_but_foreign_layers(purpose: Purpose) -> None:
-    verdict = decide(purpose, "https://registry.example/v2/", "/x")
-    assert (verdict.credentials, verdict.guarded) == (True, False)
-    assert not decide(Purpose.FOREIGN, "https://registry.example/v2/", "https://registry.example/x").credentials
-
-
-def test_n14_a_step_away_from_the_registry_never_gets_its_credentials_back() -> None:
-    home, away = "https://registry.example", "https://other.example/x"
-    for purpose in (Purpose.REDIRECT, Purpose.LOCATION):
-        verdict = decide(purpose, away, "https://other.example/y", registry=home)
-        assert (verdict.credentials, verdict.guarded) == (False, True)
-    # A redirect that comes back is not trusted; an upload session that comes back is the registry's own.
-    assert not decide(Purpose.REDIRECT, away, f"{home}/x", registry=home).credentials
-    assert decide(Purpose.LOCATION, away, f"{home}/x", registry=home).credentials
+def test_n14_the_registry_itself_may_be_told_its_own_secrets() -> None:
+    assert check_realm(REGISTRY, "/x").credentials
+    assert check_redirect(REGISTRY, "/x").same_origin
+    assert check_location(REGISTRY, "/x").same_origin
+    assert check_link(REGISTRY, "/x") == "https://registry.example/x"
+    with pytest.raises(EgressError, match="not an absolute URL"):
+        check_foreign(REGISTRY, "/x")
 
 
 def test_n14_the_policy_is_the_users() -> None:
-    registry = Origin.of("https://registry.example")
     trusting = EgressPolicy(trusted_realms=("https://other.example",), allow_private=True)
-    assert decide(Purpose.REALM, registry, "https://other.example/token", policy=trusting).credentials
-    assert decide(Purpose.FOREIGN, registry, "https://10.0.0.1/layer", policy=trusting).guarded
-    with pytest.raises(EgressError):
-        decide(Purpose.REALM, registry, "https://x.example/", policy=EgressPolicy(allow_anonymous_realm=False))
-    # The user's own mirrors may be anywhere.
-    assert decide(Purpose.MIRROR, registry, "http://127.0.0.1:5000").url == "http://127.0.0.1:5000"
-    assert UPLOADS.endswith("/")
-    assert DIGEST.algorithm == "sha256"
+    assert check_realm(REGISTRY, "https://other.example/token", policy=trusting).credentials
+    assert check_foreign(REGISTRY, "https://10.0.0.1/layer", trusting) == "https://10.0.0.1/layer"
+    with pytest.raises(AuthRealmRefusedError):
+        check_realm(REGISTRY, "https://x.example/", policy=EgressPolicy(allow_anonymous_realm=False))

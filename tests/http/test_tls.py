@@ -17,7 +17,7 @@ import trustme
 from ocidist import Client, HostConfig, TlsError, TransportError
 from ocidist.hosts.config import HostsConfig
 from ocidist.http.transport import trust as settings
-from ocidist.wire import egress
+from ocidist.wire import domains
 from ocidist.wire.egress import Origin
 from tests.http.support import (
     ALICE,
@@ -360,7 +360,7 @@ async def test_the_public_suffix_list_is_read_in_a_thread(
         threads.append(threading.get_ident())
         return Suffixes()
 
-    egress.public_suffixes.cache_clear()
+    domains.public_suffixes.cache_clear()
     monkeypatch.setattr("publicsuffixlist.PublicSuffixList", lambda **_: load())
     names({"registry.acme.example": "127.0.0.1", "auth.acme.example": "127.0.0.1"})
     registry, tokens = start_wire_server(name="registry.acme.example"), start_wire_server(name="auth.acme.example")
@@ -370,7 +370,7 @@ async def test_the_public_suffix_list_is_read_in_a_thread(
         async with client_for(registry) as client:
             assert await list_tags(client, registry) == ["v1"]
     finally:
-        egress.public_suffixes.cache_clear()
+        domains.public_suffixes.cache_clear()
     assert len(threads) == 1
     assert threads != [threading.get_ident()]
 

@@ -18,6 +18,7 @@ from ocidist._io.verify import update
 from ocidist._version import version
 from ocidist.errors import (
     DigestMismatchError,
+    EgressError,
     LimitExceededError,
     OciError,
     RedirectRefusedError,
@@ -31,8 +32,7 @@ from ocidist.http.redirect import FOLLOWED
 from ocidist.http.reply import HttpReply
 from ocidist.http.timeouts import Timeouts
 from ocidist.http.transport.direct import DirectTransport
-from ocidist.wire.egress import DEFAULT_POLICY, Origin
-from ocidist.wire.purposes import REFUSALS, Purpose, check_foreign
+from ocidist.wire.egress import DEFAULT_POLICY, Origin, check_foreign, check_redirect
 from ocidist.wire.redact import redact_url
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class ForeignLayers:
             await HttpReply(response).aclose()
             if status not in FOLLOWED or not location:
                 raise UnexpectedStatusError(status, method="GET", url=redact_url(here))
-            here = check_foreign(here, location, self._policy, registry=self._registry)
+            here = check_redirect(here, location, self._policy, registry=self._registry).url
         where = str(Origin.of(here))
         raise RedirectRefusedError(str(self._registry), where, f"it goes on for more than {len(seen) - 1} steps")
 
@@ -153,8 +153,7 @@ class ForeignLayers:
         request = httpx.Request("GET", url, headers=_HEADERS, extensions={"timeout": self._timeout})
         target = Origin.of(url)
         if target != self._registry:
-            refuse = REFUSALS[Purpose.FOREIGN]
-            request.extensions[CHECK] = AddressGuard(self._registry, target, self._policy, refuse)
+            request.extensions[CHECK] = AddressGuard(self._registry, target, self._policy, EgressError)
         failure: OciError
         try:
             response = await self._transport.handle_async_request(request)

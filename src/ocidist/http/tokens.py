@@ -32,7 +32,8 @@ from ocidist.errors import (
 from ocidist.http.caches import TokenOwner
 from ocidist.http.guard import CHECK, AddressGuard
 from ocidist.http.retry import monotonic
-from ocidist.wire.egress import Origin, check_realm, public_suffixes, resolve
+from ocidist.wire.domains import public_suffixes
+from ocidist.wire.egress import Origin, check_realm, resolve
 from ocidist.wire.redact import MASK, clean_text, redact_url
 from ocidist.wire.scope import PULL
 from ocidist.wire.token import Token, append_query, get_query, parse_token, post_form

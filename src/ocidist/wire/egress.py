@@ -1,7 +1,7 @@
 """Where a client may go, and what it may take along, when a server names a URL.
 
-One choke point for token realms, redirects, upload Locations and next-page links. It judges the text of a URL; the
-address a name resolves to is judged again, with ``address_refusal``, when it is dialled.
+One choke point for token realms, redirects, upload Locations, next-page links and foreign layers: a rule for each. It
+judges the text of a URL; the address a name resolves to is judged again, with ``address_refusal``, when it is dialled.
 
 What holds for all of them: only http and https; no user information; never from https to http; never to a link-local or
 cloud metadata address; to a private or loopback address only where the named registry lives there itself.
@@ -10,7 +10,7 @@ cloud metadata address; to a private or loopback address only where the named re
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 import attrs
 
@@ -24,10 +24,8 @@ from ocidist.errors import (
 )
 from ocidist.wire import _url
 from ocidist.wire._url import AddressKind, BadUrlError, SplitUrl
+from ocidist.wire.domains import same_registrable_domain
 from ocidist.wire.redact import clean_text
-
-if TYPE_CHECKING:
-    from publicsuffixlist import PublicSuffixList
 
 __all__ = [
     "DEFAULT_POLICY",
@@ -38,13 +36,12 @@ __all__ = [
     "RealmDecision",
     "Redirect",
     "address_refusal",
+    "check_foreign",
     "check_link",
     "check_location",
     "check_realm",
     "check_redirect",
-    "public_suffixes",
     "resolve",
-    "same_registrable_domain",
     "split_url",
 ]
 
@@ -339,6 +336,29 @@ def check_link(source: str | Origin, target: str, policy: EgressPolicy = DEFAULT
     return str(there)
 
 
+def check_foreign(registry: str | Origin, target: str, policy: EgressPolicy = DEFAULT_POLICY) -> str:
+    """Decide about one of the ``urls`` of a descriptor; return the absolute URL to ask.
+
+    Whoever wrote the manifest chose the URL, so what holds for redirects holds for it, and nothing secret ever goes
+    along. It has to name its host: there is nothing it could be relative to.
+
+    Args:
+        registry: URL or origin of the registry that the manifest came from.
+        target: The URL.
+        policy: What the client's owner allows.
+
+    Raises:
+        EgressError: It may not be asked.
+
+    Spec: image-spec, "Descriptors", ``urls``.
+    """
+    here, there = _resolve(registry, target, EgressError)
+    if "://" not in target:
+        raise EgressError(here.origin, UNREADABLE, "it is not an absolute URL")
+    _check_way(_origin(here), _origin(there), _origin(here), policy, EgressError)
+    return str(there)
+
+
 def address_refusal(address: str, *, registry: str | None, policy: EgressPolicy = DEFAULT_POLICY) -> str | None:
     """Say why a connection to *address* is refused when a server named the host; None if it is allowed.
 
@@ -378,27 +398,3 @@ def _check_way(here: Origin, there: Origin, named: Origin, policy: EgressPolicy,
 
 def _same_owner(here: Origin, there: Origin) -> bool:
     return there.scheme == "https" and same_registrable_domain(here.host, there.host)
-
-
-def same_registrable_domain(one: str, other: str) -> bool:
-    """Tell whether two host names belong to one owner: equal names, or one registrable domain.
-
-    Never for IP addresses and localhost, where each port may be someone else. Domains under a suffix that is not in
-    the public suffix list have no known owner, so only equal names count there.
-    """
-    names = [host.lower().removesuffix(".") for host in (one, other)]
-    if any(_url.address_of(name) is not None or _url.kind_of(name) is not AddressKind.PUBLIC for name in names):
-        return False
-    if names[0] == names[1]:
-        return True
-    domains = [public_suffixes().privatesuffix(name) for name in names]
-    return domains[0] is not None and domains[0] == domains[1]
-
-
-@lru_cache(maxsize=1)
-def public_suffixes() -> PublicSuffixList:
-    """Return the public suffix list; the first call reads a file and takes 0.1 s, so it belongs in a worker thread."""
-    from publicsuffixlist import PublicSuffixList  # noqa: PLC0415 -- read on first use, not on import
-
-    # Suffixes of hosting companies count (two tenants of github.io are two owners); made-up ones have no owner.
-    return PublicSuffixList(accept_unknown=False)

@@ -14,6 +14,7 @@ from ocidist.errors import (
     RedirectRefusedError,
     UsageError,
 )
+from ocidist.wire.domains import same_registrable_domain
 from ocidist.wire.egress import (
     DEFAULT_POLICY,
     EgressPolicy,
@@ -23,7 +24,6 @@ from ocidist.wire.egress import (
     check_location,
     check_realm,
     check_redirect,
-    same_registrable_domain,
 )
 
 REGISTRY = "https://registry.acme.io/v2/app/manifests/v1"
