@@ -43,7 +43,10 @@ if TYPE_CHECKING:
     from ocidist.model.platform import Platform
     from ocidist.model.reference import Reference, RegistryName, RepositoryName, Tag
     from ocidist.model.result import Mounted, OnExit, Page, PushResult, RegistryInfo
-    from ocidist.observe.events import Event, MirrorFailed, NamesSkipped, RequestRetried, WarningReceived
+    from ocidist.observe.events import (
+        BlobMounted, Event, MirrorFailed, NamesSkipped, RequestRetried, TransferEvent, TransferFailed,
+        TransferFinished, TransferProgressed, TransferResumed, TransferStarted, WarningReceived,
+    )
     from ocidist.observe.hooks import Hook
     from ocidist.remote.blobs import Blobs
     from ocidist.remote.manifests import Manifests
@@ -60,17 +63,18 @@ if TYPE_CHECKING:
     from ocidist.wire.upload import UploadStarted, UploadState
 
 __all__ = [
-    "ANONYMOUS", "Anonymous", "AuthFile", "Basic", "BlobReader", "BlobWriter", "Blobs", "Body", "Call",
+    "ANONYMOUS", "Anonymous", "AuthFile", "Basic", "BlobMounted", "BlobReader", "BlobWriter", "Blobs", "Body", "Call",
     "ChainCredentials", "Challenge", "ChallengeCache", "Client", "Credential", "CredentialHelper",
     "CredentialProvider", "CredentialSource", "Credentials", "DefaultCredentials", "Descriptor", "Digest",
     "EgressPolicy", "Event", "FileCredentials", "FileTokenCache", "ForeignLayers", "Hasher", "Hook", "HostConfig",
     "HostLimits", "HostsConfig", "IdentityToken", "ImageIndex", "ImageManifest", "Manifest", "Manifests",
     "MemoryChallengeCache", "MemoryRegistry", "MemoryTokenCache", "Mirror", "MirrorFailed", "MirrorTags", "Mounted",
     "NamesSkipped", "OnExit", "Page", "Paginator", "Platform", "Progress", "PushResult", "Reference", "Registry",
-    "RegistryInfo", "RegistryName", "RegistryToken", "Repository", "RepositoryName", "RequestRetried",
-    "RetryPolicy", "Schema1View", "Scope", "ScopeSet", "ShortNames", "Source", "StaticCredentials", "Tag",
-    "TagDelete", "Tags", "Timeouts", "Token", "TokenCache", "TokenOptions", "TokenOwner", "UploadStarted",
-    "UploadState", "WarningReceived", "build_artifact", "build_image", "build_index",
+    "RegistryInfo", "RegistryName", "RegistryToken", "Repository", "RepositoryName", "RequestRetried", "RetryPolicy",
+    "Schema1View", "Scope", "ScopeSet", "ShortNames", "Source", "StaticCredentials", "Tag", "TagDelete", "Tags",
+    "Timeouts", "Token", "TokenCache", "TokenOptions", "TokenOwner", "TransferEvent", "TransferFailed",
+    "TransferFinished", "TransferProgressed", "TransferResumed", "TransferStarted", "UploadStarted", "UploadState",
+    "WarningReceived", "build_artifact", "build_image", "build_index",
 ]
 __all__ += errors.__all__
 
@@ -102,7 +106,8 @@ _WHERE = {
     "model.platform": "Platform",
     "model.reference": "Reference RegistryName RepositoryName Tag",
     "model.result": "Mounted OnExit Page PushResult RegistryInfo",
-    "observe.events": "Event MirrorFailed NamesSkipped RequestRetried WarningReceived",
+    "observe.events": "BlobMounted Event MirrorFailed NamesSkipped RequestRetried TransferEvent TransferFailed "
+        "TransferFinished TransferProgressed TransferResumed TransferStarted WarningReceived",
     "observe.hooks": "Hook",
     "remote.blobs": "Blobs",
     "remote.manifests": "Manifests",

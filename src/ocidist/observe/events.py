@@ -78,3 +78,94 @@ class NamesSkipped(Event):
 
     what: str
     names: tuple[str, ...]
+
+
+@attrs.frozen
+class TransferEvent(Event):
+    """Root of what is told about a blob on its way. Bytes are counted as they arrive, before they are proven.
+
+    Attributes:
+        transfer: Ties together what is told about one transfer; no other one of this process has the number.
+        operation: What is done, ``pull blob`` or ``push blob``.
+        reference: The blob (``host/repository@sha256:...``), or only the repository while the digest is not known.
+    """
+
+    transfer: int
+    operation: str
+    reference: str
+
+
+@attrs.frozen
+class TransferStarted(TransferEvent):
+    """A transfer begins. Exactly one of ``TransferFinished`` and ``TransferFailed`` follows.
+
+    Attributes:
+        size: Bytes in all, or None while nobody knows.
+    """
+
+    size: int | None
+
+
+@attrs.frozen
+class TransferProgressed(TransferEvent):
+    """More of a blob is there. Told once in a megabyte or so, and at the end.
+
+    Attributes:
+        done: Bytes so far. Smaller than before where a part had to be sent or read again.
+        size: Bytes in all, or None while nobody knows.
+    """
+
+    done: int
+    size: int | None
+
+
+@attrs.frozen
+class TransferResumed(TransferEvent):
+    """A transfer goes on after a failure, or where an earlier process left it.
+
+    Attributes:
+        offset: Bytes that need not be moved again.
+        reason: What interrupted it.
+    """
+
+    offset: int
+    reason: str
+
+
+@attrs.frozen
+class BlobMounted(TransferEvent):
+    """The registry took the blob from another of its repositories; nothing was sent.
+
+    Attributes:
+        source: That repository.
+    """
+
+    source: str
+
+
+@attrs.frozen
+class TransferFinished(TransferEvent):
+    """A transfer is complete, and proven by its digest wherever it was read or sent as a whole.
+
+    Attributes:
+        done: Bytes of the blob that were moved; 0 where it was there already, or mounted.
+        size: Bytes in all, or None where only a part was read and nobody knows.
+        seconds: How long it took.
+    """
+
+    done: int
+    size: int | None
+    seconds: float
+
+
+@attrs.frozen
+class TransferFailed(TransferEvent):
+    """A transfer ended without its blob.
+
+    Attributes:
+        done: Bytes so far.
+        reason: Why; ``cancelled`` if the caller gave up.
+    """
+
+    done: int
+    reason: str
