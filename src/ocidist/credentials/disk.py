@@ -73,11 +73,15 @@ def stamp_of(path: Path) -> Stamp | None:
     raise CredentialStoreError(f"cannot read {path}: {problem}")
 
 
-def read_file(path: Path) -> bytes | None:
+def read_file(path: Path, *, private: bool = False) -> bytes | None:
     """Return what a file holds, None when there is none.
 
+    Args:
+        path: The file.
+        private: Whether to refuse one that others own, or can read or write.
+
     Raises:
-        CredentialStoreError: It cannot be read, is larger than ``MAX_FILE_SIZE``, or is not a file.
+        CredentialStoreError: It cannot be read, is larger than ``MAX_FILE_SIZE``, is not a file, or not private.
     """
     try:
         descriptor = os.open(path, _READ)
@@ -87,15 +91,20 @@ def read_file(path: Path) -> bytes | None:
         problem = error.strerror or type(error).__name__
     else:
         try:
-            return _read(descriptor, path)
+            return _read(descriptor, path, private=private)
         finally:
             os.close(descriptor)
     raise CredentialStoreError(f"cannot read {path}: {problem}")
 
 
-def _read(descriptor: int, path: Path) -> bytes:
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+def _read(descriptor: int, path: Path, *, private: bool) -> bytes:
+    about = os.fstat(descriptor)
+    if not stat.S_ISREG(about.st_mode):
         raise CredentialStoreError(f"cannot read {path}: it is not a file")
+    if private and about.st_uid != os.geteuid():
+        raise CredentialStoreError(f"cannot read {path}: it belongs to somebody else")
+    if private and about.st_mode & _OPEN_TO_OTHERS:
+        raise CredentialStoreError(f"cannot read {path}: it is not private: chmod 600 it")
     pieces: list[bytes] = []
     size = 0
     while size <= MAX_FILE_SIZE:

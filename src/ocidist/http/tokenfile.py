@@ -14,6 +14,7 @@ import re
 import secrets
 import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -42,12 +43,12 @@ _MAX_REFUSED: Final = 4096
 # 4 MiB and about 10 ms for each owner, once: enough to make guessing slow, too little to hold up an event loop.
 _WORK: Final = {"n": 2**12, "r": 8, "p": 1, "dklen": 32}
 _SALT: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
-_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+_OURS: Final = frozenset({"version", "salt", "tokens"})
 _log = logging.getLogger("ocidist.http")
 
 
-class _NewerFileError(Exception):
-    """The file is of a version that this program does not know, and is left alone."""
+class _ForeignFileError(Exception):
+    """The file is of a version that this program does not know, or of another program, and is left alone."""
 
 
 @attrs.frozen
@@ -174,22 +175,19 @@ class FileTokenCache(MemoryTokenCache):
             return self._read(self._path)
         except CredentialStoreError as error:
             problem = error.message
-        except _NewerFileError:
-            problem = "a newer program wrote it"
+        except _ForeignFileError:
+            problem = "a newer program, or another program, wrote it, and it is left alone"
         except OSError as error:
             problem = error.strerror or type(error).__name__
         _log.warning("the tokens in %s are not used: %s", self._path, problem)
         return None
 
     @staticmethod
-    def _read(path: Path) -> _Contents | None:
-        found = read_file(path)
+    def _read(path: Path, *, private: bool = True) -> _Contents | None:
+        found = read_file(path, private=private)
         if found is None:
             return None
-        about = path.stat()
-        contents: _Contents | str = "it is not private: chmod 600 it"
-        if not about.st_mode & _OTHERS and about.st_uid == os.geteuid():
-            contents = _understood(found, path)
+        contents = _understood(found, path)
         # No traceback may show what was read.
         found = None
         if isinstance(contents, str):
@@ -197,13 +195,12 @@ class FileTokenCache(MemoryTokenCache):
         return contents
 
     def _merge(self, owned: list[tuple[TokenOwner, list[Token]]], refused: frozenset[str]) -> None:
+        _check_owners(self._path)
         with locked(self._path) as target:
+            _check_owners(target)
             try:
-                there = self._read(target)
-            except (CredentialStoreError, OSError):
-                # What cannot be read is of no use to anybody.
-                there = None
-            except _NewerFileError:
+                there = self._of_use(target)
+            except _ForeignFileError:
                 return
             salt = self._salt if there is None else there.salt
             merged = {} if there is None else dict(there.tokens)
@@ -212,6 +209,32 @@ class FileTokenCache(MemoryTokenCache):
                 ours = {token.scopes for token in tokens}
                 merged[key] = [*tokens, *(token for token in merged.get(key, []) if token.scopes not in ours)]
             replace_file(target, _document(salt, merged, refused, self._most))
+
+    def _of_use(self, target: Path) -> _Contents | None:
+        try:
+            return self._read(target)
+        except (CredentialStoreError, OSError):
+            # Of no use to anybody, and to be replaced, unless it is another program's and only open to others.
+            with suppress(CredentialStoreError, OSError):
+                self._read(target, private=False)
+            return None
+
+
+def _check_owners(path: Path) -> None:
+    """Refuse to write where somebody else would own the tokens, or has chosen what they overwrite.
+
+    Raises:
+        CredentialStoreError: The file, or the link that leads to it, belongs to somebody else.
+    """
+    try:
+        about = os.lstat(path)
+    except OSError:
+        # There is none, or whoever opens it is told why not.
+        return
+    # Links that an administrator has made are part of the system.
+    trusted = {os.geteuid(), 0} if stat.S_ISLNK(about.st_mode) else {os.geteuid()}
+    if about.st_uid not in trusted:
+        raise CredentialStoreError(f"cannot write {path}: it belongs to somebody else")
 
 
 def _key_of(owner: TokenOwner, salt: bytes) -> str:
@@ -252,8 +275,8 @@ def _understood(data: bytes, path: Path) -> _Contents | str:
     except CredentialStoreError as error:
         return error.message
     version, salt, entries = document.get("version"), document.get("salt"), document.get("tokens")
-    if isinstance(version, int) and version > VERSION:
-        raise _NewerFileError
+    if (isinstance(version, int) and version > VERSION) or (document and not _OURS & document.keys()):
+        raise _ForeignFileError
     if version != VERSION or not isinstance(salt, str) or not _SALT.fullmatch(salt) or not isinstance(entries, list):
         return "it is no token file"
     tokens: dict[str, list[Token]] = {}
