@@ -14,18 +14,28 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, cast
 import attrs
 
 from ocidist.errors import InvalidReferenceError, UsageError
+from ocidist.hosts.lookup import (
+    DEFAULT_PORTS,
+    WILDCARD,
+    Networks,
+    agreed,
+    canonical,
+    covering,
+    layered,
+    named,
+    plain,
+    spellings,
+)
 from ocidist.hosts.mirror import Mirror
 from ocidist.model.reference import RegistryName, RepositoryName
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from ipaddress import IPv4Network, IPv6Network
 
     from ocidist.hosts.shortnames import ShortNames
     from ocidist.wire.egress import Origin
 
 Scheme = Literal["http", "https"]
-DEFAULT_PORTS = {"http": 80, "https": 443}
 
 File: TypeAlias = "str | Path"
 
@@ -143,12 +153,14 @@ class HostsConfig:
     """The configuration of every host a client knows something about.
 
     ``configured | {"registry.lan": HostConfig(ca="lan.pem")}`` puts explicit settings on top of those of a file: what
-    is said explicitly wins, value by value.
+    is said explicitly wins, value by value. A host that only one side has an entry for keeps what the other side says
+    of its domain (``*.lan``), so that it stays blocked, for example.
 
     Args:
         entries: Configurations by registry name. Of keys with a namespace (``host/team``) only ``mirrors``,
             ``location`` and ``blocked`` count, and the longest key that fits decides; ``*.example.com`` is every host
-            under that domain that has no entry of its own.
+            under that domain that has no entry of its own. A host that is blocked is blocked at every port that has no
+            entry of its own.
         default: Configuration of hosts without an entry, those included that registries lead to.
         insecure_networks: Networks (``10.0.0.0/8``) in which hosts that are named by address are insecure. A name is
             never made insecure by what it resolves to: whoever answers for it would decide.
@@ -156,7 +168,7 @@ class HostsConfig:
 
     Raises:
         InvalidReferenceError: A key is none of these.
-        UsageError: Two mirrors give one host different settings, or a network is none.
+        UsageError: Two mirrors give one host different settings (other authorities add up), or a network is none.
     """
 
     def __init__(
@@ -173,23 +185,22 @@ class HostsConfig:
         self._short_names = short_names
         self._entries: dict[str, HostConfig] = {}
         self._namespaces: dict[str, dict[str, HostConfig]] = {}
-        self._domains: dict[str, HostConfig] = {}
         for key, config in self._given.items():
             self._add(key, config)
         self._mirror_hosts: dict[str, HostConfig] = {}
         for config in (*self._given.values(), self._default):
             for mirror in (*config.mirrors, *(() if config.location is None else (config.location,))):
                 self._add_mirror(mirror)
-        self._insecure = _Networks(self._networks)
+        self._insecure = Networks(self._networks)
         self.routed: bool = any(config.routed for config in (*self._given.values(), self._default))
         """Whether any repository may be read from elsewhere than its registry, or not at all."""
 
     def _add(self, key: str, config: HostConfig) -> None:
         # A key may carry the scheme itself: "http://localhost:5000".
-        key, config = _canonical(key, config)
+        key, config = canonical(key, config)
         host, slash, repository = key.partition("/")
-        if key.startswith("*."):
-            self._domains[str(RegistryName(key.removeprefix("*.")))] = config
+        if key.startswith(WILDCARD):
+            self._entries[f"{WILDCARD}{RegistryName(key.removeprefix(WILDCARD))}"] = config
         elif slash:
             self._namespaces.setdefault(host, {})[str(RepositoryName(repository))] = config
         else:
@@ -198,9 +209,11 @@ class HostsConfig:
     def _add_mirror(self, mirror: Mirror) -> None:
         if mirror.host is None:
             return
-        name = str(attrs.evolve(mirror.registry, scheme=None))
-        if self._mirror_hosts.setdefault(name, mirror.host) != mirror.host:
+        name = plain(mirror.registry)
+        both = agreed(self._mirror_hosts.get(name, mirror.host), mirror.host)
+        if both is None:
             raise UsageError(f"the mirror {name} is configured twice, and not in the same way")
+        self._mirror_hosts[name] = both
 
     # --- files -------------------------------------------------------------------------------------------------------
 
@@ -273,17 +286,15 @@ class HostsConfig:
     def __or__(self, other: HostsConfig | Mapping[str, HostConfig]) -> HostsConfig:
         """Return both together; what *other* says wins, value by value."""
         given = other if isinstance(other, HostsConfig) else HostsConfig(other)
-        mine, theirs = self._by_key(), given._by_key()
-        merged = {key: mine.get(key, _DEFAULT) | theirs.get(key, _DEFAULT) for key in {**mine, **theirs}}
         return HostsConfig(
-            merged,
+            layered(self._by_key(), given._by_key(), nothing=_DEFAULT),
             default=self._default | given._default,
             insecure_networks=dict.fromkeys((*self._networks, *given._networks)),
             short_names=given._short_names or self._short_names,
         )
 
     def _by_key(self) -> dict[str, HostConfig]:
-        return dict(_canonical(key, config) for key, config in self._given.items())
+        return dict(canonical(key, config) for key, config in self._given.items())
 
     def __repr__(self) -> str:
         return f"<HostsConfig of {', '.join(self._given) or 'no host'}>"
@@ -302,32 +313,22 @@ class HostsConfig:
 
     def for_host(self, registry: RegistryName) -> HostConfig:
         """Return what is configured for a registry; defaults where nothing is."""
-        found = self._of(str(attrs.evolve(registry, scheme=None)), registry.host)
+        found = self._of(registry)
         return attrs.evolve(found, scheme=registry.scheme) if registry.scheme else found
 
     def for_origin(self, origin: Origin) -> HostConfig:
         """Return what is configured for the host of a URL, whether its key spells out the scheme's own port or not."""
-        usual = origin.port == DEFAULT_PORTS[origin.scheme]
-        names = []
-        for port in (None, origin.port) if usual else (origin.port,):
-            try:
-                names.append(RegistryName(origin.host, port))
-            except InvalidReferenceError:
-                # A host no registry could have, for example behind a redirect.
-                return _DEFAULT
-        known = (name for found in (self._entries, self._mirror_hosts) for name in names if str(name) in found)
-        name = next(known, names[0])
-        return self._of(str(name), name.host)
+        port = None if origin.port == DEFAULT_PORTS[origin.scheme] else origin.port
+        try:
+            return self._of(RegistryName(origin.host, port, cast("Scheme", origin.scheme)))
+        except InvalidReferenceError:
+            # A host no registry could have, for example behind a redirect.
+            return _DEFAULT
 
-    def _of(self, name: str, host: str) -> HostConfig:
-        found = self._entries.get(name) or self._mirror_hosts.get(name)
-        if found is None and self._domains:
-            domain = host.partition(".")[2]
-            while domain and found is None:
-                found = self._domains.get(domain)
-                domain = domain.partition(".")[2]
-        found = found or self._default
-        if self._networks and self._insecure.has(host):
+    def _of(self, registry: RegistryName) -> HostConfig:
+        found = named(self._entries, registry) or named(self._mirror_hosts, registry)
+        found = found or covering(self._entries, registry) or self._default
+        if self._insecure.has(registry.host):
             found = attrs.evolve(found, insecure=True, verify=False)
         return found
 
@@ -340,52 +341,25 @@ class HostsConfig:
 
         :meta private:
         """
-        bare = str(attrs.evolve(registry, scheme=None))
-        config, key = None, repository or ""
-        known = self._namespaces.get(bare, {})
-        while known and key and config is None:
+        key = repository or ""
+        known = self._namespaces_of(registry)
+        while known and key:
             config = known.get(key)
-            if config is None:
-                key = key.rpartition("/")[0]
-        if config is None:
-            config, key = self._of(bare, registry.host), ""
-        return Route(key, config) if config.routed else None
+            if config is not None:
+                return Route(key, config) if config.routed else None
+            key = key.rpartition("/")[0]
+        # Settings of a mirror's host are about connections; where its own repositories are read is another matter.
+        config = named(self._entries, registry) or covering(self._entries, registry) or self._default
+        return Route("", config) if config.routed else None
 
-
-def _canonical(key: str, config: HostConfig) -> tuple[str, HostConfig]:
-    """Return a key as others spell it, so that two names of one host meet."""
-    if key.startswith("*."):
-        return key.lower(), config
-    scheme, separator, rest = key.partition("://")
-    host, slash, repository = (rest if separator else key).partition("/")
-    name = RegistryName.parse(f"{scheme}://{host}" if separator else host)
-    if name.scheme and not config.scheme and not slash:
-        config = attrs.evolve(config, scheme=name.scheme)
-    return f"{attrs.evolve(name, scheme=None)}{slash}{repository}", config
+    def _namespaces_of(self, registry: RegistryName) -> dict[str, HostConfig]:
+        found: dict[str, HostConfig] = {}
+        for name in reversed(spellings(registry) if self._namespaces else ()):
+            found |= self._namespaces.get(name, {})
+        return found
 
 
 async def _in_thread(read: Callable[[Path], dict[str, Any]], path: File) -> dict[str, Any]:
     import anyio.to_thread  # noqa: PLC0415 -- importing the configuration must not load an event loop
 
     return await anyio.to_thread.run_sync(read, Path(path))
-
-
-class _Networks:
-    def __init__(self, texts: tuple[str, ...]) -> None:
-        self._networks: tuple[IPv4Network | IPv6Network, ...] = ()
-        if texts:
-            from ipaddress import ip_network  # noqa: PLC0415 -- rarely needed, and slow to import
-
-            try:
-                self._networks = tuple(ip_network(text, strict=False) for text in texts)
-            except ValueError as error:
-                raise UsageError(f"insecure_networks: {error}") from None
-
-    def has(self, host: str) -> bool:
-        from ipaddress import ip_address  # noqa: PLC0415 -- see above
-
-        try:
-            address = ip_address(host)
-        except ValueError:
-            return False
-        return any(address in network for network in self._networks)

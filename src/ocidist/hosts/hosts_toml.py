@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from ocidist.hosts.certs_d import certificates, directories, name_of
-from ocidist.hosts.config import DEFAULT_PORTS, HostConfig
+from ocidist.hosts.config import HostConfig
 from ocidist.hosts.files import Table, read_toml
+from ocidist.hosts.lookup import DEFAULT_PORTS
 from ocidist.hosts.mirror import Mirror, MirrorTags
 from ocidist.model.reference import RegistryName
 

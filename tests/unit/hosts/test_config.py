@@ -160,10 +160,90 @@ def test_n7_a_mirrors_own_settings_are_those_of_its_host() -> None:
 
 
 def test_n7_two_mirrors_at_one_host_must_agree() -> None:
-    one, other = (Mirror("https://m.lan", host=HostConfig(ca=name)) for name in ("a.pem", "b.pem"))
+    one, other = (Mirror("https://m.lan", host=HostConfig(ca="a.pem", verify=verify)) for verify in (True, False))
     with pytest.raises(UsageError, match="twice"):
         HostsConfig({"a.lan": HostConfig(mirrors=[one]), "b.lan": HostConfig(mirrors=[other])})
     HostsConfig({"a.lan": HostConfig(mirrors=[one]), "b.lan": HostConfig(mirrors=[one])})
+
+
+def test_n7_authorities_of_two_mirrors_at_one_host_add_up() -> None:
+    entries = {
+        f"{number}.lan": HostConfig(mirrors=[Mirror("https://m.lan", host=HostConfig(ca=ca))])
+        for number, ca in enumerate((None, "a.pem", ("b.pem", "a.pem"), "a.pem"))
+    }
+    assert of(HostsConfig(entries), "m.lan").ca == ("a.pem", "b.pem")
+
+
+# --- what is blocked stays blocked -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("evil.lan", "evil.lan:443"),
+        ("evil.lan", "evil.lan:5000"),
+        ("evil.lan", "http://evil.lan:80"),
+        ("evil.lan:443", "evil.lan"),
+        ("evil.lan/team", "evil.lan:443/team/app"),
+        ("evil.lan:443/team", "evil.lan/team/app"),
+        ("evil.lan:443/team", "https://evil.lan/team/app"),
+        ("docker.io", "index.docker.io:443/library/x"),
+        ("*.lan", "evil.lan:5000/x"),
+    ],
+)
+def test_n7_another_spelling_is_no_way_around_a_block(key: str, name: str) -> None:
+    hosts = HostsConfig({key: HostConfig(blocked=True)})
+    scheme, separator, rest = name.rpartition("://")
+    host, _, repository = rest.partition("/")
+    registry = RegistryName.parse(f"{scheme}{separator}{host}")
+    route = hosts.route(registry, repository or "x")
+    assert route is not None
+    assert route.config.blocked
+
+
+def test_n7_a_port_with_an_entry_of_its_own_is_not_its_hosts() -> None:
+    hosts = HostsConfig({"a.lan": HostConfig(blocked=True), "a.lan:5000": HostConfig(), "b.lan:443": HostConfig()})
+    assert hosts.route(RegistryName.parse("a.lan:5000"), "x") is None
+    assert hosts.route(RegistryName.parse("b.lan:80"), "x") is None
+
+
+def test_n7_settings_hold_however_the_port_is_spelled() -> None:
+    hosts = HostsConfig(
+        {
+            "a.lan": HostConfig(ca="a.pem"),
+            "b.lan:443": HostConfig(ca="b.pem"),
+            "http://c.lan": HostConfig(concurrency=3),
+        }
+    )
+    assert of(hosts, "a.lan:443").ca == "a.pem"
+    assert of(hosts, "https://b.lan").ca == "b.pem"
+    assert of(hosts, "http://c.lan:80").concurrency == 3
+    # There, port 443 is another server.
+    assert of(hosts, "c.lan:443") == HostConfig()
+    assert of(hosts, "a.lan:5000") == HostConfig()
+
+
+@pytest.mark.parametrize("key", ["a.lan", "a.lan:5000", "*.a.lan", "a.lan:443"])
+def test_n7_to_know_more_of_a_host_does_not_unblock_it(key: str) -> None:
+    more = {key: HostConfig(ca="a.pem")}
+    name = RegistryName.parse(key.replace("*", "b"))
+    for blocked in ("*.lan", "a.lan"):
+        if key == "*.a.lan" and blocked == "a.lan":
+            continue
+        rule = {blocked: HostConfig(blocked=True)}
+        for both in (HostsConfig(rule) | more, HostsConfig(more) | rule):
+            route = both.route(name, "x")
+            assert route is not None
+            assert route.config.blocked
+            assert of(both, str(name)).ca == "a.pem"
+
+
+def test_n7_settings_of_a_mirrors_host_do_not_unblock_it() -> None:
+    mirror = Mirror("https://m.lan", host=HostConfig(ca="m.pem"))
+    hosts = HostsConfig({"*.lan": HostConfig(blocked=True), "docker.io": HostConfig(mirrors=[mirror])})
+    route = hosts.route(RegistryName.parse("m.lan"), "x")
+    assert route is not None
+    assert route.config.blocked
 
 
 @pytest.mark.parametrize("key", ["*.", "*.a b", "a.lan/UPPER", "a.lan//x", "a*.lan", "u:p@a.lan", "a.lan/x:tag"])

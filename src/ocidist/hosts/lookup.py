@@ -1,0 +1,161 @@
+"""Which configuration is meant for a registry, however its name, its port and the keys are spelled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from ocidist.errors import UsageError
+from ocidist.model.reference import RegistryName
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from ipaddress import IPv4Network, IPv6Network
+
+    from ocidist.hosts.config import File, HostConfig
+
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+WILDCARD: Final = "*."
+
+
+def canonical(key: str, config: HostConfig) -> tuple[str, HostConfig]:
+    """Return a key as others spell it, so that two names of one host meet.
+
+    Raises:
+        InvalidReferenceError: It does not begin with a host.
+    """
+    if key.startswith(WILDCARD):
+        return key.lower(), config
+    scheme, separator, rest = key.partition("://")
+    host, slash, repository = (rest if separator else key).partition("/")
+    name = RegistryName.parse(f"{scheme}://{host}" if separator else host)
+    if name.scheme and not config.scheme and not slash:
+        config = attrs.evolve(config, scheme=name.scheme)
+    return f"{plain(name)}{slash}{repository}", config
+
+
+def plain(registry: RegistryName) -> str:
+    """Return a registry's name without the scheme."""
+    return str(registry if registry.scheme is None else attrs.evolve(registry, scheme=None))
+
+
+def spellings(registry: RegistryName) -> tuple[str, ...]:
+    """Return a registry's name as it is, and as it reads where the scheme's own port is spelled out or left out."""
+    usual = DEFAULT_PORTS[registry.scheme or "https"]
+    names = [plain(registry)]
+    if registry.port in {None, usual}:
+        names.append(str(RegistryName(registry.host, usual if registry.port is None else None)))
+    return tuple(names)
+
+
+def named(known: Mapping[str, HostConfig], registry: RegistryName) -> HostConfig | None:
+    """Return the configuration of a registry itself; None where there is none."""
+    exact, *others = spellings(registry)
+    found = known.get(exact)
+    for other in others if found is None else ():
+        scheme = registry.scheme or "https"
+        found = known.get(other)
+        if found is not None and found.scheme not in {None, scheme}:
+            # The port that goes with the scheme configured there is another one.
+            found = None
+    return found
+
+
+def covering(known: Mapping[str, HostConfig], registry: RegistryName) -> HostConfig | None:
+    """Return the configuration of what a registry is part of: its host, where all of that is blocked, or a domain."""
+    if registry.port is not None:
+        host = known.get(str(RegistryName(registry.host)))
+        if host is not None and host.blocked:
+            # Another port is not a way around it.
+            return host
+    return _domain(known, registry.host)
+
+
+def layered(
+    below: Mapping[str, HostConfig], above: Mapping[str, HostConfig], *, nothing: HostConfig
+) -> dict[str, HostConfig]:
+    """Return two sets of configurations as one, in which what *above* says wins, value by value.
+
+    A host that only one of them knows keeps what the other says of the domain that it is in: to know more of a host
+    must not take it out of what is blocked.
+
+    Args:
+        below: Some.
+        above: The others.
+        nothing: The configuration of what nothing is known of.
+    """
+    said = {key: (_said(below, key) or nothing, _said(above, key) or nothing) for key in {**below, **above}}
+    return {key: mine | theirs for key, (mine, theirs) in said.items()}
+
+
+def _said(known: Mapping[str, HostConfig], key: str) -> HostConfig | None:
+    found = known.get(key)
+    if found is None and key.startswith(WILDCARD):
+        found = _domain(known, key.removeprefix(WILDCARD))
+    elif found is None and "/" not in key:
+        registry = RegistryName.parse(key)
+        found = named(known, registry) or covering(known, registry)
+    return found
+
+
+def _domain(known: Mapping[str, HostConfig], host: str) -> HostConfig | None:
+    domain = host.partition(".")[2]
+    while domain:
+        found = known.get(f"{WILDCARD}{domain}")
+        if found is not None:
+            return found
+        domain = domain.partition(".")[2]
+    return None
+
+
+def agreed(one: HostConfig, other: HostConfig) -> HostConfig | None:
+    """Return the settings that two mirrors at one host share; None if they contradict each other.
+
+    Each may name its own certificate authorities, often copies of one file: all of them are trusted at that host.
+    """
+    if one == other:
+        return one
+    if attrs.evolve(one, ca=None) != attrs.evolve(other, ca=None):
+        return None
+    files = tuple(dict.fromkeys(file for config in (one, other) for file in _files(config)))
+    return attrs.evolve(one, ca=files or None)
+
+
+def _files(config: HostConfig) -> tuple[File, ...]:
+    if config.ca is None:
+        return ()
+    return config.ca if isinstance(config.ca, tuple) else (config.ca,)
+
+
+class Networks:
+    """Networks in which hosts that are named by address are insecure.
+
+    Args:
+        texts: The networks (``10.0.0.0/8``).
+
+    Raises:
+        UsageError: One is none.
+    """
+
+    def __init__(self, texts: tuple[str, ...]) -> None:
+        self._networks: tuple[IPv4Network | IPv6Network, ...] = ()
+        if texts:
+            from ipaddress import ip_network  # noqa: PLC0415 -- rarely needed, and slow to import
+
+            try:
+                self._networks = tuple(ip_network(text, strict=False) for text in texts)
+            except ValueError as error:
+                raise UsageError(f"insecure_networks: {error}") from None
+
+    def has(self, host: str) -> bool:
+        """Return whether a host is an address in one of them."""
+        if not self._networks:
+            return False
+        from ipaddress import ip_address  # noqa: PLC0415 -- see above
+
+        try:
+            address = ip_address(host)
+        except ValueError:
+            return False
+        return any(address in network for network in self._networks)
