@@ -160,6 +160,20 @@ async def test_a12_skopeo_uses_what_login_writes(htpasswd: Peer, tmp_path: Path,
     assert await (await AuthFile.load(path)).get(htpasswd.host) == ANONYMOUS
 
 
+async def test_a12_skopeo_uses_an_identity_token_that_login_writes(
+    token_registry: Peer, tmp_path: Path, fresh_name: str
+) -> None:
+    server, path, image = token_registry.token_server, tmp_path / "auth.json", images.image()
+    assert server is not None
+    assert token_registry.username is not None
+    async with token_registry.client() as client:
+        await push_image(client.repository(f"{token_registry.host}/{fresh_name}"), image, "v1")
+    refresh = IdentityToken(server.refresh_token(token_registry.username))
+    await login(token_registry.host, refresh, path=path)
+    assert await to_thread.run_sync(skopeo_inspect, token_registry, path, fresh_name) == image.manifest.data
+    assert await (await AuthFile.load(path)).get(token_registry.host) == refresh
+
+
 async def test_a12_skopeo_finds_in_a_helper_what_login_put_there(
     password_store: dict[str, str], htpasswd: Peer, tmp_path: Path, fresh_name: str
 ) -> None:

@@ -83,7 +83,7 @@ async def test_t50_what_is_not_known_stays_and_the_file_becomes_private(tmp_path
     after = read(path)
     assert after.pop("auths") == {
         "x.io": {"auth": "Y2k6eA=="},
-        "y.io": {"identitytoken": "refresh", "email": "a@b.io", "new": [1, 2.5, None]},
+        "y.io": {"auth": "PHRva2VuPjo=", "identitytoken": "refresh", "email": "a@b.io", "new": [1, 2.5, None]},
     }
     before.pop("auths")
     assert after == before

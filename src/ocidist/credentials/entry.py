@@ -55,7 +55,10 @@ def read_entry(entry: object) -> Credential | Problem | None:
         return make_credential(IdentityToken, fields["identitytoken"])
     if fields["auth"]:
         pair = _decode(fields["auth"])
-        return pair if isinstance(pair, Problem) else read_pair(*pair)
+        if isinstance(pair, Problem):
+            return pair
+        # Of an empty name and an empty secret Docker and Podman make nobody, too.
+        return read_pair(*pair) if any(pair) else None
     if fields["username"] or fields["password"]:
         return read_pair(fields["username"], fields["password"].rstrip("\0"))
     return None
@@ -80,11 +83,16 @@ def make_credential(kind: type[Basic | IdentityToken | RegistryToken], *parts: s
 
 def _decode(auth: str) -> tuple[str, str] | Problem:
     try:
-        text = base64.b64decode(auth.strip(), validate=True).decode()
+        # base64(1) breaks long lines, and Docker and Podman do not mind.
+        text = base64.b64decode("".join(auth.split()), validate=True).decode()
     except (binascii.Error, ValueError):
         return Problem("its auth field is not base64 of UTF-8 text")
     username, colon, secret = text.partition(":")
     return (username, secret.rstrip("\0")) if colon else Problem("its auth field holds no ':'")
+
+
+def _encode(username: str, secret: str) -> str:
+    return base64.b64encode(f"{username}:{secret}".encode()).decode()
 
 
 def write_entry(credential: Credential, old: object = None) -> dict[str, object]:
@@ -97,8 +105,10 @@ def write_entry(credential: Credential, old: object = None) -> dict[str, object]
     entry = {name: value for name, value in kept.items() if name not in SECRET_FIELDS}
     match credential:
         case Basic():
-            entry["auth"] = base64.b64encode(f"{credential.username}:{credential.password}".encode()).decode()
+            entry["auth"] = _encode(credential.username, credential.password)
         case IdentityToken():
+            # Podman and skopeo do not look at the token of an entry that has no user name.
+            entry["auth"] = _encode(TOKEN_USER, "")
             entry["identitytoken"] = credential.token
         case RegistryToken():
             entry["registrytoken"] = credential.token

@@ -20,6 +20,9 @@ def b64(text: str | bytes) -> str:
     [
         ({"auth": b64("ci:s3cret")}, Basic("ci", "s3cret")),
         ({"auth": f" {b64('ci:s3cret')}\n"}, Basic("ci", "s3cret")),
+        # As base64(1) breaks lines, and as Docker reads them all the same.
+        ({"auth": base64.encodebytes(f"ci:{'s3cret' * 20}".encode()).decode()}, Basic("ci", "s3cret" * 20)),
+        ({"auth": "Y2k6\r\nczNjcmV0"}, Basic("ci", "s3cret")),
         ({"username": "ci", "password": "s3cret"}, Basic("ci", "s3cret")),
         ({"auth": b64("ci:auth"), "username": "other", "password": "fields"}, Basic("ci", "auth")),
         ({"auth": "", "username": "ci", "password": "s3cret"}, Basic("ci", "s3cret")),
@@ -35,7 +38,11 @@ def test_s12_every_field_that_holds_a_credential_is_read(entry: dict[str, Any], 
     assert read_entry(entry) == credential
 
 
-@pytest.mark.parametrize("entry", [{}, None, {"auth": ""}, {"auth": None}, {"email": "a@b.io"}, {"username": ""}])
+@pytest.mark.parametrize(
+    "entry",
+    # The last one is what scripts write whose variables are empty: for Docker and Podman that is nobody.
+    [{}, None, {"auth": ""}, {"auth": None}, {"email": "a@b.io"}, {"username": ""}, {"auth": b64(":")}],
+)
 def test_q6_an_entry_without_a_secret_says_to_ask_the_helper(entry: object) -> None:
     assert read_entry(entry) is None
 
