@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import anyio
@@ -221,6 +222,8 @@ async def test_f177_a_file_that_cannot_be_used_is_an_error_that_names_it_and_not
 @pytest.fixture
 def nobody() -> Iterator[None]:
     """Give up what root may read."""
+    # The event loops load it when they are made, and nobody may not read where Python is.
+    import_module("concurrent.futures.thread")
     if os.geteuid():
         yield
         return
@@ -240,6 +243,26 @@ async def test_f177_an_unreadable_file_is_an_error_too(tmp_path: Path, nobody: N
         await AuthFile.load(path)
     with pytest.raises(CredentialStoreError, match="Permission denied"):
         await FileCredentials(path).get("x.io")
+
+
+async def test_a12_a_home_that_lets_nobody_in_has_no_credentials(
+    tmp_path: Path, nobody: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As where a container's user is changed, and HOME=/root stays.
+    home = tmp_path / "home"
+    if os.geteuid() != 65534:
+        home.mkdir(mode=0)
+    found = DefaultCredentials(environ={"HOME": str(home)})
+    assert await found.get("x.io") == ANONYMOUS
+    kept = found._answers
+    monkeypatch.setattr(files, "RECHECK", 0.0)
+    found._look_again = 0.0
+    assert await found.get("x.io") == ANONYMOUS
+    assert found._answers is kept
+    for name in ("DOCKER_CONFIG", "XDG_CONFIG_HOME", "REGISTRY_AUTH_FILE"):
+        # Somebody meant that.
+        with pytest.raises(CredentialStoreError, match="Permission denied"):
+            await DefaultCredentials(environ={"HOME": str(home), name: str(home / "named")}).get("x.io")
 
 
 async def test_f177_symbolic_links_are_followed_and_what_is_not_there_is_empty(tmp_path: Path) -> None:

@@ -451,3 +451,12 @@ async def test_f178_the_owner_of_the_file_stays_its_owner(tmp_path: Path) -> Non
     await login("x.io", Basic("ci", "x"), path=path)
     assert (path.stat().st_uid, path.stat().st_gid) == (before.st_uid, before.st_gid)
     assert path.stat().st_ino != before.st_ino
+
+
+async def test_f178_who_owns_the_file_can_go_on_after_root_has_logged_in(tmp_path: Path) -> None:
+    path, lock = tmp_path / "config.json", tmp_path / ".config.json.lock"
+    path.write_text("{}")
+    if os.geteuid() == 0:
+        os.chown(path, 65534, 65534)
+    await login("x.io", Basic("ci", "x"), path=path)
+    assert lock.stat().st_uid == path.stat().st_uid

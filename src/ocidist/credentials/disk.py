@@ -73,6 +73,17 @@ def stamp_of(path: Path) -> Stamp | None:
     raise CredentialStoreError(f"cannot read {path}: {problem}")
 
 
+def is_out_of_reach(path: Path) -> bool:
+    """Return whether a directory on the way to a file lets this user not in, whatever is there."""
+    try:
+        path.stat()
+    except PermissionError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
 def read_file(path: Path, *, private: bool = False) -> bytes | None:
     """Return what a file holds, None when there is none.
 
@@ -166,7 +177,7 @@ def locked(path: Path) -> Iterator[Path]:
         target = Path(os.path.realpath(path))
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         beside = target.parent / f".{target.name}.lock"
-        lock = os.open(beside, os.O_RDWR | os.O_CREAT | _CLOEXEC | _NOFOLLOW, _PRIVATE)
+        lock = _open_lock(beside, target)
     except OSError as error:
         fail(path, error)
     try:
@@ -179,6 +190,24 @@ def locked(path: Path) -> Iterator[Path]:
         yield target
     finally:
         os.close(lock)
+
+
+def _open_lock(beside: Path, target: Path) -> int:
+    try:
+        lock = os.open(beside, _CREATE, _PRIVATE)
+    except FileExistsError:
+        return os.open(beside, os.O_RDWR | _CLOEXEC | _NOFOLLOW)
+    # Only what was made just now is given away: what is there already may be a link to anything.
+    _give_to_owner(lock, target)
+    return lock
+
+
+def _give_to_owner(descriptor: int, target: Path) -> None:
+    """Let a file belong to whom another one belongs, as far as that is permitted: after ``sudo``, they need both."""
+    with contextlib.suppress(OSError):
+        about = target.stat()
+        if (about.st_uid, about.st_gid) != (os.geteuid(), os.getegid()):
+            os.fchown(descriptor, about.st_uid, about.st_gid)
 
 
 def replace_file(target: Path, document: dict[str, object]) -> None:
@@ -212,10 +241,7 @@ def _write(part: Path, data: bytes, target: Path) -> None:
     try:
         # Whatever the umask: it can only have taken away what the owner needs.
         os.fchmod(descriptor, _PRIVATE)
-        with contextlib.suppress(OSError):
-            about = target.stat()
-            if (about.st_uid, about.st_gid) != (os.geteuid(), os.getegid()):
-                os.fchown(descriptor, about.st_uid, about.st_gid)
+        _give_to_owner(descriptor, target)
         view = memoryview(data)
         while view:
             view = view[os.write(descriptor, view) :]

@@ -6,6 +6,7 @@ thread, at most once in ``RECHECK`` seconds; what a helper said is taken to hold
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,7 +16,7 @@ import attrs
 
 from ocidist._io.flight import SingleFlight
 from ocidist.credentials.authfile import AuthFile, read_document
-from ocidist.credentials.disk import stamp_of
+from ocidist.credentials.disk import is_out_of_reach, stamp_of
 from ocidist.credentials.paths import SEARCH_ORDER, CredentialPlace, places
 from ocidist.credentials.store import ANONYMOUS
 from ocidist.errors import CredentialStoreError
@@ -36,6 +37,7 @@ HELPER_TTL: Final = 60.0
 MAX_ANSWERS: Final = 4096
 """Most answers that are remembered; when there are more, all are looked up afresh."""
 
+_log = logging.getLogger("ocidist.credentials")
 _Key = tuple[str, str | None]
 
 
@@ -115,7 +117,8 @@ class DefaultCredentials(FileCredentials):
     """The provider that finds what ``docker login``, ``podman login`` and their relatives have stored.
 
     ``Client()`` uses one when it is given no credentials, unless ``trust_env`` is off. The environment is read once,
-    when this is made; files when they are first needed.
+    when this is made; files when they are first needed. A directory that no variable but ``HOME`` has led to, and that
+    may not be looked into, has no credentials.
 
     Args:
         order: Where to look, first things first: ``SEARCH_ORDER``, or any other order or part of it.
@@ -144,10 +147,15 @@ def _read(place: CredentialPlace, known: _Loaded | None) -> _Loaded:
             return known or _Loaded(
                 file=AuthFile.parse(_bytes(place.text), source=str(place.source and place.source.value))
             )
+        # The home of somebody else, as where a container's user was changed, is no reason to fail every request.
+        closed = not place.named and is_out_of_reach(place.path)
         # Looked at before it is read: what is written between the two is noticed next time.
-        stamp = stamp_of(place.path)
+        stamp = None if closed else stamp_of(place.path)
         if known is not None and known.file is not None and known.stamp == stamp:
             return known
+        if closed:
+            _log.info("%s cannot be looked at, and is taken to hold no credentials", place.path)
+            return _Loaded(file=AuthFile.parse(b"", source=str(place.path)))
         return _Loaded(stamp, AuthFile(place.path, read_document(place.path)))
     except CredentialStoreError as error:
         return _Loaded(problem=error.message)

@@ -58,11 +58,13 @@ class CredentialPlace:
         source: What it is; None for a file that was named by itself.
         path: The file, which need not exist; None for a variable that holds the credentials themselves.
         text: What that variable holds; not shown.
+        named: Whether somebody has named it. Elsewhere nobody need have meant this user to find anything.
     """
 
     source: CredentialSource | None
     path: Path | None = None
     text: str | None = attrs.field(default=None, repr=False)
+    named: bool = attrs.field(default=True, kw_only=True)
 
 
 def places(
@@ -94,7 +96,8 @@ def _place(source: CredentialSource, environ: Mapping[str, str]) -> CredentialPl
         text = environ.get("DOCKER_AUTH_CONFIG", "")
         return CredentialPlace(source, text=text) if text.strip() else None
     path = _path(source, environ)
-    return None if path is None else CredentialPlace(source, path)
+    # Sources are called by their variables, as far as they have any.
+    return None if path is None else CredentialPlace(source, path, named=bool(environ.get(source.value)))
 
 
 def _path(source: CredentialSource, environ: Mapping[str, str]) -> Path | None:
