@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import stat
 import tomllib
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ocidist.errors import HostsFileError, OciError
+from ocidist.wire.redact import redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,6 +20,8 @@ MAX_FILE: Final = 1024 * 1024
 
 MAX_ENTRIES: Final = 10_000
 """Hosts or files that one directory may hold."""
+
+_log = logging.getLogger("ocidist.hosts")
 
 _T = TypeVar("_T")
 _KINDS: Final = {
@@ -43,7 +48,7 @@ def read_text(path: Path) -> str:
             raise HostsFileError(path, f"it is larger than {MAX_FILE} bytes")
         return data.decode("utf-8-sig")
     except OSError as error:
-        raise HostsFileError(path, f"it cannot be read: {error.strerror or type(error).__name__}") from error
+        raise _unreadable(path, error) from error
     except UnicodeDecodeError:
         raise HostsFileError(path, "it is not UTF-8") from None
 
@@ -57,8 +62,39 @@ def read_toml(path: Path) -> Table:
     text = read_text(path)
     try:
         return Table(path, "", tomllib.loads(text))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise HostsFileError(path, f"it is not TOML: {str(error) or type(error).__name__}") from None
+    except (ValueError, RecursionError) as error:
+        # What is no TOMLDecodeError comes from a value that is too long or too deep for Python.
+        told = str(error) if isinstance(error, tomllib.TOMLDecodeError) else type(error).__name__
+        raise HostsFileError(path, f"it is not TOML: {told}") from None
+
+
+def exists(path: Path) -> bool:
+    """Return whether there is something at a path, if only a link that leads nowhere: that is told when it is read.
+
+    Raises:
+        HostsFileError: It cannot be found out.
+    """
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return True
+
+
+def is_directory(path: Path) -> bool:
+    """Return whether a path leads to a directory.
+
+    Raises:
+        HostsFileError: It cannot be found out.
+    """
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def listed(path: Path) -> list[Path]:
@@ -74,8 +110,12 @@ def listed(path: Path) -> list[Path]:
             if len(found) > MAX_ENTRIES:
                 raise HostsFileError(path, f"it holds more than {MAX_ENTRIES} entries")
     except OSError as error:
-        raise HostsFileError(path, f"it cannot be read: {error.strerror or type(error).__name__}") from error
+        raise _unreadable(path, error) from error
     return sorted(found)
+
+
+def _unreadable(path: Path, error: OSError) -> HostsFileError:
+    return HostsFileError(path, f"it cannot be read: {error.strerror or type(error).__name__}")
 
 
 class Table:
@@ -99,9 +139,27 @@ class Table:
         """Return the keys, in the order of the file."""
         return tuple(self._values)
 
+    def expect(self, *known: str) -> None:
+        """Tell which keys mean nothing: one that was mistyped might have been meant to forbid something.
+
+        Raises:
+            HostsFileError: A key is a known one but for upper and lower case. Other readers take it for that.
+        """
+        for name in self._values:
+            if name in known:
+                continue
+            if name.lower() in known:
+                raise self.wrong(name, f"it is spelled {name.lower()}")
+            _log.warning("%s: the key %s is not used", self.path, self._below(name))
+
     def wrong(self, name: str, reason: str) -> HostsFileError:
         """Return the error for a key of this table."""
-        return HostsFileError(self.path, reason, key=f"{self.key}.{name}" if self.key else name)
+        return HostsFileError(self.path, reason, key=self._below(name))
+
+    def _below(self, name: str) -> str:
+        # Keys may be URLs, and those may hold secrets.
+        name = redact_url(name)
+        return f"{self.key}.{name}" if self.key else name
 
     def get(self, name: str, kind: type[_T]) -> _T | None:
         """Return the value of a key, None where it is missing.
@@ -137,7 +195,7 @@ class Table:
     def table(self, name: str) -> Table | None:
         """Return a table within this one, None where it is missing."""
         values = self.get(name, dict)
-        return None if values is None else Table(self.path, f"{self.key}.{name}" if self.key else name, values)
+        return None if values is None else Table(self.path, self._below(name), values)
 
     def items(self) -> list[tuple[str, Table]]:
         """Return the tables within this one by their names.
@@ -160,7 +218,7 @@ class Table:
         """
         made = []
         for number, values in enumerate(self.get(name, list) or []):
-            key = f"{self.key}.{name}[{number}]" if self.key else f"{name}[{number}]"
+            key = f"{self._below(name)}[{number}]"
             if not isinstance(values, dict):
                 raise HostsFileError(self.path, f"it must be a table, not {_shown(values)}", key=key)
             made.append(Table(self.path, key, values))

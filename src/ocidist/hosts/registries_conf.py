@@ -12,9 +12,10 @@ import attrs
 
 from ocidist.errors import UsageError
 from ocidist.hosts.config import HostConfig, HostsConfig
-from ocidist.hosts.files import listed, read_toml
+from ocidist.hosts.files import exists, is_directory, listed, read_toml
+from ocidist.hosts.lookup import canonical, layered
 from ocidist.hosts.mirror import Mirror, MirrorTags
-from ocidist.hosts.shortnames import ShortNames
+from ocidist.hosts.shortnames import ShortNames, names_registry
 from ocidist.model.reference import Reference, RegistryName, RepositoryName
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _PULLS: Final = {
     "digest-only": (MirrorTags.NEVER, True),
     "tag-only": (MirrorTags.TRUSTED, False),
 }
+_MODES: Final = frozenset({"enforcing", "permissive", "disabled"})
 # Any certificate will do, and plain http where https does not answer.
 _INSECURE: Final = HostConfig(insecure=True, verify=False)
 
@@ -40,8 +42,9 @@ def read_registries(path: Path) -> dict[str, Any]:
         HostsFileError: A file cannot be read or used.
     """
     directory = path.with_name(f"{path.name}.d")
-    extra = [file for file in listed(directory) if file.suffix == DROP_INS] if directory.is_dir() else []
-    files = [*([path] if path.exists() or not extra else []), *extra]
+    found = listed(directory) if is_directory(directory) else []
+    extra = [file for file in found if file.suffix == DROP_INS and not is_directory(file)]
+    files = [*([path] if exists(path) or not extra else []), *extra]
     made = _Registries()
     for file in files:
         made.read(read_toml(file))
@@ -55,18 +58,26 @@ class _Registries:
         self._entries: dict[str, dict[str, HostConfig]] = {}
         self._search: tuple[str, ...] = ()
         self._aliases: dict[str, str] = {}
+        self._mode = ""
 
     def read(self, table: Table) -> None:
         if "registries" in table:
             raise table.wrong("registries", "it belongs to version 1 of the format, which is not read any more")
+        # What is about credentials is for others to read.
+        table.expect(
+            *("registry", "unqualified-search-registries", "aliases", "short-name-mode"),
+            *("credential-helpers", "additional-layer-store-auth-helper"),
+        )
         if "unqualified-search-registries" in table:
             self._search = tuple(
-                str(table.made("unqualified-search-registries", partial(RegistryName.parse, name)))
+                table.made("unqualified-search-registries", partial(_searched, name))
                 for name in table.texts("unqualified-search-registries")
             )
-        for registry in table.tables("registry"):
-            prefix, made = _registry(registry)
-            self._entries[prefix] = made
+        mode = (table.get("short-name-mode", str) or "").lower()
+        if mode and mode not in _MODES:
+            raise table.wrong("short-name-mode", "it is none of enforcing, permissive and disabled")
+        self._mode = mode or self._mode
+        self._entries |= _entries(table)
         aliases = table.table("aliases")
         for name in aliases.names() if aliases is not None else ():
             self._alias(aliases, name)
@@ -74,26 +85,58 @@ class _Registries:
     def _alias(self, aliases: Table | None, name: str) -> None:
         assert aliases is not None  # noqa: S101 -- see above
         meant = aliases.get(name, str)
+        if names_registry(name):
+            raise aliases.wrong(name, "it names a registry, so it is no short name")
+        aliases.made(name, partial(RepositoryName, name))
         if not meant:
             # An empty text takes an alias away that an earlier file gave.
             self._aliases.pop(name, None)
             return
+        if not names_registry(meant):
+            raise aliases.wrong(name, "an alias names a registry and a repository there")
         reference = aliases.made(name, partial(Reference.parse, meant, default_tag=None))
         if reference.tag is not None or reference.digest is not None:
             raise aliases.wrong(name, "an alias names a repository, without a tag or digest")
         self._aliases[name] = meant
 
     def result(self) -> dict[str, Any]:
-        entries: dict[str, HostConfig] = {}
-        for made in self._entries.values():
-            for key, config in made.items():
-                entries[key] = entries.get(key, HostConfig()) | config
-        names = ShortNames(self._search, self._aliases) if self._search or self._aliases else None
-        return {"entries": entries, "short_names": names}
+        entries = {prefix: made[prefix] for prefix, made in self._entries.items()}
+        # What a part of a host says about the whole of it.
+        hosts: dict[str, HostConfig] = {}
+        for prefix, made in self._entries.items():
+            hosts |= {key: config for key, config in made.items() if key != prefix}
+        names = None
+        if self._search or self._aliases:
+            names = ShortNames(self._search, self._aliases, enforcing=self._mode == "enforcing")
+        return {"entries": layered(entries, hosts, nothing=HostConfig()), "short_names": names}
+
+
+def _searched(name: str) -> str:
+    if "://" in name:
+        raise UsageError("a registry has no scheme: host[:port]")
+    name = name.rstrip("/")
+    if not name:
+        raise UsageError("it names no registry")
+    return str(RegistryName.parse(name))
+
+
+def _entries(table: Table) -> dict[str, dict[str, HostConfig]]:
+    """Return the configurations of one file, by prefix; the first that is given for a prefix counts."""
+    entries: dict[str, dict[str, HostConfig]] = {}
+    flags: dict[str, dict[str, bool]] = {}
+    for registry in table.tables("registry"):
+        prefix, made = _registry(registry)
+        said = {name: registry.flag(name) for name in ("blocked", "insecure")}
+        for name, value in flags.setdefault(prefix, said).items():
+            if said[name] != value:
+                raise registry.wrong(name, "an earlier table with the same prefix says otherwise")
+        entries.setdefault(prefix, made)
+    return entries
 
 
 def _registry(table: Table) -> tuple[str, dict[str, HostConfig]]:
     """Return a table's prefix, and what it says by the keys of ``HostsConfig``."""
+    table.expect("prefix", "location", "insecure", "blocked", "mirror", "mirror-by-digest-only")
     location = (table.get("location", str) or "").rstrip("/")
     prefix = (table.get("prefix", str) or location).rstrip("/")
     for name, value in (("location", location), ("prefix", prefix)):
@@ -104,6 +147,9 @@ def _registry(table: Table) -> tuple[str, dict[str, HostConfig]]:
     if not prefix.startswith("*.") and not location:
         raise table.wrong("location", "it is missing: only a prefix with a wildcard can do without")
     table.made("prefix", lambda: HostsConfig({prefix: HostConfig()}))
+    prefix, _ = canonical(prefix, HostConfig())
+    if location:
+        location, _ = table.made("location", partial(canonical, location, HostConfig()))
     insecure = table.flag("insecure")
     config = HostConfig(mirrors=_mirrors(table), blocked=table.flag("blocked"))
     found: dict[str, HostConfig] = {}
@@ -122,11 +168,12 @@ def _mirrors(table: Table) -> tuple[Mirror, ...]:
     digests_only = table.flag("mirror-by-digest-only")
     made = []
     for mirror in table.tables("mirror"):
+        mirror.expect("location", "insecure", "pull-from-mirror")
         location = (mirror.get("location", str) or "").rstrip("/")
         if not location:
             raise mirror.wrong("location", "it is missing")
         pulls = mirror.get("pull-from-mirror", str)
-        if pulls is not None and digests_only:
+        if pulls and digests_only:
             raise mirror.wrong("pull-from-mirror", "the registry's mirror-by-digest-only says it already")
         tags, digests = _pulls(mirror, pulls or ("digest-only" if digests_only else "all"))
         place = partial(_place, location, insecure=mirror.flag("insecure"), tags=tags, digests=digests)

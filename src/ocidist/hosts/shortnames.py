@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ocidist.model.reference import Reference, RegistryName
+from ocidist.errors import InvalidReferenceError
+from ocidist.model.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,10 +23,12 @@ class ShortNames:
     Attributes:
         search: Registries (``host[:port]``), in the order in which to look.
         aliases: References by the short name that stands for them.
+        enforcing: Whether a name that may be looked for in several registries is refused.
     """
 
     search: tuple[str, ...] = ()
     aliases: Mapping[str, str] = attrs.field(factory=dict)
+    enforcing: bool = attrs.field(default=False, kw_only=True)
 
     def candidates(self, name: str) -> tuple[Reference, ...]:
         """Return what a name may mean, in the order in which to try; no request is made.
@@ -37,15 +40,22 @@ class ShortNames:
             name: An image name, with a tag or digest or without.
 
         Raises:
-            InvalidReferenceError: The name does not follow the grammar.
+            InvalidReferenceError: The name does not follow the grammar, or may mean several things and must not.
         """
-        first, slash, _ = name.partition("/")
-        if slash and ("." in first or ":" in first or first == "localhost"):
+        if names_registry(name):
             return (Reference.parse(name),)
         bare, tail = _cut(name)
         if bare in self.aliases:
             return (Reference.parse(self.aliases[bare] + tail),)
-        return tuple(Reference.parse(f"{RegistryName.parse(registry)}/{name}") for registry in self.search)
+        if self.enforcing and len(self.search) > 1:
+            raise InvalidReferenceError(f"{name[:80]!r} may be in any of {len(self.search)} registries: name the one")
+        return tuple(Reference.parse(name, default_registry=registry) for registry in self.search)
+
+
+def names_registry(name: str) -> bool:
+    """Return whether an image name begins with a registry."""
+    first, slash, _ = name.partition("/")
+    return bool(slash) and ("." in first or ":" in first or first == "localhost")
 
 
 def _cut(name: str) -> tuple[str, str]:

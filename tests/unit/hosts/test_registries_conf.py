@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 FULL = """
 unqualified-search-registries = ["registry.lan:5000", "docker.io"]
-short-name-mode = "enforcing"
+short-name-mode = "Permissive"
 
 [[registry]]
 prefix = "docker.io"
@@ -190,7 +190,26 @@ async def test_n7_the_drop_ins_alone_will_do_and_nothing_will_not(tmp_path: Path
         ),
         ('[aliases]\nx = "docker.io/x:tag"', "aliases.x", "without a tag"),
         ("[aliases]\nx = 1", "aliases.x", "a string"),
+        ('[aliases]\nx = "acme/jq"', "aliases.x", "names a registry"),
+        ('[aliases]\n"a.lan/x" = "b.lan/x"', "aliases.a.lan/x", "no short name"),
+        ('[aliases]\n"x:tag" = "b.lan/x"', "aliases.x:tag", "not a repository name"),
+        ('short-name-mode = "enforcng"', "short-name-mode", "none of enforcing"),
+        ('unqualified-search-registries = ["https://a.lan"]', "unqualified-search-registries", "no scheme"),
+        ('unqualified-search-registries = [""]', "unqualified-search-registries", "names no registry"),
+        ('[[registry]]\nlocation = "a.lan"\nBlocked = true', "registry[0].Blocked", "spelled blocked"),
+        ('[[Registry]]\nlocation = "a.lan"\nblocked = true', "Registry", "spelled registry"),
+        (
+            '[[registry]]\nlocation = "a.lan"\nblocked = true\n[[registry]]\nlocation = "A.lan/"',
+            "registry[1].blocked",
+            "says otherwise",
+        ),
+        (
+            '[[registry]]\nlocation = "a.lan"\n[[registry]]\nprefix = "a.lan"\nlocation = "b.lan"\ninsecure = true',
+            "registry[1].insecure",
+            "says otherwise",
+        ),
         ("x = ", None, "not TOML"),
+        ("x = " + "1" * 5000, None, "not TOML"),
     ],
 )  # fmt: skip
 async def test_n7_what_is_wrong_is_told_with_file_and_key(
@@ -201,3 +220,116 @@ async def test_n7_what_is_wrong_is_told_with_file_and_key(
     assert caught.value.path == str(tmp_path / "registries.conf")
     assert caught.value.key == key
     assert reason in caught.value.reason
+
+
+# --- what must not get lost ------------------------------------------------------------------------------------------
+
+
+async def test_n7_an_insecure_part_of_a_host_does_not_unblock_it(tmp_path: Path) -> None:
+    text = """
+        [[registry]]
+        prefix = "*.evil.example"
+        blocked = true
+
+        [[registry]]
+        location = "a.evil.example/lab"
+        insecure = true
+    """
+    hosts = await read(tmp_path, text)
+    assert found(hosts, "a.evil.example/x").config.blocked
+    # The longest prefix decides, as ever.
+    assert route(hosts, "a.evil.example/lab/x") is None
+    assert hosts.for_host(RegistryName.parse("a.evil.example")).insecure
+
+
+async def test_n7_the_first_table_of_a_prefix_counts(tmp_path: Path) -> None:
+    text = """
+        [[registry]]
+        prefix = "a.lan"
+        location = "b.lan"
+        [[registry]]
+        prefix = "A.lan"
+        location = "c.lan"
+    """
+    assert str(found(await read(tmp_path, text), "a.lan/x").config.location) == "b.lan"
+
+
+async def test_n7_a_key_that_says_nothing_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    text = """
+        credential-helpers = ["containers-auth.json"]
+        unknown = 1
+        [[registry]]
+        location = "a.lan"
+        block = true
+        [[registry.mirror]]
+        location = "m.lan"
+        pull-form-mirror = "digest-only"
+    """
+    await read(tmp_path, text)
+    told = [record.getMessage().partition(": ")[2] for record in caplog.records if record.name == "ocidist.hosts"]
+    assert told == [
+        "the key unknown is not used",
+        "the key registry[0].block is not used",
+        "the key registry[0].mirror[0].pull-form-mirror is not used",
+    ]
+
+
+async def test_n7_a_registry_whose_name_holds_no_dot_is_looked_in(tmp_path: Path) -> None:
+    names = (await read(tmp_path, 'unqualified-search-registries = ["lab", "a.lan/"]')).short_names
+    assert names is not None
+    assert [str(meant.registry) for meant in names.candidates("debian:12")] == ["lab", "a.lan"]
+
+
+async def test_n7_short_names_that_must_be_clear(tmp_path: Path) -> None:
+    text = """
+        unqualified-search-registries = ["a.lan", "b.lan"]
+        short-name-mode = "enforcing"
+        [aliases]
+        x = "c.lan/x"
+    """
+    names = (await read(tmp_path, text)).short_names
+    assert names is not None
+    assert [str(meant) for meant in names.candidates("x:1")] == ["c.lan/x:1"]
+    assert [str(meant) for meant in names.candidates("b.lan/y")] == ["b.lan/y"]
+    with pytest.raises(InvalidReferenceError, match="any of 2 registries"):
+        names.candidates("y")
+    one = (await read(tmp_path, text.replace('"a.lan", ', ""))).short_names
+    assert one is not None
+    assert [str(meant) for meant in one.candidates("y")] == ["b.lan/y"]
+
+
+async def test_n7_an_empty_choice_of_pulls_is_none(tmp_path: Path) -> None:
+    text = """
+        [[registry]]
+        location = "a.lan"
+        mirror-by-digest-only = true
+        [[registry.mirror]]
+        location = "m.lan"
+        pull-from-mirror = ""
+    """
+    (mirror,) = found(await read(tmp_path, text), "a.lan/x").config.mirrors
+    assert mirror.tags is MirrorTags.NEVER
+
+
+async def test_n7_directories_among_the_drop_ins_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "registries.conf.d" / "old.conf").mkdir(parents=True)
+    assert not (await read(tmp_path, "")).routed
+
+
+async def test_n7_links_that_lead_nowhere_are_told(tmp_path: Path) -> None:
+    directory = tmp_path / "registries.conf.d"
+    directory.mkdir()
+    (directory / "1.conf").write_text("")
+    path = tmp_path / "registries.conf"
+    path.symlink_to(tmp_path / "gone")
+    with pytest.raises(HostsFileError, match=r"registries\.conf: it cannot be read: No such file"):
+        await HostsConfig.from_registries_conf(path)
+    path.unlink()
+    (directory / "2.conf").symlink_to(directory / "2.conf")
+    with pytest.raises(HostsFileError, match=r"2\.conf: it cannot be read"):
+        await HostsConfig.from_registries_conf(path)
+
+
+async def test_n7_a_path_that_cannot_be_one_is_told(tmp_path: Path) -> None:
+    with pytest.raises(HostsFileError, match="name too long"):
+        await HostsConfig.from_registries_conf(tmp_path / ("x" * 300))
