@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import stat
 import time
 from pathlib import Path
@@ -280,6 +281,25 @@ async def test_t47_one_that_was_cancelled_while_it_waited_for_a_place_is_never_s
                 group.start_soon(CredentialHelper("slow").get, "x.io")
     await anyio.sleep(0.2)
     assert len((tmp_path / "started").read_text().split()) <= 8
+
+
+async def test_t47_helpers_run_where_the_end_of_a_program_can_only_be_waited_for(
+    make_helper: MakeHelper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As on macOS before Python 3.13.
+    monkeypatch.delattr(os, "waitid")
+    make_helper("quick", f"sleep 60 & echo $! > {tmp_path}/daemon; cat > /dev/null; echo '{ANSWER}'")
+    started = time.monotonic()
+    assert await CredentialHelper("quick").get("x.io") == Basic("ci", SECRET)
+    assert time.monotonic() - started < 5
+    os.kill(int((tmp_path / "daemon").read_text()), signal.SIGKILL)
+    make_helper("slow", f"sleep 60 & echo $! > {tmp_path}/child; sleep 60")
+    with pytest.raises(CredentialStoreError, match="within"):
+        await CredentialHelper("slow", timeout=0.5).get("x.io")
+    assert await is_gone(tmp_path / "child")
+    make_helper("broken", "exit 3")
+    with pytest.raises(CredentialStoreError, match="exit status 3"):
+        await CredentialHelper("broken").get("x.io")
 
 
 async def test_t47_the_event_loop_goes_on_while_a_helper_runs(make_helper: MakeHelper) -> None:

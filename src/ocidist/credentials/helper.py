@@ -184,7 +184,7 @@ class _Run:
         try:
             output = self._talk(process, data)
         finally:
-            if isinstance(output, Problem):
+            if isinstance(output, Problem) and process.returncode is None:
                 # It leads a group of its own, whose number is nobody else's before it was waited for.
                 with suppress(OSError):
                     os.killpg(process.pid, signal.SIGKILL)
@@ -208,7 +208,7 @@ class _Run:
         ended: float | None = None
         while not self.stopped.is_set():
             now = time.monotonic()
-            if ended is None and _has_ended(process.pid):
+            if ended is None and _has_ended(process):
                 ended = now
             if ended is not None and (not taking or now - ended >= _DRAIN_S):
                 return bytes(output)
@@ -254,9 +254,12 @@ def _give(stdin: IO[bytes], left: memoryview) -> memoryview:
         return left[len(left) :]
 
 
-def _has_ended(pid: int) -> bool:
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    if not hasattr(os, "waitid"):
+        # macOS before Python 3.13. Once it was waited for, its group has a number that may be somebody else's.
+        return process.poll() is not None
     try:
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
         # Somebody ignores SIGCHLD, and the kernel has waited for it.
         return True
