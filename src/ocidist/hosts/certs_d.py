@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ocidist.errors import HostsFileError, InvalidReferenceError
 from ocidist.hosts.config import HostConfig
-from ocidist.hosts.files import listed
+from ocidist.hosts.files import is_directory, listed
 from ocidist.model.reference import RegistryName
 
 if TYPE_CHECKING:
@@ -27,17 +27,36 @@ def read_certificates(path: Path) -> dict[str, Any]:
         HostsFileError: The directory cannot be read, or a certificate has no key.
     """
     entries: dict[str, HostConfig] = {}
-    for directory in directories(path):
-        name = name_of(directory)
+    for name, directory in directories(path).items():
         config = certificates(directory)
-        if name is not None and config != HostConfig():
+        if config != HostConfig():
             entries[name] = config
     return {"entries": entries}
 
 
-def directories(path: Path) -> list[Path]:
-    """Return the directories in a directory, by name."""
-    return [item for item in listed(path) if item.is_dir()]
+def directories(path: Path) -> dict[str, Path]:
+    """Return the directories of registries in a directory, by the registry's name.
+
+    Of several for one registry it is the one that containerd would take: the port between underscores, or the name as
+    it is. Other names of Docker Hub come last.
+
+    Raises:
+        HostsFileError: It cannot be read.
+    """
+    found: dict[str, Path] = {}
+    for item in listed(path):
+        name = name_of(item)
+        if name is None or not is_directory(item):
+            continue
+        if name not in found or _rank(item, name) < _rank(found[name], name):
+            found[name] = item
+    return found
+
+
+def _rank(directory: Path, name: str) -> int:
+    if _WITHOUT_COLON.fullmatch(directory.name):
+        return 0
+    return 1 if directory.name == name else 2
 
 
 def name_of(directory: Path) -> str | None:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from ocidist.hosts.certs_d import certificates, directories, name_of
+from ocidist.errors import HostsFileError
+from ocidist.hosts.certs_d import certificates, directories
 from ocidist.hosts.config import HostConfig
-from ocidist.hosts.files import Table, read_toml
-from ocidist.hosts.lookup import DEFAULT_PORTS
+from ocidist.hosts.files import Table, exists, is_directory, read_toml
+from ocidist.hosts.lookup import DEFAULT_PORTS, agreed, plain
 from ocidist.hosts.mirror import Mirror, MirrorTags
 from ocidist.model.reference import RegistryName
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 FILE: Final = "hosts.toml"
 DEFAULT: Final = "_default"
 _CAPABILITIES: Final = frozenset({"pull", "resolve", "push"})
+_SETTINGS: Final = ("capabilities", "ca", "client", "skip_verify", "header", "override_path")
 
 
 def read_tree(path: Path) -> dict[str, Any]:
@@ -31,19 +33,29 @@ def read_tree(path: Path) -> dict[str, Any]:
     Raises:
         HostsFileError: A file cannot be read or used.
     """
-    entries: dict[str, HostConfig] = {}
-    default: HostConfig | None = None
-    for directory in directories(path):
-        name = None if directory.name == DEFAULT else name_of(directory)
-        if name is None and directory.name != DEFAULT:
-            continue
+    found: dict[str | None, HostConfig] = {}
+    places: list[tuple[str | None, Path]] = [*directories(path).items()]
+    if is_directory(path / DEFAULT):
+        places.append((None, path / DEFAULT))
+    known: dict[str, HostConfig] = {}
+    for name, directory in places:
         file = directory / FILE
-        found = read_hosts(file, name) if file.exists() else certificates(directory)
-        if name is None:
-            default = found
-        elif found != HostConfig():
-            entries[name] = found
-    return {"entries": entries, "default": default}
+        found[name] = read_hosts(file, name) if exists(file) else certificates(directory)
+        _compare(file, found[name], known)
+    default = found.pop(None, None)
+    return {"entries": {name: made for name, made in found.items() if made != HostConfig()}, "default": default}
+
+
+def _compare(file: Path, config: HostConfig, known: dict[str, HostConfig]) -> None:
+    """Check that the settings for a mirror's host are those that other files, or entries, have for it."""
+    for mirror in (*config.mirrors, *(() if config.location is None else (config.location,))):
+        if mirror.host is not None:
+            name = plain(mirror.registry)
+            both = agreed(known.get(name, mirror.host), mirror.host)
+            if both is None:
+                reason = "its host is configured in another way elsewhere, and one connection serves both"
+                raise HostsFileError(file, reason, key="server" if mirror is config.location else f"host.{mirror.url}")
+            known[name] = both
 
 
 def read_hosts(file: Path, name: str | None) -> HostConfig:
@@ -57,16 +69,21 @@ def read_hosts(file: Path, name: str | None) -> HostConfig:
         HostsFileError: The file cannot be read or used.
     """
     table = read_toml(file)
+    if not table.names():
+        # As if it were not there: containerd looks for certificates then, too.
+        return certificates(file.parent)
+    table.expect("server", "host", *_SETTINGS)
     config = HostConfig()
     registry = None if name is None else RegistryName.parse(name)
     server = table.get("server", str)
     if server is not None:
         config = _placed(config, _mirror(table, table, "server", server), registry, last=True)
-    elif registry is not None:
-        # Without a server, what stands at the top is about the registry itself.
+    else:
+        # Without a server, what stands at the top is about the registry itself, whichever it is.
         config |= _settings(table)
     hosts = table.table("host")
     for url, entry in hosts.items() if hosts is not None else []:
+        entry.expect(*_SETTINGS)
         config = _placed(config, _mirror(entry, hosts or table, url, url), registry, last=False)
     return config
 
@@ -75,7 +92,11 @@ def _placed(config: HostConfig, mirror: Mirror, registry: RegistryName | None, *
     """Put a host where it belongs: into the registry's own settings, among its mirrors, or after them."""
     if registry is not None and _same(mirror, registry):
         own = mirror.host or HostConfig()
-        return config | (attrs.evolve(own, scheme=own.scheme or mirror.registry.scheme))
+        config |= attrs.evolve(own, scheme=own.scheme or mirror.registry.scheme)
+        if last and not (mirror.tags is MirrorTags.TRUSTED and mirror.digests):
+            # Nobody else has the last word, and the registry's is not to be taken for everything.
+            config = attrs.evolve(config, location=attrs.evolve(mirror, ns=False, host=None))
+        return config
     if last:
         return attrs.evolve(config, location=mirror)
     asked = mirror.tags is not MirrorTags.NEVER or mirror.digests
@@ -92,7 +113,7 @@ def _same(mirror: Mirror, registry: RegistryName) -> bool:
 
 def _mirror(entry: Table, owner: Table, key: str, url: str) -> Mirror:
     named = entry.get("capabilities", list)
-    capabilities = _CAPABILITIES if named is None else frozenset(entry.texts("capabilities"))
+    capabilities = _CAPABILITIES if named is None else frozenset(text.lower() for text in entry.texts("capabilities"))
     unknown = sorted(capabilities - _CAPABILITIES)
     if unknown:
         raise entry.wrong("capabilities", f"{unknown[0][:40]!r} is none of pull, resolve and push")
@@ -141,7 +162,8 @@ def _client(entry: Table) -> Path | tuple[Path, Path] | None:
     if len(items) > 1:
         raise entry.wrong("client", "it names several certificates, and one connection can present one")
     files = [items[0]] if isinstance(items[0], str) else items[0]
-    if not isinstance(files, list) or len(files) not in {1, 2} or not all(isinstance(name, str) for name in files):
+    texts = isinstance(files, list) and len(files) in {1, 2} and all(isinstance(name, str) for name in files)
+    if not texts or not files[0]:
         raise entry.wrong("client", "it must be a file, or an array with a certificate and its key")
     paths = [entry.path.parent / name for name in files if name]
     return (paths[0], paths[1]) if len(paths) == 2 else paths[0]

@@ -167,10 +167,16 @@ class Mirrors:
     def _home(
         route: Route, registry: RegistryName, endpoint: Endpoint, call: Call
     ) -> tuple[RegistryName, Endpoint, Call]:
-        """Return what to ask of the registry itself, or of what is configured in its place."""
+        """Return what to ask of the registry itself, or of what is configured in its place.
+
+        Raises:
+            RegistryBlockedError: Nobody may be asked.
+        """
         location = route.config.location
         if location is None:
             return registry, endpoint, call
+        if not _serves(location, endpoint, tag=_of_tag(endpoint)):
+            raise RegistryBlockedError(f"the configuration does not let {location} answer that for {registry}")
         moved = relocated(endpoint, location, route.key, registry)
         # Another host: an identity that was given for the registry is none of its business.
         return location.registry, moved, Call(moved, moved.scopes, registry=location.registry, trial=call.trial)
@@ -366,9 +372,7 @@ class _Read:
     @property
     def tag(self) -> bool:
         """Whether it is about a tag."""
-        asked = self.endpoint
-        manifest = isinstance(asked, endpoints.GetManifest | endpoints.StatManifest)
-        return manifest and not isinstance(getattr(asked, "reference", None), Digest)
+        return _of_tag(self.endpoint)
 
 
 class _Truth:
@@ -400,6 +404,11 @@ async def _refused(  # noqa: RUF029 -- in the place of what sends requests
 def blocked(registry: RegistryName) -> RegistryBlockedError:
     """Return the error for a registry that must not be used."""
     return RegistryBlockedError(f"{registry} is blocked by the configuration")
+
+
+def _of_tag(endpoint: Endpoint) -> bool:
+    manifest = isinstance(endpoint, endpoints.GetManifest | endpoints.StatManifest)
+    return manifest and not isinstance(getattr(endpoint, "reference", None), Digest)
 
 
 def _serves(mirror: Mirror, endpoint: Endpoint, *, tag: bool) -> bool:

@@ -115,6 +115,16 @@ async def test_n7_a_directory_without_the_file_holds_certificates(tmp_path: Path
         ('server = "https://u:secret@host"', "server", "user name"),
         ('server = "https://host?token=secret"', "server", "query"),
         ('server = "ftp://host"', "server", "'ftp' is not a scheme"),
+        ('[host."https://u:secret@m"]', "host.https://m", "user name"),
+        ('[host."https://m?secret"]\nskip_verify = 1', "host.https://m?***.skip_verify", "true or false"),
+        ('[host."https://m"]\nSkip_Verify = true', "host.https://m.Skip_Verify", "spelled skip_verify"),
+        ('[host."https://m"]\nclient = [["", "key"]]', "host.https://m.client", "a certificate and its key"),
+        ('[host."https://m"]\nclient = [["", ""]]', "host.https://m.client", "a certificate and its key"),
+        (
+            '[host."https://m/a"]\n[host."https://m/b"]\nca = "a"\n[host."https://m/c"]\nskip_verify = true',
+            "host.https://m/c",
+            "in another way",
+        ),
         ("host = 1", "host", "a table"),
         ('[host."https://m"]\ncapabilities = ["pull", "fly"]', "host.https://m.capabilities", "'fly'"),
         ('[host."https://m"]\ncapabilities = "pull"', "host.https://m.capabilities", "an array"),
@@ -147,3 +157,70 @@ async def test_n7_what_is_wrong_is_told_with_file_and_key(
     assert error.key == key
     assert reason in error.reason
     assert "secret" not in str(error)
+
+
+async def test_n7_capabilities_are_read_in_any_case(tmp_path: Path) -> None:
+    text = '[host."https://m.lan"]\ncapabilities = ["Pull"]\n'
+    hosts = await HostsConfig.from_hosts_toml(write(tmp_path, "a.lan", text))
+    route = hosts.route(RegistryName.parse("a.lan"), "x")
+    assert route is not None
+    assert route.config.mirrors == (Mirror("https://m.lan", tags=MirrorTags.NEVER),)
+
+
+async def test_n7_mirrors_of_several_registries_have_files_of_their_own(tmp_path: Path) -> None:
+    for host in ("docker.io", "quay.io"):
+        write(tmp_path, host, '[host."https://m.lan"]\nca = "ca.pem"\n')
+    hosts = await HostsConfig.from_hosts_toml(tmp_path)
+    ca = tuple(tmp_path / host / "ca.pem" for host in ("docker.io", "quay.io"))
+    assert hosts.for_host(RegistryName.parse("m.lan")).ca == ca
+
+
+async def test_n7_mirrors_that_contradict_each_other_are_told(tmp_path: Path) -> None:
+    write(tmp_path, "docker.io", '[host."https://m.lan"]\nca = "ca.pem"\n')
+    write(tmp_path, "quay.io", 'server = "https://m.lan"\nskip_verify = true\n')
+    with pytest.raises(HostsFileError, match=r"quay\.io.hosts\.toml: server: its host is configured in another way"):
+        await HostsConfig.from_hosts_toml(tmp_path)
+
+
+async def test_n7_what_stands_at_the_top_of_the_default_is_for_every_registry(tmp_path: Path) -> None:
+    hosts = await HostsConfig.from_hosts_toml(write(tmp_path, "_default", 'ca = "corp.pem"\n'))
+    assert hosts.for_host(RegistryName.parse("ghcr.io")).ca == (tmp_path / "_default" / "corp.pem",)
+    (tmp_path / "_default" / "hosts.toml").write_text("")
+    (tmp_path / "_default" / "corp.crt").touch()
+    hosts = await HostsConfig.from_hosts_toml(tmp_path)
+    assert hosts.for_host(RegistryName.parse("ghcr.io")).ca == (tmp_path / "_default" / "corp.crt",)
+
+
+async def test_n7_of_several_directories_the_one_that_containerd_takes(tmp_path: Path) -> None:
+    for number, host in enumerate(("docker.io", "registry-1.docker.io", "DOCKER.IO", "a.lan:5000", "a.lan_5000_")):
+        write(tmp_path, host, f'[host."https://m{number}.lan"]\n')
+    hosts = await HostsConfig.from_hosts_toml(tmp_path)
+    for name, url in (("docker.io", "https://m0.lan"), ("a.lan:5000", "https://m4.lan")):
+        assert [mirror.url for mirror in hosts.for_host(RegistryName.parse(name)).mirrors] == [url]
+
+
+async def test_n7_a_server_that_may_not_say_what_a_tag_names(tmp_path: Path) -> None:
+    for server in ("https://m.lan", "https://a.lan"):
+        text = f'server = "{server}"\ncapabilities = ["pull"]\nca = "ca.pem"\n'
+        hosts = await HostsConfig.from_hosts_toml(write(tmp_path, "a.lan", text))
+        route = hosts.route(RegistryName.parse("a.lan"), "x")
+        assert route is not None
+        location = route.config.location
+        assert location is not None
+        assert (location.url, location.tags) == (server, MirrorTags.NEVER)
+        assert hosts.for_host(RegistryName.parse(server)).ca == (tmp_path / "a.lan" / "ca.pem",)
+
+
+async def test_n7_a_link_to_no_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.lan").mkdir()
+    (tmp_path / "a.lan" / "hosts.toml").symlink_to("gone")
+    with pytest.raises(HostsFileError, match="cannot be read"):
+        await HostsConfig.from_hosts_toml(tmp_path)
+
+
+async def test_n7_keys_that_are_not_used_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path, "a.lan", 'proxy = "http://p"\n[host."https://u:secret@m.lan/"]\ncapabilites = ["pull"]\n')
+    with pytest.raises(HostsFileError):
+        await HostsConfig.from_hosts_toml(tmp_path)
+    told = [record.getMessage().partition(": ")[2] for record in caplog.records if record.name == "ocidist.hosts"]
+    assert told == ["the key proxy is not used", "the key host.https://m.lan/.capabilites is not used"]

@@ -1,0 +1,62 @@
+"""What the configuration forbids: registries that are blocked, and hosts that may not say what a tag names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ocidist import HostConfig, HostsConfig, RegistryBlockedError
+from ocidist.hosts.mirror import Mirror, MirrorTags
+from tests.faults.mirroring import BLOB, DIGEST, IMAGE, Group
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import StartWireServer
+
+
+@pytest.fixture
+def group(start_wire_server: StartWireServer) -> Group:
+    return Group(start_wire_server)
+
+
+async def test_n7_a_location_is_not_asked_for_what_it_may_not_say(group: Group) -> None:
+    moved = Mirror(group.hosts[0].origin, tags=MirrorTags.NEVER)
+    async with group.client(HostConfig(scheme="http", location=moved)) as client:
+        repository = group.repository(client)
+        for ask in (repository.manifests.get, repository.manifests.stat):
+            with pytest.raises(RegistryBlockedError, match="does not let"):
+                await ask("v1")
+        assert not group.mirror.asked()
+        assert (await repository.manifests.get(IMAGE.digest)).data == IMAGE.data
+        assert await repository.blobs.get(DIGEST) == BLOB
+    assert not group.upstream.asked()
+
+
+async def test_n7_a_mirror_that_may_speaks_for_a_location_that_may_not(group: Group) -> None:
+    moved = Mirror(group.hosts[0].origin, tags=MirrorTags.NEVER)
+    config = HostConfig(scheme="http", mirrors=[Mirror(group.hosts[0].origin, tags=MirrorTags.TRUSTED)], location=moved)
+    async with group.client(config) as client:
+        assert (await group.repository(client).manifests.get("v1")).data == IMAGE.data
+        with pytest.raises(RegistryBlockedError) as caught:
+            await group.repository(client).manifests.get("v2")
+    assert len(caught.value.mirrors) == 1
+    assert not group.upstream.asked()
+
+
+async def test_n7_a_host_that_is_blocked_is_blocked_at_every_port(group: Group, tmp_path: Path) -> None:
+    path = tmp_path / "registries.conf"
+    path.write_text('[[registry]]\nlocation = "127.0.0.1"\nblocked = true\n')
+    hosts = await HostsConfig.from_registries_conf(path) | {group.home.host: HostConfig(scheme="http")}
+    async with group.client(hosts=hosts) as client:
+        repository = group.repository(client)
+        with pytest.raises(RegistryBlockedError):
+            await repository.manifests.get("v1")
+        with pytest.raises(RegistryBlockedError):
+            await repository.blobs.push(b"x")
+        with pytest.raises(RegistryBlockedError):
+            await client.registry(group.home.host).ping()
+        with pytest.raises(RegistryBlockedError):
+            await client.get(f"{group.home.origin}/v2/")
+    assert not group.upstream.requests
