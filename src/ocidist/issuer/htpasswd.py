@@ -180,7 +180,7 @@ class Htpasswd:
     async def replace(self, users: Source | Callable[[], Source | Awaitable[Source]]) -> None:
         """Write the file anew. Readers see the old users or the new ones, never something in between.
 
-        The file is readable by its owner only. Cancelling it leaves the old file, or the new one.
+        The file is readable by its owner only, who stays the same. Cancelling it leaves the old file, or the new one.
 
         Args:
             users: The users, or a callable, plain or async, that returns them. Passwords are hashed here, in worker
@@ -361,11 +361,17 @@ def _problem(name: str, hashed: str) -> str | None:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    part = path.with_name(f".ocidist-{secrets.token_hex(8)}.part")
+    # Where a symbolic link leads: whoever made it wants it to stay.
+    target = Path(os.path.realpath(path))
+    part = target.with_name(f".ocidist-{secrets.token_hex(8)}.part")
     try:
         write_private(part, data)
-        part.replace(path)
-        sync_directory(path.parent)
+        with contextlib.suppress(OSError):
+            # Only root may: the registry that owns the file has to go on reading it.
+            before = target.stat()
+            os.chown(part, before.st_uid, before.st_gid)
+        part.replace(target)
+        sync_directory(target.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)

@@ -85,7 +85,11 @@ class KeyMaterial:
     def __attrs_post_init__(self) -> None:
         """Check that they belong together."""
         kind_of(self.private_key.public_key())
-        if self.certificate.public_key() != self.private_key.public_key():
+        try:
+            same = self.certificate.public_key() == self.private_key.public_key()
+        except (ValueError, UnsupportedAlgorithm):
+            same = False
+        if not same:
             raise UsageError("the certificate is that of another key")
 
     @classmethod
@@ -196,7 +200,12 @@ class KeyMaterial:
             CredentialStoreError: They cannot be read, or do not belong together.
         """
         found = cls.from_pem(files.key, files.certificate)
-        if found.public_pem.split() != files.public_key.split():
+        # Not compared as text: others write PEM with headers, or as PKCS #1.
+        try:
+            same = serialization.load_pem_public_key(files.public_key) == found.public_key
+        except (ValueError, UnsupportedAlgorithm):
+            same = False
+        if not same:
             raise CredentialStoreError("the signing key cannot be used: the public key file is that of another key")
         return found
 

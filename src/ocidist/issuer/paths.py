@@ -207,10 +207,13 @@ def read_capped(path: Path, limit: int) -> bytes:
     """Read a file of at most *limit* bytes.
 
     Raises:
-        CredentialStoreError: It is larger.
+        CredentialStoreError: It is larger, or not a file.
         OSError: It cannot be read.
     """
-    with path.open("rb") as file:
+    # A FIFO must not hold us up.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise CredentialStoreError(f"{path} is not a file")
         data = file.read(limit + 1)
     if len(data) > limit:
         raise CredentialStoreError(f"{path} is larger than {limit} bytes")

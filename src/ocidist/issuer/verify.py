@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Self
 import attrs
 import jwt
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from ocidist.errors import ProtocolError, TokenInvalidError, UsageError
 from ocidist.issuer.keys import KeyId, PublicKey, key_id, kind_of
@@ -95,10 +96,10 @@ class TrustedKeys:
             UsageError: It is no such bundle, or a key is of another kind.
         """
         try:
-            certificates = x509.load_pem_x509_certificates(pem)
-        except ValueError:
-            raise UsageError("the trusted keys are not certificates in PEM") from None
-        return cls(_named(*(each.public_key() for each in certificates)))
+            keys = [each.public_key() for each in x509.load_pem_x509_certificates(pem)]
+        except (ValueError, UnsupportedAlgorithm):
+            raise UsageError("the trusted keys are not certificates in PEM of keys that can be used") from None
+        return cls(_named(*keys))
 
     @classmethod
     def from_jwks(cls, data: bytes | str) -> Self:

@@ -61,6 +61,14 @@ def _mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+def _owner(path: Path) -> tuple[int, int]:
+    return path.stat().st_uid, path.stat().st_gid
+
+
+def _link(path: Path, to: Path) -> None:
+    path.symlink_to(to)
+
+
 def _names(path: Path) -> list[str]:
     return sorted(each.name for each in path.iterdir())
 
@@ -271,6 +279,29 @@ async def test_files_that_are_missing_too_large_or_not_text_are_errors(path: Pat
         await made(path).names()
     _put(path, b"#" * MAX_FILE)
     assert await made(path).names() == ()
+
+
+async def test_a_fifo_in_its_place_holds_nobody_up(path: Path) -> None:
+    os.mkfifo(path)
+    # A thread that waited for somebody to write would never end, and its lock would stop all logins.
+    with anyio.fail_after(5), pytest.raises(CredentialStoreError, match="not a file"):
+        await made(path).check("alice", SECRET)
+
+
+async def test_a_link_stays_a_link_and_the_owner_of_the_file_its_owner(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    real = tmp_path / "data" / "users"
+    _put(real, "")
+    if os.geteuid() == 0:
+        os.chown(real, 65534, 65534)
+    before = _owner(real)
+    _link(path, real)
+    await made(path).replace({"alice": SECRET})
+    assert _get(real).startswith("alice:")
+    assert _owner(real) == before
+    assert _mode(real) == 0o600
+    assert await made(path).check("alice", SECRET)
+    assert _names(tmp_path / "data") == ["users"]
 
 
 async def test_a_change_is_seen_at_once(path: Path) -> None:

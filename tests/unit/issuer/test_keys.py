@@ -13,6 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import anyio
 import jwt
 import pytest
 from cryptography import x509
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ocidist.errors import CredentialStoreError, UsageError
-from ocidist.issuer import KeyId, KeyKind, KeyMaterial, KeyPaths, paths
+from ocidist.issuer import KeyId, KeyKind, KeyMaterial, KeyPaths, TrustedKeys, paths
 from ocidist.issuer.keys import key_id
 from tests.http.test_leaks import told
 from tests.unit.issuer.support import key
@@ -164,12 +165,27 @@ def test_what_is_no_key_is_not_quoted() -> None:
         KeyMaterial.from_pem(good.key, key(KeyKind.EC).certificate_pem)
 
 
+def test_certificates_of_unknown_curves_are_refused() -> None:
+    good = key(KeyKind.EC).to_files()
+    der = key(KeyKind.EC).certificate.public_bytes(serialization.Encoding.DER)
+    strange = der.replace(bytes.fromhex("2a8648ce3d030107"), bytes.fromhex("2a8648ce3d03010f"))
+    pem = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(strange) + b"-----END CERTIFICATE-----\n"
+    with pytest.raises(CredentialStoreError, match="another key"):
+        KeyMaterial.from_pem(good.key, pem)
+    with pytest.raises(UsageError):
+        TrustedKeys.from_certificates(pem)
+
+
 def _modes(*files: Path) -> list[int]:
     return [stat.S_IMODE(path.stat().st_mode) for path in files]
 
 
 def _fill(path: Path, size: int) -> None:
     path.write_bytes(b"x" * size)
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
 
 
 def _make_directory(path: Path) -> None:
@@ -247,6 +263,28 @@ async def test_a_file_that_is_too_large_or_no_file_is_an_error(tmp_path: Path) -
         await KeyMaterial.load_or_create(where)
     _make_directory(where.public_key)
     with pytest.raises(CredentialStoreError, match="directory"):
+        await KeyMaterial.load_or_create(where)
+
+
+async def test_a_fifo_in_the_place_of_a_key_holds_nobody_up(tmp_path: Path) -> None:
+    where = KeyPaths.inside(tmp_path)
+    for path in where.all:
+        os.mkfifo(path)
+    with anyio.fail_after(5), pytest.raises(CredentialStoreError, match="not a file"):
+        await KeyMaterial.load_or_create(where)
+
+
+async def test_public_keys_in_any_pem_are_read(tmp_path: Path) -> None:
+    where = KeyPaths.inside(tmp_path)
+    made = await KeyMaterial.load_or_create(where)
+    first, _, rest = made.public_pem.partition(b"\n")
+    pkcs1 = made.public_key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.PKCS1)
+    # Libtrust, whose files registry-admin has, writes its key id into the PEM.
+    for text in (first + b"\nkeyID: ABCD:EFGH\n\n" + rest, pkcs1, b"The key of the registry.\n" + made.public_pem):
+        _write(where.public_key, text)
+        assert (await KeyMaterial.load_or_create(where)).public_key == made.public_key
+    _write(where.public_key, b"no key")
+    with pytest.raises(CredentialStoreError, match="public key file"):
         await KeyMaterial.load_or_create(where)
 
 
