@@ -6,6 +6,7 @@ Spec: Docker, "dockerd", "Daemon configuration file".
 from __future__ import annotations
 
 import json
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ from ocidist.model.reference import DOCKER_HUB, RegistryName
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+_log = logging.getLogger("ocidist.hosts")
 
 
 def read_daemon(path: Path) -> dict[str, Any]:
@@ -36,11 +40,16 @@ def read_daemon(path: Path) -> dict[str, Any]:
     table = Table(path, "", values)
     entries: dict[str, HostConfig] = {}
     networks: list[str] = []
-    for host in table.texts("insecure-registries"):
-        if "/" in host.partition("://")[2] or ("/" in host and "://" not in host):
+    for text in table.texts("insecure-registries"):
+        host = text.rpartition("://")[2]
+        if "/" in host:
             networks.append(table.made("insecure-registries", partial(_network, host)))
             continue
-        name = table.made("insecure-registries", partial(RegistryName.parse, host))
+        name = table.made("insecure-registries", partial(_registry, text))
+        if name.is_docker_hub:
+            # As in Docker, which leaves its own registry alone.
+            _log.warning("%s: Docker Hub cannot be among the insecure-registries", path)
+            continue
         # What Docker does: any certificate will do, and plain http where https does not answer.
         entries[str(RegistryName(name.host, name.port))] = HostConfig(insecure=True, verify=False)
     mirrors = [table.made("registry-mirrors", partial(_mirror, url)) for url in table.texts("registry-mirrors")]
@@ -49,7 +58,16 @@ def read_daemon(path: Path) -> dict[str, Any]:
     return {"entries": entries, "insecure_networks": tuple(networks)}
 
 
+def _registry(text: str) -> RegistryName:
+    if not text:
+        # Elsewhere the empty text is Docker Hub.
+        raise UsageError("it names no host")
+    return RegistryName.parse(text)
+
+
 def _mirror(url: str) -> Mirror:
+    if not url:
+        raise UsageError("it names no host")
     return Mirror(url, tags=MirrorTags.TRUSTED, ns=False)
 
 

@@ -76,7 +76,7 @@ def read_hosts(file: Path, name: str | None) -> HostConfig:
     config = HostConfig()
     registry = None if name is None else RegistryName.parse(name)
     server = table.get("server", str)
-    if server is not None:
+    if server:
         config = _placed(config, _mirror(table, table, "server", server), registry, last=True)
     else:
         # Without a server, what stands at the top is about the registry itself, whichever it is.
@@ -134,6 +134,8 @@ def _settings(entry: Table) -> HostConfig:
     """Return what an entry says about connections to its host."""
     directory = entry.path.parent
     authorities = _texts(entry, "ca")
+    if any("\0" in name for name in authorities):
+        raise entry.wrong("ca", "it is no path")
     table = entry.table("header")
     headers = [] if table is None else [(name, value) for name in table.names() for value in _texts(table, name)]
     ca = tuple(directory / name for name in authorities)
@@ -163,7 +165,7 @@ def _client(entry: Table) -> Path | tuple[Path, Path] | None:
         raise entry.wrong("client", "it names several certificates, and one connection can present one")
     files = [items[0]] if isinstance(items[0], str) else items[0]
     texts = isinstance(files, list) and len(files) in {1, 2} and all(isinstance(name, str) for name in files)
-    if not texts or not files[0]:
+    if not texts or not files[0] or any("\0" in name for name in files):
         raise entry.wrong("client", "it must be a file, or an array with a certificate and its key")
     paths = [entry.path.parent / name for name in files if name]
     return (paths[0], paths[1]) if len(paths) == 2 else paths[0]

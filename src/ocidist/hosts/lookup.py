@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from ocidist.errors import UsageError
+from ocidist.errors import InvalidReferenceError, UsageError
 from ocidist.model.reference import RegistryName
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ def canonical(key: str, config: HostConfig) -> tuple[str, HostConfig]:
         return key.lower(), config
     scheme, separator, rest = key.partition("://")
     host, slash, repository = (rest if separator else key).partition("/")
+    if slash and not host:
+        # Alone, the empty text is Docker Hub.
+        raise InvalidReferenceError(f"{key[:80]!r} names no host")
     name = RegistryName.parse(f"{scheme}://{host}" if separator else host)
     if name.scheme and not config.scheme and not slash:
         config = attrs.evolve(config, scheme=name.scheme)

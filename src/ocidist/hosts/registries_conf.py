@@ -191,6 +191,8 @@ def _place(location: str, *, insecure: bool, tags: MirrorTags = MirrorTags.TRUST
     host, _, namespace = location.partition("/")
     if "://" in location:
         raise UsageError("it has no scheme: host[:port][/namespace]")
+    if not host:
+        raise UsageError("it names no host")
     return Mirror(
         host,
         namespace=str(RepositoryName(namespace)) if namespace else "",

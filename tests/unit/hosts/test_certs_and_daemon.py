@@ -85,6 +85,15 @@ async def test_n7_a_daemon_json(tmp_path: Path) -> None:
         assert of(hosts, name) == HostConfig()
 
 
+async def test_n7_docker_hub_is_never_insecure(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "daemon.json"
+    path.write_text('{"insecure-registries": ["docker.io", "https://registry-1.docker.io", "http://10.0.0.0/8"]}')
+    hosts = await HostsConfig.from_docker_daemon(path)
+    assert of(hosts, "docker.io") == HostConfig()
+    assert of(hosts, "10.1.1.1").insecure
+    assert "cannot be among" in caplog.text
+
+
 async def test_n7_an_empty_daemon_json_says_nothing(tmp_path: Path) -> None:
     path = tmp_path / "daemon.json"
     path.write_text("")
@@ -102,6 +111,10 @@ async def test_n7_an_empty_daemon_json_says_nothing(tmp_path: Path) -> None:
         ('{"registry-mirrors": ["https://u:secret@m"]}', "registry-mirrors", "user name"),
         ('{"insecure-registries": ["10.0.0.0/99"]}', "insecure-registries", "neither"),
         ('{"insecure-registries": ["a b"]}', "insecure-registries", "host"),
+        ('{"insecure-registries": [""]}', "insecure-registries", "names no host"),
+        ('{"insecure-registries": ["http://"]}', "insecure-registries", "host"),
+        ('{"registry-mirrors": [""]}', "registry-mirrors", "names no host"),
+        ('{"x": ' + "1" * 5000 + "}", None, "not JSON"),
     ],
 )
 async def test_n7_what_is_wrong_is_told_with_the_key(tmp_path: Path, text: str, key: str | None, reason: str) -> None:

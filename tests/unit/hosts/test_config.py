@@ -246,7 +246,7 @@ def test_n7_settings_of_a_mirrors_host_do_not_unblock_it() -> None:
     assert route.config.blocked
 
 
-@pytest.mark.parametrize("key", ["*.", "*.a b", "a.lan/UPPER", "a.lan//x", "a*.lan", "u:p@a.lan", "a.lan/x:tag"])
+@pytest.mark.parametrize("key", ["*.", "*.a b", "a.lan/UPPER", "a.lan//x", "a*.lan", "u:p@a.lan", "a.lan/x:tag", "/x"])
 def test_n7_keys_are_hosts_namespaces_or_domains(key: str) -> None:
     with pytest.raises(UsageError):
         HostsConfig({key: HostConfig()})

@@ -129,6 +129,8 @@ async def test_n7_a_directory_without_the_file_holds_certificates(tmp_path: Path
         ('[host."https://m"]\ncapabilities = ["pull", "fly"]', "host.https://m.capabilities", "'fly'"),
         ('[host."https://m"]\ncapabilities = "pull"', "host.https://m.capabilities", "an array"),
         ('[host."https://m"]\nca = 7', "host.https://m.ca", "an array"),
+        ('[host."https://m"]\nca = "a\\u0000"', "host.https://m.ca", "no path"),
+        ('[host."https://m"]\nclient = "a\\u0000"', "host.https://m.client", "must be a file"),
         ('[host."https://m"]\nca = [7]', "host.https://m.ca", "strings"),
         ('[host."https://m"]\nclient = [["a", "b"], ["c", "d"]]', "host.https://m.client", "several"),
         ('[host."https://m"]\nclient = [["a", "b", "c"]]', "host.https://m.client", "a certificate and its key"),

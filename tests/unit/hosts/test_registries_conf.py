@@ -188,6 +188,12 @@ async def test_n7_the_drop_ins_alone_will_do_and_nothing_will_not(tmp_path: Path
             "registry[0].mirror[0].pull-from-mirror",
             "already",
         ),
+        ('[[registry]]\nlocation = "/team"', "registry[0].prefix", "names no host"),
+        (
+            '[[registry]]\nlocation = "a.lan"\n[[registry.mirror]]\nlocation = "/m"',
+            "registry[0].mirror[0].location",
+            "names no host",
+        ),
         ('[aliases]\nx = "docker.io/x:tag"', "aliases.x", "without a tag"),
         ("[aliases]\nx = 1", "aliases.x", "a string"),
         ('[aliases]\nx = "acme/jq"', "aliases.x", "names a registry"),
