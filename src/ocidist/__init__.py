@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ocidist.model.digest import Digest, Hasher
     from ocidist.model.manifest import ImageIndex, ImageManifest, Manifest, Schema1View
     from ocidist.model.platform import Platform
+    from ocidist.model.profile import RegistryProfile
     from ocidist.model.reference import Reference, RegistryName, RepositoryName, Tag
     from ocidist.model.result import Mounted, OnExit, Page, PushResult, RegistryInfo
     from ocidist.observe.events import (
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
     from ocidist.wire.egress import EgressPolicy
     from ocidist.wire.scope import Scope, ScopeSet
     from ocidist.wire.token import Token
-    from ocidist.wire.upload import UploadStarted, UploadState
+    from ocidist.wire.upload_state import UploadStarted, UploadState
 
 __all__ = [
     "ANONYMOUS", "Anonymous", "AuthFile", "Basic", "BlobMounted", "BlobReader", "BlobWriter", "Blobs", "Body", "Call",
@@ -70,11 +71,11 @@ __all__ = [
     "HostLimits", "HostsConfig", "IdentityToken", "ImageIndex", "ImageManifest", "Manifest", "Manifests",
     "MemoryChallengeCache", "MemoryRegistry", "MemoryTokenCache", "Mirror", "MirrorFailed", "MirrorTags", "Mounted",
     "NamesSkipped", "OnExit", "Page", "Paginator", "Platform", "Progress", "PushResult", "Reference", "Registry",
-    "RegistryInfo", "RegistryName", "RegistryToken", "Repository", "RepositoryName", "RequestRetried", "RetryPolicy",
-    "Schema1View", "Scope", "ScopeSet", "ShortNames", "Source", "StaticCredentials", "Tag", "TagDelete", "Tags",
-    "Timeouts", "Token", "TokenCache", "TokenOptions", "TokenOwner", "TransferEvent", "TransferFailed",
-    "TransferFinished", "TransferProgressed", "TransferResumed", "TransferStarted", "UploadStarted", "UploadState",
-    "WarningReceived", "build_artifact", "build_image", "build_index",
+    "RegistryInfo", "RegistryName", "RegistryProfile", "RegistryToken", "Repository", "RepositoryName",
+    "RequestRetried", "RetryPolicy", "Schema1View", "Scope", "ScopeSet", "ShortNames", "Source", "StaticCredentials",
+    "Tag", "TagDelete", "Tags", "Timeouts", "Token", "TokenCache", "TokenOptions", "TokenOwner", "TransferEvent",
+    "TransferFailed", "TransferFinished", "TransferProgressed", "TransferResumed", "TransferStarted", "UploadStarted",
+    "UploadState", "WarningReceived", "build_artifact", "build_image", "build_index",
 ]
 __all__ += errors.__all__
 
@@ -104,6 +105,7 @@ _WHERE = {
     "model.digest": "Digest Hasher",
     "model.manifest": "ImageIndex ImageManifest Manifest Schema1View",
     "model.platform": "Platform",
+    "model.profile": "RegistryProfile",
     "model.reference": "Reference RegistryName RepositoryName Tag",
     "model.result": "Mounted OnExit Page PushResult RegistryInfo",
     "observe.events": "BlobMounted Event MirrorFailed NamesSkipped RequestRetried TransferEvent TransferFailed "
@@ -121,7 +123,7 @@ _WHERE = {
     "wire.egress": "EgressPolicy",
     "wire.scope": "Scope ScopeSet",
     "wire.token": "Token",
-    "wire.upload": "UploadStarted UploadState",
+    "wire.upload_state": "UploadStarted UploadState",
 }
 # fmt: on
 _MODULES = {name: module for module, names in _WHERE.items() for name in names.split()}

@@ -116,17 +116,33 @@ async def test_without_the_source_the_registry_is_the_one_to_refuse_wrong_bytes(
         assert not await blobs.exists(KNOWN.digest)
 
 
-async def test_with_the_source_wrong_bytes_are_found_before_they_are_committed(
+async def test_a_source_that_begins_with_something_else_is_found_before_anything_is_sent(
+    any_registry: Peer, fresh_name: str
+) -> None:
+    text = await begin(any_registry, fresh_name)
+    other = bytes(25_000) + BLOB[25_000:]
+    async with any_registry.client() as client:
+        blobs = client.repository(f"{any_registry.host}/{fresh_name}").blobs
+        with pytest.raises(DigestMismatchError, match="changed"):
+            async with blobs.resume(UploadState.from_json(text), source=other, on_exit=OnExit.CANCEL):
+                pass
+        # The session is over, as was asked for.
+        with pytest.raises(UploadExpiredError):
+            async with blobs.resume(UploadState.from_json(text)):
+                pass
+        assert not await blobs.exists(Digest.of(other))
+
+
+async def test_with_the_source_wrong_bytes_after_that_are_found_before_they_are_committed(
     docker_registry: Peer, fresh_name: str
 ) -> None:
     text = await begin(docker_registry, fresh_name)
-    other = bytes(25_000) + BLOB[25_000:]
+    other = BLOB[:50_000] + bytes(len(BLOB) - 50_000)
     async with docker_registry.client() as client:
         blobs = client.repository(f"{docker_registry.host}/{fresh_name}").blobs
         async with blobs.resume(UploadState.from_json(text), source=other, on_exit=OnExit.CANCEL) as writer:
             with pytest.raises(DigestMismatchError):
                 await writer.commit(KNOWN)
-        # Hashed as if it were what the registry has, it is refused there.
         assert not await blobs.exists(Digest.of(other))
 
 

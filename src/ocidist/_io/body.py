@@ -233,6 +233,35 @@ class FactoryBody:
         return _pieces(self._factory())
 
 
+class LaterBody:
+    """A replayable body without its beginning. That is read, too, but not handed out.
+
+    Args:
+        body: The whole; its size must be known.
+        skip: Bytes that are left out.
+    """
+
+    replayable = True
+
+    def __init__(self, body: Body, skip: int) -> None:
+        self._body = body
+        self._skip = skip
+        self.size: int = (body.size or skip) - skip
+
+    def __repr__(self) -> str:
+        return f"<LaterBody, {self.size} bytes from {self._skip} of {self._body!r}>"
+
+    async def open(self) -> AsyncGenerator[bytes, None]:
+        """Return a stream of the rest. Raises what the whole raises."""
+        skip = self._skip
+        async with aclosing(self._body.open()) as pieces:
+            async for piece in pieces:
+                left = piece[skip:]
+                skip -= min(skip, len(piece))
+                if left:
+                    yield left
+
+
 class WatchedBody:
     """A body that reports what is taken from it, and remembers what its source raised.
 

@@ -147,7 +147,7 @@ class AtomicFile:
             self._file.close()
             self._part.replace(self._path)
             self._over = True
-            _sync_directory(self._path.parent)
+            sync_directory(self._path.parent)
 
     def _discard(self) -> None:
         with self._lock:
@@ -158,7 +158,8 @@ class AtomicFile:
             self._over = True
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Flush a directory to the disk, so that what was renamed in it stays renamed. Blocks; raises ``OSError``."""
     # Only POSIX systems open directories; elsewhere the rename alone has to do.
     if os.name != "posix":
         return

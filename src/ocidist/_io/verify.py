@@ -68,6 +68,19 @@ async def digest_of_file(body: FileBody, algorithm: str = "sha256") -> Digest:
     return hasher.digest()
 
 
+async def measured(body: Body, algorithm: str) -> tuple[Digest, int]:
+    """Read a body from beginning to end, and return its digest and its size in bytes.
+
+    Raises:
+        Exception: Whatever the source raises.
+    """
+    hasher = Hasher(algorithm)
+    async with aclosing(body.open()) as pieces:
+        async for piece in pieces:
+            await update(hasher, piece)
+    return hasher.digest(), hasher.size
+
+
 def _hash_part(body: FileBody, hasher: Hasher, stop: int) -> None:
     with body.path.open("rb", buffering=0) as file:
         file.seek(body.offset + hasher.size)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ocidist.hosts.shortnames import ShortNames
+    from ocidist.model.profile import RegistryProfile
     from ocidist.wire.egress import Origin
 
 Scheme = Literal["http", "https"]
@@ -89,6 +90,7 @@ class HostConfig:
         client_cert: PEM file of a client certificate with its key, or a pair of files.
         concurrency: Most requests under way at once, token requests not counted; None takes the client's default.
         chunk_size: Bytes per chunk of chunked uploads, or None for the default.
+        profile: How the registry takes blobs and tags; None takes what is known of its host, and finds out the rest.
         mirrors: Hosts to ask first when content is read, in order; the registry itself is asked last. Strings are taken
             as the URLs of mirrors.
         location: Host to read from in the registry's place, after the mirrors; None reads from the registry.
@@ -107,6 +109,7 @@ class HostConfig:
     client_cert: File | tuple[File, File] | None = None
     concurrency: int | None = attrs.field(default=None, validator=_positive)
     chunk_size: int | None = attrs.field(default=None, validator=_positive)
+    profile: RegistryProfile | None = None
     mirrors: tuple[Mirror, ...] = attrs.field(
         default=(),
         converter=_mirrors,

@@ -13,37 +13,47 @@ import attrs
 
 from ocidist._io.body import BytesBody, FileBody, StreamBody, WatchedBody, blame_source
 from ocidist._io.pinned import PinnedFile
-from ocidist._io.verify import ProvenBody, digest_of, digest_of_file
+from ocidist._io.verify import ProvenBody, digest_of, digest_of_file, measured
 from ocidist.errors import (
     DigestMismatchError,
     OciError,
+    PayloadTooLargeError,
     ResponseError,
     SizeMismatchError,
     TransportError,
+    UnsupportedError,
+    UploadConflictError,
+    UploadError,
     UploadExpiredError,
     UsageError,
 )
 from ocidist.model.descriptor import Descriptor
 from ocidist.model.mediatype import OCTET_STREAM
 from ocidist.model.result import Mounted, OnExit
+from ocidist.remote._journalled import push_with_journal
+from ocidist.remote._memory import learn_profile, profile_of
 from ocidist.remote._stat import stat
 from ocidist.remote._upload import UploadSession, check_stated, may_pass, opened
 from ocidist.remote.writer import BlobWriter
-from ocidist.wire.endpoints import PostBlob
+from ocidist.wire.endpoints import PatchUpload, PostBlob, PutUpload
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from ocidist._io.body import Body, Progress
+    from ocidist._io.journal import Journal
     from ocidist.model.digest import Digest
     from ocidist.remote._channel import Channel
-    from ocidist.wire.upload import UploadStarted
+    from ocidist.remote._transfer import Transfer
+    from ocidist.wire.upload_state import UploadStarted
 
     Mount = Callable[..., Awaitable[Mounted | UploadStarted]]
 
 MAX_ATTEMPTS: Final = 3
 """Times a source that can be read again is sent from its first byte."""
 FIRST_WAIT_S: Final = 0.1
+_NO_CHUNKS: Final = frozenset({400, 404, 405, 411, 415, 416, 501})
+"""Refusals of a chunk that may be refusals of chunks as such."""
 
 
 @attrs.frozen
@@ -66,10 +76,14 @@ class BlobPush:
         size: Its size, once it is known.
         chunked: Whether to send in chunks although one request would do.
         single_post: Whether to try a single request.
+        journal: Where to keep how far the upload has come, or None.
         progress: Told how many bytes were taken from the source.
+        transfer: Reports the push.
     """
 
-    def __init__(self, channel: Channel, body: Body, descriptor: Descriptor | None, *, chunk_size: int) -> None:
+    def __init__(
+        self, channel: Channel, body: Body, descriptor: Descriptor | None, *, chunk_size: int, transfer: Transfer
+    ) -> None:
         self._channel = channel
         self._body = body
         self._descriptor = descriptor
@@ -80,7 +94,11 @@ class BlobPush:
         self.size = None if descriptor is None else descriptor.size
         self.chunked = False
         self.single_post = False
+        self.journal: Journal | None = None
         self.progress: Progress | None = None
+        self.transfer = transfer
+        # Set once chunks turned out not to work.
+        self._whole = False
 
     def described(self, digest: Digest) -> Descriptor:
         """Return the blob's descriptor: the caller's own, if there is one."""
@@ -109,6 +127,9 @@ class BlobPush:
             self.digest = actual
         elif self.digest is None and isinstance(body, FileBody):
             self.digest = await digest_of_file(body, algorithm)
+        elif self.digest is None and self.journal is not None:
+            self.digest, self.size = await measured(body, algorithm)
+        self.transfer.digest, self.transfer.size = self.digest, self.size
 
     async def exists(self) -> bool:
         """Return whether the registry has the blob already; False also if it does not want to say."""
@@ -136,6 +157,7 @@ class BlobPush:
                 # Whatever comes next, only one session is ever open.
                 await self._drop_session()
             if isinstance(found, Mounted):
+                self.transfer.mounted(source)
                 return True
             self._session = UploadSession(self._channel, found.state)
         return False
@@ -152,43 +174,114 @@ class BlobPush:
             OciError: See ``Blobs.push``.
         """
         attempts = MAX_ATTEMPTS if self._body.replayable else 1
-        for attempt in range(1, attempts + 1):
+        attempt = 1
+        while True:
             try:
-                if self.digest is None or self.chunked:
+                if self.digest is None or await self._goes_in_chunks():
                     return await self._in_chunks()
                 await self._in_one(self.digest, self.size or 0)
                 return self.described(self.digest)
-            except (TransportError, ResponseError, UploadExpiredError) as error:
+            except (TransportError, ResponseError, UploadError) as error:
+                if self._watched.failure is not None:
+                    raise
+                if await self._otherwise(error):
+                    continue
                 if isinstance(error, ResponseError) and not self.chunked and self.digest is not None:
                     explained = await self._explained(error, self.digest)
                     if explained is not error:
                         raise explained from error
-                again = not isinstance(error, ResponseError) or may_pass(error)
-                if attempt == attempts or not again or self._watched.failure is not None:
+                again = isinstance(error, TransportError | UploadExpiredError) or (
+                    isinstance(error, ResponseError) and may_pass(error)
+                )
+                if attempt >= attempts or not again:
                     raise
+                reason = error.message
+            attempt += 1
             await anyio.sleep(FIRST_WAIT_S * 2.0**attempt)
-        raise AssertionError
+            self.transfer.resumed(0, reason)
+
+    async def _goes_in_chunks(self) -> bool:
+        """Return whether a blob of known digest is sent in chunks."""
+        profile = profile_of(self._channel)
+        if self._whole or not profile.chunked:
+            return False
+        return self.chunked or (profile.max_body is not None and (self.size or 0) > profile.max_body)
+
+    async def _otherwise(self, error: OciError) -> bool:
+        """Return whether there is another way to send the blob, after the registry did not like this one."""
+        profile = profile_of(self._channel)
+        if self._session is not None or not self._body.replayable or self._whole:
+            return False
+        if isinstance(error, PayloadTooLargeError) and error.operation == PutUpload.operation and profile.chunked:
+            # Proxies limit what may come in one request.
+            if (self.size or 0) <= self._chunk_size or profile.max_body is not None:
+                return False
+            learn_profile(self._channel, max_body=self._chunk_size)
+            self.transfer.resumed(0, error.message)
+            return True
+        if isinstance(error, UploadConflictError | ResponseError) and error.operation == PatchUpload.operation:
+            if isinstance(error, ResponseError) and error.status not in _NO_CHUNKS:
+                return False
+            if isinstance(error, UnsupportedError):
+                learn_profile(self._channel, chunked=False)
+            if self.digest is None:
+                await self._measure()
+            self._whole = profile.max_body is None or (self.size or 0) <= profile.max_body
+            if self._whole:
+                self.transfer.resumed(0, error.message)
+            return self._whole
+        return False
+
+    async def _measure(self) -> None:
+        """Read a source that can be read again, for its size and digest."""
+        self.digest, self.size = await measured(self._body, "sha256")
+        self.transfer.digest, self.transfer.size = self.digest, self.size
 
     async def _in_chunks(self) -> Descriptor:
-        algorithm = "sha256" if self.digest is None else self.digest.algorithm
+        if self.digest is None and self._body.replayable and not profile_of(self._channel).chunked:
+            await self._measure()
+            return await self.run()
         session, self._session = self._session, None
+        if self.journal is not None and self.digest is not None:
+            if session is not None:
+                # A journal begins with a session of its own.
+                await session.cancel()
+            self._watched = WatchedBody(self._body)
+            return await push_with_journal(
+                self._channel,
+                self.journal,
+                self._watched,
+                self.described(self.digest),
+                chunk_size=self._chunk_size,
+                transfer=self.transfer,
+                progress=self._progress,
+            )
+        self._watched = WatchedBody(self._body, self._progress)
+        algorithm = "sha256" if self.digest is None else self.digest.algorithm
         writer = BlobWriter(
             self._channel,
             chunk_size=self._chunk_size,
             algorithm=algorithm,
             on_exit=OnExit.CANCEL,
             session=session,
+            transfer=self.transfer,
         )
-        self._watched = WatchedBody(self._body, self.progress)
         async with writer, aclosing(self._watched.open()) as pieces:
             async for piece in pieces:
                 if self.size is not None and writer.size + len(piece) > self.size:
                     raise blame_source(SizeMismatchError(self.size, writer.size + len(piece)))
                 await writer.write(piece)
-            return await writer.commit(self._descriptor or self.digest)
+            found = await writer.commit(self._descriptor or self.digest)
+        self.digest, self.size = found.digest, found.size
+        return found
+
+    def _progress(self, done: int, size: int | None) -> None:
+        self.transfer.progress(done, size)
+        if self.progress is not None:
+            self.progress(done, size)
 
     async def _in_one(self, digest: Digest, size: int) -> None:
-        self._watched = watched = WatchedBody(self._proven(digest, size), self.progress)
+        self._watched = watched = WatchedBody(self._proven(digest, size), self._progress)
         try:
             if self._session is None and self.single_post and watched.replayable and await self._post(digest, watched):
                 return
@@ -196,6 +289,7 @@ class BlobPush:
                 self._session = await UploadSession.begin(
                     self._channel, chunk_size=self._chunk_size, algorithm=digest.algorithm
                 )
+            self._session.on_resume = self.transfer.resumed
             await self._session.finish_whole(digest, watched, size)
         finally:
             # Does nothing after the blob was stored.

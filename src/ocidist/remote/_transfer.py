@@ -42,6 +42,7 @@ class Transfer:
         digest: See above; may be set later.
         size: See above; may be set later.
         done: Bytes so far.
+        complete: Whether leaving without an error means that the blob is there.
     """
 
     def __init__(self, channel: Channel, operation: str, digest: Digest | None = None, size: int | None = None) -> None:
@@ -54,6 +55,7 @@ class Transfer:
         self.digest: Digest | None = digest
         self.size: int | None = size
         self.done: int = 0
+        self.complete: bool = operation == PULL
 
     def __enter__(self) -> Self:
         self._began = time.monotonic()
@@ -61,16 +63,17 @@ class Transfer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if error is None:
+        if error is None and self.complete:
             self._tell()
             seconds = time.monotonic() - self._began
             self._channel.sender.emit(TransferFinished(*self._about(), self._moved, self.size, seconds))
             return
-        reason = type(error).__name__
-        if not isinstance(error, Exception):
+        if error is None:
+            reason = "given up before the end"
+        elif not isinstance(error, Exception):
             reason = "cancelled"
-        elif isinstance(error, OciError):
-            reason = error.message
+        else:
+            reason = error.message if isinstance(error, OciError) else type(error).__name__
         self._channel.sender.emit(TransferFailed(*self._about(), self.done, reason))
 
     def progress(self, done: int, size: int | None) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 import anyio
 import attrs
 
-from ocidist._io.body import BytesBody
+from ocidist._io.body import BytesBody, LaterBody
 from ocidist.errors import (
     DigestMismatchError,
     NotFoundError,
@@ -24,22 +24,26 @@ from ocidist.errors import (
     UploadExpiredError,
 )
 from ocidist.remote._answers import stated_digest
+from ocidist.remote._memory import learn_profile, profile_of
 from ocidist.remote._stat import stat
 from ocidist.wire import upload
 from ocidist.wire.egress import Origin, check_location
 from ocidist.wire.endpoints import CancelUpload, PatchUpload, PutUpload, StartUpload, UploadStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ocidist._io.body import Body, WatchedBody
     from ocidist.http.sender import Reply
     from ocidist.model.digest import Digest
     from ocidist.remote._channel import Channel
-    from ocidist.wire.upload import Answer, UploadState
+    from ocidist.wire.upload import Answer
+    from ocidist.wire.upload_state import UploadState
 
 CANCEL_S: Final = 2.0
 """Seconds that ending a session may take; nobody waits longer for a registry that does not answer."""
 MAX_TRIES: Final = 4
-"""Times a chunk, or the closing request, is sent before it is an error."""
+"""Times in a row that a chunk, or the closing request, is sent before it is an error."""
 LAG_WAITS: Final = (0.2, 0.8)
 """Seconds to wait, one after the other, for a registry whose replicas do not show yet what was just pushed."""
 FIRST_WAIT_S: Final = 0.1
@@ -55,17 +59,25 @@ class UploadSession:
 
     Attributes:
         state: Where it stands now: only what the registry acknowledged counts.
+        on_resume: Told the offset and the reason whenever the session goes on after a failure.
     """
 
     def __init__(self, channel: Channel, state: UploadState) -> None:
         self._channel = channel
         self.state: UploadState = state
+        self.on_resume: Callable[[int, str], None] | None = None
         self._over = False
-        # Whether a chunk is under way whose fate is unknown; true from before it is sent until its answer is read.
-        self._doubt = False
+        # Offset after the last byte of a request whose fate is unknown, until its answer is read.
+        self._sent: int | None = None
         # Whether the registry was asked for its offset already since the last accepted chunk.
         self._asked = False
+        # Whether it may have one byte more than the state says.
+        self._unclear = False
+        # Offset after a chunk that was accepted, although the registry says that it has less; then the rest is sent.
+        self._short: int | None = None
         self._closing = False
+        # Why the last request failed.
+        self._trouble: str | None = None
 
     @classmethod
     async def begin(cls, channel: Channel, *, chunk_size: int, algorithm: str) -> Self:
@@ -99,73 +111,136 @@ class UploadSession:
 
     # --- chunks ------------------------------------------------------------------------------------------------------
 
-    async def send(self, start: int, chunk: bytearray) -> None:
-        """Send a chunk until the registry has acknowledged its last byte.
+    async def send(self, start: int, chunk: bytearray, *, keep: int = 0) -> None:
+        """Send a chunk until the registry has acknowledged its last byte; in parts, if it is larger than it takes.
 
         Args:
             start: Offset of the chunk in the blob; the session stands within it.
             chunk: Its bytes; they must not change meanwhile.
+            keep: Bytes at its end that are not sent.
 
         Raises:
             UploadExpiredError: The registry forgot the session.
             UploadConflictError: It contradicts what was sent; the session is cancelled.
             OciError: See ``Sender.exchange``.
         """
-        stop = start + len(chunk)
-        for tries in range(1, MAX_TRIES + 1):
+        stop = start + len(chunk) - keep
+        tries = 0
+        while self._sent is not None or self.state.offset < stop:
+            before = self.state.offset
             try:
-                await self._settle(stop)
+                await self._settle()
                 if self.state.offset < stop:
                     await self._patch(start, stop, chunk)
+                tries = 0
             except (TransportError, ResponseError) as error:
+                tries = 1 if self.state.offset > before else tries + 1
                 await self._overcome(error, tries)
-            else:
-                return
 
     async def _patch(self, start: int, stop: int, chunk: bytearray) -> None:
-        state = self.state
+        state, profile = self.state, profile_of(self._channel)
+        stop = upload.piece_stop(state, stop, profile.max_chunk)
         endpoint = PatchUpload(state.repository, state.location, state.offset, stop)
-        self._doubt = True
-        with memoryview(chunk) as view, view[state.offset - start :] as part:
+        self._sent = stop
+        with memoryview(chunk) as view, view[state.offset - start : stop - start] as part:
             async with self._channel.exchange(endpoint, body=BytesBody(part)) as reply:
                 # Before anything is awaited: a cancellation must not make this chunk doubtful again.
-                step = upload.patched(state, stop, self._heard(reply))
+                step = upload.patched(state, stop, self._heard(reply), exact=profile.exact_range)
                 if isinstance(step, upload.Advance):
-                    self.state = step.state
-                    self._doubt = self._asked = False
-        if isinstance(step, upload.Conflict):
-            await self._conflict(step)
-
-    async def _settle(self, stop: int) -> None:
-        """Find out what became of a chunk whose answer was lost."""
-        if not self._doubt:
-            return
-        step = upload.reconciled(self.state, stop, await self.ask())
+                    self._goes_on(step.state)
         match step:
-            case upload.Restart():
-                raise self._expired(step.reason)
+            case upload.AskStatus():
+                await self._look_into(state, stop)
             case upload.Conflict():
                 await self._conflict(step)
-            case upload.Advance() | upload.Resend():
-                self.state = step.state
-                self._doubt = False
+
+    def _goes_on(self, state: UploadState) -> None:
+        self.state = state
+        self._sent = self._short = None
+        self._asked = self._unclear = False
+
+    async def _look_into(self, state: UploadState, stop: int) -> None:
+        """Find out what a Range means that falls short of a chunk that was accepted."""
+        answer = None
+        if self._short is None:
+            with suppress(ResponseError):
+                answer = await self.ask()
+        step = upload.looked_into(state, stop, answer)
+        match step:
+            case upload.Advance():
+                learn_profile(self._channel, exact_range=False)
+                self._goes_on(step.state)
+            case upload.Resend():
+                self._goes_on(step.state)
+                self._short = stop
+            case upload.Conflict():
+                await self._conflict(step)
+
+    async def _settle(self) -> None:
+        """Find out what became of a request whose answer was lost, or that was refused for its offset."""
+        if self._sent is not None:
+            step = upload.reconciled(self.state, self._sent, await self.ask())
+            match step:
+                case upload.Restart():
+                    raise await self._given_up(step)
+                case upload.Conflict():
+                    await self._conflict(step)
+                case upload.Advance() | upload.Resend():
+                    self.state = step.state
+                    self._sent = None
+                    self._unclear = isinstance(step, upload.Resend) and step.unclear
+        if self._trouble is not None:
+            reason, self._trouble = self._trouble, None
+            if self.on_resume is not None:
+                self.on_resume(self.state.offset, reason)
 
     async def _overcome(self, error: TransportError | ResponseError, tries: int) -> None:
         """Prepare another try, or raise."""
         wait = 0.0
         if isinstance(error, ResponseError):
-            step = upload.refused(error.status, asked=self._asked)
-            if isinstance(step, upload.Restart):
-                raise self._expired(step.reason) from error
-            self._asked = self._asked or step is not None
-            if step is None and not may_pass(error):
-                # A plain refusal: nothing of the chunk was taken.
-                self._doubt = False
-                raise error
+            if await self._adapted(error):
+                return
             wait = error.retry_after or 0.0
-        if tries == MAX_TRIES:
+        if tries >= MAX_TRIES:
             raise error
+        self._trouble = error.message
         await anyio.sleep(min(max(wait, FIRST_WAIT_S * 2.0**tries), _MAX_WAIT_S))
+
+    async def _adapted(self, error: ResponseError) -> bool:
+        """Return whether another request is to be sent at once after a refusal; raise if none is."""
+        if error.status == 416 and self._unclear:
+            # So it does have the byte.
+            self._goes_on(attrs.evolve(self.state, offset=1, prefix=None))
+            return True
+        if self._short is not None and 400 <= error.status < 500 and error.status not in {401, 403, 408, 429}:
+            # So it has all of the chunk, and its reports mean nothing.
+            learn_profile(self._channel, exact_range=False)
+            self._goes_on(attrs.evolve(self.state, offset=self._short, prefix=None))
+            return True
+        sent = (self._sent or self.state.offset) - self.state.offset
+        step = upload.refused(error.status, asked=self._asked, sent=sent, min_chunk=self.state.min_chunk)
+        match step:
+            case upload.Restart():
+                raise await self._given_up(step) from error
+            case upload.AskStatus():
+                self._asked = True
+                return True
+            case upload.Shrink() if self._shrunk(error, step.max_chunk):
+                return True
+        if not may_pass(error):
+            # A plain refusal: nothing of the chunk was taken.
+            self._sent = None
+            raise error
+        return False
+
+    def _shrunk(self, error: ResponseError, most: int) -> bool:
+        """Return whether chunks can be made smaller than they were."""
+        profile = profile_of(self._channel)
+        if not profile.chunked or most >= (profile.max_chunk or most + 1):
+            return False
+        learn_profile(self._channel, max_chunk=most, max_body=most if error.status == 413 else profile.max_body)
+        self._goes_on(attrs.evolve(self.state, chunk_size=min(self.state.chunk_size, most)))
+        return True
 
     async def ask(self) -> Answer:
         """Ask the registry where the session stands; a session it does not know is a 404.
@@ -200,34 +275,70 @@ class UploadSession:
             OciError: See ``Sender.exchange``.
         """
         stop = start + len(chunk)
-        for tries in range(1, MAX_TRIES + 1):
+        tries = 0
+        while True:
+            before = self.state.offset
             try:
                 if self._closing and await self._stored(digest, stop):
                     break
-                await self._settle(stop)
+                await self._settle()
+                await self.send(start, chunk, keep=self._last(stop))
                 with memoryview(chunk) as view, view[self.state.offset - start :] as part:
                     await self._put(digest, BytesBody(part), stop)
             except (TransportError, ResponseError) as error:
+                tries = 1 if self.state.offset > before else tries + 1
                 await self._overcome(error, tries)
             else:
                 break
         self._over = True
 
+    def _last(self, stop: int) -> int:
+        """Return how many bytes go with the closing request."""
+        left, profile = stop - self.state.offset, profile_of(self._channel)
+        # What begins the blob is all of it, and may be larger than a chunk.
+        most = profile.max_chunk if self.state.offset else profile.max_body
+        return left if most is None else min(left, most)
+
     async def finish_whole(self, digest: Digest, body: WatchedBody, size: int) -> None:
-        """Send a whole blob and close the session, in one request. Raises as ``finish``, and what the body raises."""
-        try:
-            await self._put(digest, body, size)
-        except (TransportError, ResponseError) as error:
-            lost = isinstance(error, TransportError) or may_pass(error)
-            # What the source raised looks like a lost connection if the source is a download.
-            if body.failure is not None or not lost or not await self._stored(digest, size):
-                raise
+        """Send a whole blob and close the session, in one request.
+
+        Where the connection breaks, the rest is sent if the registry says that it kept the beginning. Raises as
+        ``finish``, and what the body raises.
+        """
+        while True:
+            rest = LaterBody(body, self.state.offset) if self.state.offset else body
+            try:
+                await self._put(digest, rest, size)
+                break
+            except (TransportError, ResponseError) as error:
+                lost = isinstance(error, TransportError) or may_pass(error)
+                # What the source raised looks like a lost connection if the source is a download.
+                if body.failure is not None or not lost:
+                    raise
+                if await self._stored(digest, size):
+                    break
+                if not (body.replayable and await self._kept_some(size)):
+                    raise
+                self._trouble = error.message
+                await self._settle()
         self._over = True
+
+    async def _kept_some(self, size: int) -> bool:
+        """Return whether the registry has more of the blob than before."""
+        before = self.state
+        try:
+            step = upload.reconciled(before, size, await self.ask())
+        except OciError:
+            return False
+        if not isinstance(step, upload.Advance | upload.Resend) or step.state.offset <= before.offset:
+            return False
+        self._goes_on(step.state)
+        return True
 
     async def _put(self, digest: Digest, body: Body, stop: int) -> None:
         state = self.state
         endpoint = PutUpload(state.repository, state.location, digest, state.offset or None, stop)
-        self._doubt = self._closing = True
+        self._sent, self._closing = stop, True
         async with self._channel.exchange(endpoint, body=body, about=digest) as reply:
             proven = reply.status == 201 and not reply.early
             check_stated(reply, digest)
@@ -266,9 +377,10 @@ class UploadSession:
             operation=PatchUpload.operation, reference=self._channel.name_of(), host=self._channel.host
         )
 
-    def _expired(self, reason: str) -> UploadExpiredError:
-        self._over = True
-        return UploadExpiredError(reason).locate(
+    async def _given_up(self, step: upload.Restart) -> UploadExpiredError:
+        self._over = self._over or step.gone
+        await self.cancel()
+        return UploadExpiredError(step.reason).locate(
             operation=PatchUpload.operation, reference=self._channel.name_of(), host=self._channel.host
         )
 
@@ -306,6 +418,7 @@ def opened(channel: Channel, reply: Reply, *, chunk_size: int, algorithm: str) -
         chunk_size=chunk_size,
         at=time.time(),
         algorithm=algorithm,
+        profile=profile_of(channel),
     )
 
 

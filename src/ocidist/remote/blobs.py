@@ -5,9 +5,11 @@ Spec: distribution-spec, "Pulling blobs", "Pushing blobs", "Mounting a blob from
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
 from ocidist._io.body import as_body
+from ocidist._io.journal import Journal
 from ocidist.errors import (
     IntegrityError,
     LimitExceededError,
@@ -19,15 +21,19 @@ from ocidist.model.descriptor import Descriptor
 from ocidist.model.reference import RepositoryName
 from ocidist.model.result import Mounted, OnExit
 from ocidist.remote._channel import Channel
+from ocidist.remote._memory import profile_of
 from ocidist.remote._pushing import BlobPush
+from ocidist.remote._resumed import ResumedWriter
 from ocidist.remote._stat import stat
 from ocidist.remote._targets import digest_of
+from ocidist.remote._transfer import PUSH, Transfer
 from ocidist.remote._upload import appeared, check_stated, opened
 from ocidist.remote.download import download
 from ocidist.remote.reader import BlobReader
-from ocidist.remote.writer import BlobWriter, ResumedWriter
+from ocidist.remote.writer import BlobWriter
 from ocidist.wire.endpoints import DeleteBlob, MountBlob, StatBlob
-from ocidist.wire.upload import DEFAULT_CHUNK, UploadStarted
+from ocidist.wire.upload import DEFAULT_CHUNK
+from ocidist.wire.upload_state import UploadStarted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +44,7 @@ if TYPE_CHECKING:
     from ocidist.http.sender import Sender
     from ocidist.model.digest import Digest
     from ocidist.model.reference import RegistryName
-    from ocidist.wire.upload import UploadState
+    from ocidist.wire.upload_state import UploadState
 
 MAX_SMALL_BLOB: Final = 4 * 1024 * 1024
 """Bytes ``Blobs.get`` reads into memory unless told otherwise: configurations and other metadata fit."""
@@ -174,12 +180,15 @@ class Blobs:
         check_exists: bool = True,
         chunk_size: int | None = None,
         single_post: bool = False,
+        journal: Path | None = None,
         progress: Progress | None = None,
     ) -> Descriptor:
         """Store a blob and return its descriptor.
 
         Bytes and files, and every source whose descriptor is given, go in one streamed request; other sources in
-        chunks, of which one is held in memory. The upload session is cancelled on any failure or cancellation.
+        chunks, of which one is held in memory. Where a registry, or a proxy before it, does not take that, the other
+        way is tried, and remembered; see ``RegistryProfile``. The upload session is cancelled on any failure or
+        cancellation, unless there is a journal.
 
         Args:
             source: The bytes, a path, an asynchronous iterable that can be read once, or a callable returning a new one
@@ -192,6 +201,10 @@ class Blobs:
             chunk_size: Send in chunks of this many bytes instead.
             single_post: Whether to try to send a source that can be read again in a single request. Registries that
                 do not know how take the bytes twice.
+            journal: A file that is kept up to date after each chunk, and removed in the end. Whoever pushes the same
+                blob with it again, after a crash or a failure, goes on where the registry is; the bytes before that are
+                hashed again. It goes in chunks then, and the source has to be one that can be read again. The file is
+                for its owner alone: whoever reads it can write to the upload.
             progress: Told the bytes taken from the source so far and the bytes in all; begins anew when the source
                 is sent again. Not called where nothing is sent.
 
@@ -201,7 +214,9 @@ class Blobs:
             DigestUnsupportedError: The descriptor's digest cannot be verified.
             BodyNotReplayableError: The source can be read only once, and had to be sent again.
             UploadExpiredError: The registry forgot the session, and the source can be read only once.
-            UsageError: The source is a string or another kind that is not content.
+            UsageError: The source is a string or another kind that is not content, or cannot be read again although
+                there is a journal; the journal is something else, or another process uses it.
+            StorageError: The journal cannot be written.
             OSError: A file cannot be read.
             OciError: Another failure, see the error's class.
 
@@ -209,14 +224,27 @@ class Blobs:
         """
         if isinstance(mount_from, str):
             raise UsageError("mount_from takes several repository names, not one string")
-        push = BlobPush(self._channel, as_body(source), descriptor, chunk_size=self._chunk_size(chunk_size))
-        push.chunked = chunk_size is not None
+        body = as_body(source)
+        if journal is not None and not body.replayable:
+            raise UsageError("a journal is of no use for a source that can be read only once")
+        transfer = Transfer(self._channel, PUSH)
+        push = BlobPush(self._channel, body, descriptor, chunk_size=self._chunk_size(chunk_size), transfer=transfer)
+        push.chunked = chunk_size is not None or journal is not None
         push.single_post = single_post
         push.progress = progress
-        await push.prepare()
-        if push.digest is not None and await self._there(push, mount_from, check_exists=check_exists):
-            return push.described(push.digest)
-        return await push.run()
+        async with AsyncExitStack() as stack:
+            if journal is not None:
+                push.journal = await stack.enter_async_context(Journal(journal))
+            await push.prepare()
+            stack.enter_context(transfer)
+            if push.digest is not None and await self._there(push, mount_from, check_exists=check_exists):
+                found = push.described(push.digest)
+            else:
+                found = await push.run()
+            transfer.complete = True
+            if push.journal is not None:
+                await push.journal.remove()
+        return found
 
     async def _there(self, push: BlobPush, mount_from: Sequence[str], *, check_exists: bool) -> bool:
         if check_exists and await push.exists():
@@ -320,7 +348,7 @@ class Blobs:
             wanted = self._channel.sender.host_config(self._channel.registry).chunk_size or DEFAULT_CHUNK
         if wanted < 1:
             raise UsageError("a chunk has at least one byte")
-        return wanted
+        return profile_of(self._channel).chunk_size(wanted)
 
 
 async def _small(reader: BlobReader, max_size: int) -> bytes:

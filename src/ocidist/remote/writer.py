@@ -5,11 +5,12 @@ Spec: distribution-spec, "Pushing a blob in chunks".
 
 from __future__ import annotations
 
-from contextlib import aclosing, contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 import anyio
+import attrs
 
 from ocidist._io.body import blame_source
 from ocidist._io.verify import update
@@ -17,7 +18,6 @@ from ocidist.errors import (
     DigestMismatchError,
     SizeMismatchError,
     TransportError,
-    UploadConflictError,
     UploadExpiredError,
     UploadInterruptedError,
     UsageError,
@@ -26,16 +26,16 @@ from ocidist.model.descriptor import Descriptor
 from ocidist.model.digest import Digest, Hasher
 from ocidist.model.mediatype import OCTET_STREAM
 from ocidist.model.result import OnExit
+from ocidist.remote._transfer import PUSH, Transfer
 from ocidist.remote._upload import UploadSession
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Iterator
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
     from types import TracebackType
 
-    from ocidist._io.body import Body
     from ocidist.model.digest import Buffer
     from ocidist.remote._channel import Channel
-    from ocidist.wire.upload import UploadState
+    from ocidist.wire.upload_state import UploadState
 
 
 class BlobWriter:
@@ -50,6 +50,10 @@ class BlobWriter:
         algorithm: Digest algorithm of the blob, ``sha256`` or ``sha512``.
         on_exit: What leaving without ``commit()`` does to the session.
         session: A session that is open already, at offset 0; None opens one.
+        transfer: Reports what this is a part of; None reports the writing itself.
+
+    Attributes:
+        on_acknowledged: Given the state whenever a session is open or the registry has acknowledged a chunk.
 
     Raises:
         DigestUnsupportedError: Content cannot be verified with the algorithm.
@@ -64,6 +68,7 @@ class BlobWriter:
         algorithm: str = "sha256",
         on_exit: OnExit = OnExit.KEEP,
         session: UploadSession | None = None,
+        transfer: Transfer | None = None,
     ) -> None:
         if chunk_size < 1:
             raise UsageError("a chunk has at least one byte")
@@ -78,6 +83,10 @@ class BlobWriter:
         self._buffer = bytearray()
         self._base = 0
         self._ended = False
+        self._told = ExitStack()
+        self._reports = transfer is None
+        self._transfer = transfer or Transfer(channel, PUSH)
+        self.on_acknowledged: Callable[[UploadState], Awaitable[None]] | None = None
         self._guard = anyio.ResourceGuard("writing to")
 
     def __repr__(self) -> str:
@@ -118,19 +127,40 @@ class BlobWriter:
         Raises:
             OciError: See ``Sender.exchange``.
         """
-        if self._session is None:
-            self._session = await self._begin()
+        with self._entered():
+            session, self._session = self._session, None
+            if session is None:
+                await self._begin()
+            else:
+                await self._use(session)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         """Keep or cancel the session, unless the blob was committed."""
-        if self._on_exit is OnExit.CANCEL:
-            await self.cancel()
+        try:
+            if self._on_exit is OnExit.CANCEL:
+                await self.cancel()
+        finally:
+            self._told.__exit__(kind, error, at)
 
-    async def _begin(self) -> UploadSession:
-        return await UploadSession.begin(self._channel, chunk_size=self._wanted, algorithm=self._algorithm)
+    @contextmanager
+    def _entered(self) -> Iterator[None]:
+        with ExitStack() as told:
+            if self._reports:
+                told.enter_context(self._transfer)
+            yield
+            self._told = told.pop_all()
+
+    async def _begin(self) -> None:
+        await self._use(await UploadSession.begin(self._channel, chunk_size=self._wanted, algorithm=self._algorithm))
+
+    async def _use(self, session: UploadSession) -> None:
+        self._session = session
+        session.on_resume = self._transfer.resumed
+        if self.on_acknowledged is not None:
+            await self.on_acknowledged(session.state)
 
     async def write(self, data: Buffer) -> int:
         """Append bytes and return their number. Sends a chunk whenever one is full and more bytes follow.
@@ -192,6 +222,10 @@ class BlobWriter:
             digest = self._check(expected)
             await self._finish(digest)
             self._ended = True
+        if self._reports:
+            self._transfer.digest = digest
+            self._transfer.progress(self.size, self.size)
+            self._transfer.complete = True
         return expected if isinstance(expected, Descriptor) else Descriptor(OCTET_STREAM, digest, self.size)
 
     async def cancel(self) -> None:
@@ -242,10 +276,17 @@ class BlobWriter:
             if self._base:
                 raise
             # Nothing but this chunk was sent, and it is still here.
-            self._session = await self._begin()
-            await self._session.send(self._base, self._buffer)
+            await self._begin()
+            await self._opened.send(self._base, self._buffer)
         finally:
             self._trim()
+        session = self._opened
+        if self._hasher is not None:
+            session.state = attrs.evolve(session.state, prefix=self._hasher.digest())
+        if self._reports:
+            self._transfer.progress(self._base, None)
+        if self.on_acknowledged is not None:
+            await self.on_acknowledged(session.state)
 
     async def _finish(self, digest: Digest) -> None:
         try:
@@ -253,8 +294,8 @@ class BlobWriter:
         except UploadExpiredError:
             if self._base:
                 raise
-            self._session = await self._begin()
-            await self._session.finish(digest, self._base, self._buffer)
+            await self._begin()
+            await self._opened.finish(digest, self._base, self._buffer)
 
     def _trim(self) -> None:
         """Let go of what the registry has acknowledged."""
@@ -273,91 +314,3 @@ class BlobWriter:
             made = UploadInterruptedError(f"the upload stopped: {error.message}", state=self.state.to_json())
             made.locate(operation=error.operation, reference=error.reference, host=error.host, attempts=error.attempts)
             raise made from error
-
-
-class ResumedWriter(BlobWriter):
-    """A blob that another writer began. Get it from ``Blobs.resume``.
-
-    Args:
-        channel: The repository.
-        state: Where the other writer stood.
-        source: Where the blob's bytes come from, from its first one on; None if the caller has only the rest.
-        on_exit: What leaving without ``commit()`` does to the session.
-    """
-
-    def __init__(self, channel: Channel, state: UploadState, source: Body | None, on_exit: OnExit) -> None:
-        super().__init__(channel, chunk_size=state.chunk_size, algorithm=state.algorithm, on_exit=on_exit)
-        self._before = state
-        self._source = source
-        # What the registry does not have of the source: the end of the piece in hand, and the pieces after it.
-        self._left = b""
-        self._rest: AsyncGenerator[bytes, None] | None = None
-
-    async def __aenter__(self) -> Self:
-        """Ask the registry where the session stands, and hash again what it has.
-
-        Raises:
-            UploadExpiredError: It forgot the session, and there is no source to begin again with.
-            UploadConflictError: It has more bytes than the source.
-            OciError: See ``Sender.exchange``.
-        """
-        self._session = await UploadSession.resume(self._channel, self._before)
-        if self._session is None:
-            if self._source is None and self._before.offset:
-                raise UploadExpiredError("the registry does not know the upload session any more").locate(
-                    reference=self._channel.name_of(), host=self._channel.host
-                )
-            self._session = await self._begin()
-        self._base = self._session.state.offset
-        if self._source is not None:
-            try:
-                await self._catch_up(self._source)
-            except BaseException:
-                await self._close_source()
-                raise
-        elif self._base:
-            self._hasher = None
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        """Keep or cancel the session, unless the blob was committed."""
-        await self._close_source()
-        await super().__aexit__(kind, error, at)
-
-    async def write(self, data: Buffer) -> int:
-        """Append bytes; see ``BlobWriter.write``. From then on the source's own rest is not sent any more."""
-        await self._close_source()
-        return await super().write(data)
-
-    async def commit(self, expected: Digest | Descriptor | None = None) -> Descriptor:
-        """Send the rest of the source, if there is one and nothing was written here, and finish the blob.
-
-        See ``BlobWriter.commit``. Without a source the expected digest is required, and only the registry checks it.
-        """
-        if self._rest is not None:
-            rest, self._rest = self._rest, None
-            async with aclosing(rest):
-                await super().write(self._left)
-                async for piece in rest:
-                    await super().write(piece)
-        return await super().commit(expected)
-
-    async def _catch_up(self, source: Body) -> None:
-        """Hash the first bytes of the source, as many as the registry has."""
-        hasher = Hasher(self._algorithm)
-        self._rest = pieces = source.open()
-        while hasher.size < self._base:
-            piece = await anext(pieces, None)
-            if piece is None:
-                error = UploadConflictError(f"the registry has {self._base} bytes, the source {hasher.size}")
-                raise error.locate(reference=self._channel.name_of(), host=self._channel.host)
-            self._left = piece[self._base - hasher.size :]
-            await update(hasher, piece[: self._base - hasher.size])
-        self._hasher = hasher
-
-    async def _close_source(self) -> None:
-        rest, self._rest = self._rest, None
-        if rest is not None:
-            await rest.aclose()

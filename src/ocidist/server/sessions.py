@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ocidist.model.reference import RepositoryName
     from ocidist.server.limits import Limits
     from ocidist.storage.protocols import BlobWriter, Namespace
-    from ocidist.wire.upload import UploadState
+    from ocidist.wire.upload_state import UploadState
 
 RETRY_AFTER_S: Final = 5
 """Seconds that a client is asked to wait before it tries again to begin an upload."""

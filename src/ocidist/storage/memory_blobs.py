@@ -24,7 +24,8 @@ from ocidist.model.reference import RepositoryName
 from ocidist.model.result import Mounted, OnExit
 from ocidist.storage.memory_state import Snapshot, Upload, refusal
 from ocidist.storage.memory_writer import MemoryBlobReader, MemoryBlobWriter
-from ocidist.wire.upload import DEFAULT_CHUNK, UploadStarted
+from ocidist.wire.upload import DEFAULT_CHUNK
+from ocidist.wire.upload_state import UploadStarted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from ocidist._io.body import Source
     from ocidist.storage.memory_state import State
-    from ocidist.wire.upload import UploadState
+    from ocidist.wire.upload_state import UploadState
 
 MAX_SMALL_BLOB: Final = 4 * 1024 * 1024
 """Bytes that ``get`` returns at most unless the caller allows more."""

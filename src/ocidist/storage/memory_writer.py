@@ -12,7 +12,7 @@ from ocidist.model.descriptor import Descriptor
 from ocidist.model.mediatype import OCTET_STREAM
 from ocidist.storage.memory_pool import HASH_AT_ONCE, octets
 from ocidist.storage.memory_state import refusal
-from ocidist.wire.upload import UploadState
+from ocidist.wire.upload_state import UploadState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator

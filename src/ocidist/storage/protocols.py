@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ocidist.model.manifest import Manifest
     from ocidist.model.reference import RepositoryName, Tag
     from ocidist.model.result import Mounted, PushResult
-    from ocidist.wire.upload import UploadStarted, UploadState
+    from ocidist.wire.upload_state import UploadStarted, UploadState
 
 
 class Describable(Protocol):

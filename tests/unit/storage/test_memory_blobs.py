@@ -22,7 +22,7 @@ from ocidist.model.digest import Digest
 from ocidist.model.mediatype import OCTET_STREAM
 from ocidist.model.result import Mounted, OnExit
 from ocidist.storage.memory import MemoryRegistry
-from ocidist.wire.upload import UploadStarted
+from ocidist.wire.upload_state import UploadStarted
 from tests.peers.images import noise
 
 if TYPE_CHECKING:

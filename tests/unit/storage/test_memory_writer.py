@@ -22,7 +22,8 @@ from ocidist.model.mediatype import OCTET_STREAM
 from ocidist.model.reference import RepositoryName
 from ocidist.model.result import OnExit
 from ocidist.storage.memory import MemoryRegistry
-from ocidist.wire.upload import DEFAULT_CHUNK, UploadState
+from ocidist.wire.upload import DEFAULT_CHUNK
+from ocidist.wire.upload_state import UploadState
 from tests.peers.images import noise
 
 if TYPE_CHECKING:

@@ -6,9 +6,12 @@ import attrs
 import pytest
 
 from ocidist.errors import ProtocolError, UsageError
+from ocidist.model.digest import Digest
+from ocidist.model.profile import RegistryProfile
 from ocidist.model.reference import RepositoryName
 from ocidist.wire.upload import (
     DEFAULT_CHUNK,
+    LEAST_CHUNK,
     MAX_MIN_CHUNK,
     MIB,
     Advance,
@@ -17,15 +20,17 @@ from ocidist.wire.upload import (
     Conflict,
     Resend,
     Restart,
-    UploadState,
-    chunk_size_for,
+    Shrink,
+    looked_into,
     parse_min_chunk,
     patched,
+    piece_stop,
     reconciled,
     refused,
     resumed,
     started,
 )
+from ocidist.wire.upload_state import UploadState
 
 OLD = "https://r.example/v2/a/blobs/uploads/1?_state=old"
 NEW = "https://r.example/v2/a/blobs/uploads/1?_state=new"
@@ -35,9 +40,15 @@ def state_at(offset: int) -> UploadState:
     return UploadState("r.example", RepositoryName("a"), OLD, offset, chunk_size=100)
 
 
-def begin(answer: Answer, chunk_size: int = DEFAULT_CHUNK) -> UploadState:
+def begin(answer: Answer, chunk_size: int = DEFAULT_CHUNK, profile: RegistryProfile | None = None) -> UploadState:
     return started(
-        answer, registry="r.example", repository=RepositoryName("a"), chunk_size=chunk_size, at=5.0, algorithm="sha512"
+        answer,
+        registry="r.example",
+        repository=RepositoryName("a"),
+        chunk_size=chunk_size,
+        at=5.0,
+        algorithm="sha512",
+        profile=profile or RegistryProfile(),
     )
 
 
@@ -47,6 +58,14 @@ def begin(answer: Answer, chunk_size: int = DEFAULT_CHUNK) -> UploadState:
 def test_a_state_comes_back_from_json_as_it_was() -> None:
     state = UploadState("r.example:5000", RepositoryName("a/b"), NEW, 7, 100, 10, 1700000000.5, "sha512")
     assert UploadState.from_json(state.to_json()) == state
+
+
+def test_a_state_that_knows_no_prefix_and_one_of_an_earlier_version_are_read() -> None:
+    state = attrs.evolve(state_at(3), prefix=Digest.of(b"abc"))
+    assert UploadState.from_json(state.to_json()) == state
+    older = json.loads(state.to_json())
+    del older["prefix"]
+    assert UploadState.from_json(json.dumps(older)) == state_at(3)
 
 
 def test_s07_a_saved_state_keeps_the_whole_location_with_its_query() -> None:
@@ -89,7 +108,10 @@ def test_a_state_that_was_tampered_with_or_comes_from_elsewhere_is_refused(field
         UploadState.from_json(json.dumps(fields))
 
 
-@pytest.mark.parametrize("name", ["version", *(attribute.name for attribute in attrs.fields(UploadState))])
+NEEDED = ["version", *(each.name for each in attrs.fields(UploadState) if each.name != "prefix")]
+
+
+@pytest.mark.parametrize("name", NEEDED)
 def test_a_state_that_lacks_a_field_is_refused(name: str) -> None:
     fields = json.loads(state_at(0).to_json())
     del fields[name]
@@ -149,7 +171,25 @@ def test_f143_the_registrys_minimum_raises_the_chunk_size_up_to_a_limit(header: 
 
 
 def test_the_caller_may_want_chunks_larger_than_any_registry_may_impose() -> None:
-    assert chunk_size_for(2 * MAX_MIN_CHUNK, 5) == 2 * MAX_MIN_CHUNK
+    assert begin(Answer(202, NEW, min_chunk="5"), chunk_size=2 * MAX_MIN_CHUNK).chunk_size == 2 * MAX_MIN_CHUNK
+
+
+def test_q31_a_known_maximum_lowers_the_chunk_size_and_a_stated_minimum_wins() -> None:
+    capped = RegistryProfile(max_chunk=100)
+    assert begin(Answer(202, NEW), chunk_size=101, profile=capped).chunk_size == 100
+    assert begin(Answer(202, NEW), chunk_size=99, profile=capped).chunk_size == 99
+    assert begin(Answer(202, NEW, min_chunk="200"), chunk_size=101, profile=capped).chunk_size == 200
+    assert begin(Answer(202, NEW), chunk_size=1, profile=RegistryProfile(min_chunk=5)).chunk_size == 5
+
+
+@pytest.mark.parametrize(
+    ("offset", "stop", "most", "expected"),
+    [(0, 100, None, 100), (0, 100, 100, 100), (0, 100, 99, 50), (50, 100, 20, 67), (0, 7, 2, 2), (7, 7, 2, 7)],
+)
+def test_what_is_larger_than_a_chunk_is_sent_in_even_parts(
+    offset: int, stop: int, most: int | None, expected: int
+) -> None:
+    assert piece_stop(state_at(offset), stop, most) == expected
 
 
 def test_a_minimum_is_read_in_bytes() -> None:
@@ -161,28 +201,50 @@ def test_a_minimum_is_read_in_bytes() -> None:
 
 @pytest.mark.parametrize("status", [201, 202, 204])
 def test_q32_every_success_of_a_chunk_advances_by_the_own_counter(status: int) -> None:
-    assert patched(state_at(100), 200, Answer(status, NEW, "0-199")) == Advance(
+    assert patched(state_at(100), 200, Answer(status, NEW, "0-199"), exact=True) == Advance(
         attrs.evolve(state_at(200), location=NEW)
     )
 
 
-@pytest.mark.parametrize(
-    "header",
-    [None, "0-199", "0-200", "bytes=0-199", "100-199", "0-99", "0-0", "0--1", "", "nonsense", "0-" + "9" * 40],
-)
-def test_q30_the_own_counter_is_trusted_whatever_the_range_says(header: str | None) -> None:
-    step = patched(state_at(100), 200, Answer(202, NEW, header))
+MEANINGLESS = [None, "0-199", "0-200", "bytes=0-199", "0-0", "", "nonsense", "0-" + "9" * 40]
+SHORT = ["0--1", "100-149", "0-99", "0-149", "0-5", "bytes=0-198"]
+
+
+@pytest.mark.parametrize("header", MEANINGLESS)
+def test_q30_the_own_counter_is_trusted_where_the_range_says_nothing_else(header: str | None) -> None:
+    step = patched(state_at(100), 200, Answer(202, NEW, header), exact=True)
     assert isinstance(step, Advance)
     assert step.state.offset == 200
 
 
+@pytest.mark.parametrize("header", SHORT)
+def test_q30_a_range_that_falls_short_is_looked_into_unless_it_is_known_to_mean_nothing(header: str) -> None:
+    assert patched(state_at(100), 200, Answer(202, NEW, header), exact=True) == AskStatus()
+    step = patched(state_at(100), 200, Answer(202, NEW, header), exact=False)
+    assert step == Advance(attrs.evolve(state_at(200), location=NEW))
+
+
+@pytest.mark.parametrize("status", [None, Answer(404), *(Answer(204, NEW, each) for each in [*MEANINGLESS, "0-50"])])
+def test_q30_where_the_status_does_not_confirm_it_the_chunk_was_taken(status: Answer | None) -> None:
+    step = looked_into(state_at(100), 200, status)
+    assert isinstance(step, Advance)
+    assert step.state.offset == 200
+
+
+@pytest.mark.parametrize("reported", [100, 150, 199])
+def test_f135_a_part_that_the_status_confirms_is_gone_on_from(reported: int) -> None:
+    step = looked_into(state_at(100), 200, Answer(204, NEW, f"0-{reported - 1}"))
+    assert step == Resend(attrs.evolve(state_at(reported), location=NEW))
+
+
 def test_f136_a_registry_that_reports_more_than_was_sent_is_in_conflict() -> None:
-    assert isinstance(patched(state_at(100), 200, Answer(202, NEW, "0-201")), Conflict)
+    assert isinstance(patched(state_at(100), 200, Answer(202, NEW, "0-201"), exact=True), Conflict)
+    assert isinstance(looked_into(state_at(100), 200, Answer(204, NEW, "0-201")), Conflict)
 
 
 def test_f138_the_newest_location_counts_and_an_omitted_one_keeps_the_old() -> None:
-    changed = patched(state_at(0), 100, Answer(202, NEW))
-    omitted = patched(state_at(0), 100, Answer(202, None))
+    changed = patched(state_at(0), 100, Answer(202, NEW), exact=True)
+    omitted = patched(state_at(0), 100, Answer(202, None), exact=True)
     assert isinstance(changed, Advance)
     assert isinstance(omitted, Advance)
     assert (changed.state.location, omitted.state.location) == (NEW, OLD)
@@ -191,22 +253,58 @@ def test_f138_the_newest_location_counts_and_an_omitted_one_keeps_the_old() -> N
 # --- after a refusal -------------------------------------------------------------------------------------------------
 
 
+def after_refusal(status: int, *, asked: bool = False, sent: int = 100, min_chunk: int = 0) -> object:
+    return refused(status, asked=asked, sent=sent, min_chunk=min_chunk)
+
+
 @pytest.mark.parametrize("status", [404, 410])
 def test_f139_a_session_that_vanished_is_begun_again(status: int) -> None:
-    assert isinstance(refused(status, asked=False), Restart)
+    step = after_refusal(status)
+    assert isinstance(step, Restart)
+    assert step.gone
 
 
 def test_q36_a_416_leads_to_one_question_and_a_second_one_to_a_new_session() -> None:
-    assert refused(416, asked=False) == AskStatus()
-    assert isinstance(refused(416, asked=True), Restart)
+    assert after_refusal(416) == AskStatus()
+    step = after_refusal(416, asked=True)
+    assert isinstance(step, Restart)
+    assert not step.gone
+
+
+def test_q31_a_large_chunk_that_is_refused_at_the_right_offset_is_too_large() -> None:
+    assert after_refusal(416, sent=16 * MIB) == AskStatus()
+    assert after_refusal(416, asked=True, sent=16 * MIB) == Shrink(4 * MIB)
+    assert after_refusal(416, asked=True, sent=MIB) == Shrink(LEAST_CHUNK)
+    assert isinstance(after_refusal(416, asked=True, sent=LEAST_CHUNK), Restart)
+
+
+def test_q34_a_chunk_that_a_proxy_refuses_for_its_size_is_made_smaller_down_to_a_limit() -> None:
+    assert after_refusal(413, sent=16 * MIB) == Shrink(4 * MIB)
+    assert after_refusal(413, sent=16 * MIB, min_chunk=5 * MIB) == Shrink(5 * MIB)
+    assert after_refusal(413, sent=LEAST_CHUNK) is None
+    assert after_refusal(413, sent=5 * MIB, min_chunk=5 * MIB) is None
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 405, 413, 500])
 def test_any_other_refusal_stands(status: int) -> None:
-    assert refused(status, asked=False) is None
+    assert after_refusal(status) is None
 
 
 # --- after asking ----------------------------------------------------------------------------------------------------
+
+
+def test_a_prefix_is_known_only_at_its_own_offset() -> None:
+    state = attrs.evolve(state_at(100), prefix=Digest.of(b"x"))
+    for step in (
+        patched(state, 200, Answer(202, NEW), exact=True),
+        reconciled(state, 200, Answer(204, NEW, "0-149")),
+        resumed(state, Answer(204, NEW, "0-149")),
+    ):
+        assert isinstance(step, Advance | Resend)
+        assert step.state.prefix is None
+    again = reconciled(state, 200, Answer(204, NEW, "0-99"))
+    assert isinstance(again, Resend)
+    assert again.state.prefix == state.prefix
 
 
 def test_t67_a_lost_answer_is_reconciled_with_what_the_registry_has() -> None:
@@ -233,9 +331,9 @@ def test_a_session_whose_offset_nobody_knows_is_begun_again(answer: Answer) -> N
         (1, 1, Advance),
         # Nothing was sent.
         (0, 0, Advance),
-        # The first chunk was lost: nothing or one byte of it may be there, and guessing would corrupt the blob.
-        (0, 1, Restart),
-        (0, 100, Restart),
+        # The first chunk was lost: nothing or one byte of it may be there. A registry that has it refuses another one.
+        (0, 1, Resend),
+        (0, 100, Resend),
         # More had been acknowledged.
         (2, 100, Conflict),
     ],
@@ -247,6 +345,7 @@ def test_q29_range_0_0_is_zero_or_one_byte_and_the_own_counter_decides(
     assert isinstance(step, expected)
     if isinstance(step, Advance | Resend):
         assert step.state.offset == offset
+    assert getattr(step, "unclear", False) is (offset == 0 and stop > 0)
 
 
 @pytest.mark.parametrize(
