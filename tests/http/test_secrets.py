@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import traceback
 from typing import TYPE_CHECKING
+from urllib.parse import quote_plus
 
 import httpx
 import pytest
@@ -16,13 +19,14 @@ from ocidist import (
     MemoryTokenCache,
     OciError,
     Token,
+    TokenOptions,
     TokenOwner,
 )
 from ocidist.http.auth import Proof
 from ocidist.wire.scope import NO_SCOPES
 from tests.canary import PASSWORD, REFRESH, SIGNATURE, TOKEN, USER
 from tests.http import test_leaks
-from tests.http.support import NAME, PULL, TAGS, challenge, client_for, list_tags, unauthorized
+from tests.http.support import NAME, PULL, SOME_TAGS, TAGS, challenge, client_for, list_tags, unauthorized
 from tests.http.test_leaks import found_in
 from tests.peers.answers import respond, respond_json
 
@@ -58,6 +62,51 @@ async def test_t45_a_token_server_that_repeats_the_secret_is_not_quoted(
     assert own not in test_leaks.told(caught.value)
     assert own not in "\n".join(logs.lines)
     assert tokens.connections == []
+
+
+@pytest.mark.usefixtures("secrets_may_show")
+@pytest.mark.parametrize("password", [PASSWORD, f'{PASSWORD} ü"/&'])
+@pytest.mark.parametrize("grant", [True, False])
+async def test_t45_a_token_server_that_repeats_the_request_is_not_quoted(
+    wire_server: WireServer, logs: Logs, password: str, *, grant: bool
+) -> None:
+    def repeat(request: Request, connection: Connection) -> None:
+        said = {"got": request.header("authorization"), "form": request.body.decode(), "password": password}
+        respond_json(403, said)(request, connection)
+
+    wire_server.on("*", "/token*", repeat)
+    wire_server.on("GET", TAGS, unauthorized(challenge(f"{wire_server.origin}/token", PULL)))
+    found, options = {wire_server.host: Basic(USER, password)}, TokenOptions(force_oauth2=grant)
+    async with client_for(wire_server, credentials=found, token_options=options) as client:
+        with pytest.raises(OciError, match="403") as caught:
+            await list_tags(client, wire_server)
+    told = test_leaks.told(caught.value) + "\n".join(logs.lines)
+    pair = base64.b64encode(f"{USER}:{password}".encode()).decode()
+    for form in (PASSWORD, password, quote_plus(password), json.dumps(password)[1:-1], pair):
+        assert form not in told
+
+
+async def test_t45_a_refresh_token_that_is_repeated_is_not_quoted(wire_server: WireServer, logs: Logs) -> None:
+    def repeat(request: Request, connection: Connection) -> None:
+        answer = {"token": "opaque", "refresh_token": REFRESH, "expires_in": 60}
+        if request.method == "POST":
+            respond_json(403, {"details": f"{REFRESH} may not"})(request, connection)
+        else:
+            respond_json(200, answer)(request, connection)
+
+    wire_server.on("*", "/token*", repeat)
+
+    def guard(request: Request, connection: Connection) -> None:
+        known = request.path == TAGS and request.header("Authorization") is not None
+        answer = SOME_TAGS if known else unauthorized(challenge(f"{wire_server.origin}/token", PULL))
+        answer(request, connection)
+
+    wire_server.on("GET", "/v2/*", guard)
+    async with client_for(wire_server, credentials={wire_server.host: Basic(USER, PASSWORD)}) as client:
+        await list_tags(client, wire_server)
+        with pytest.raises(OciError, match="403") as caught:
+            await list_tags(client, wire_server, "acme/other")
+    assert REFRESH not in test_leaks.told(caught.value) + "\n".join(logs.lines)
 
 
 async def test_t45_raw_requests_with_their_own_identity_are_not_logged_either(

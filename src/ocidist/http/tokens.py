@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import logging
 import time
 from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import quote, quote_plus
 
 import anyio.to_thread
 import attrs
@@ -39,7 +41,7 @@ from ocidist.wire.scope import PULL
 from ocidist.wire.token import Token, append_query, get_query, parse_token, post_form
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from ocidist.wire.challenge import Challenge
     from ocidist.wire.egress import EgressPolicy, RealmDecision
@@ -177,7 +179,8 @@ class TokenSource:
         return check_realm(origin, realm, policy=self._policy)
 
     async def _ask(self, realm: str, owner: TokenOwner, scopes: ScopeSet, credential: Credential) -> Token:
-        answer = await self._by_refresh_token(realm, owner, scopes, credential)
+        kept = None if credential == ANONYMOUS else self._refresh.get(owner)
+        answer = None if kept is None else await self._by_refresh_token(realm, owner, scopes, kept)
         if answer is None and isinstance(credential, IdentityToken):
             answer = await self._post(realm, owner, scopes, credential)
             if answer.status in _NO_POST:
@@ -190,15 +193,12 @@ class TokenSource:
         if answer is None:
             answer = await self._get(realm, owner, scopes, credential)
         if answer.status not in _GRANTED:
-            raise _refusal(answer, realm, scopes, credential)
+            raise _refusal(answer, realm, scopes, (credential, kept))
         return await self._token(answer, owner, scopes, credential)
 
     async def _by_refresh_token(
-        self, realm: str, owner: TokenOwner, scopes: ScopeSet, credential: Credential
+        self, realm: str, owner: TokenOwner, scopes: ScopeSet, kept: IdentityToken
     ) -> Answer | None:
-        kept = None if credential == ANONYMOUS else self._refresh.get(owner)
-        if kept is None:
-            return None
         answer = await self._post(realm, owner, scopes, kept)
         if answer.status not in _NO_POST | _REFUSED:
             return answer
@@ -265,10 +265,10 @@ def _remember(memory: dict[TokenOwner, _Value], owner: TokenOwner, value: _Value
 
 
 def _refusal(
-    answer: Answer, realm: str, scopes: ScopeSet, credential: Credential
+    answer: Answer, realm: str, scopes: ScopeSet, secrets: tuple[Credential | None, ...]
 ) -> CredentialsRejectedError | ScopeDeniedError | TokenRedirectRefusedError | TokenError:
     where = redact_url(realm)
-    said = f"the token server at {where} answered {answer.status}{_said(answer.body, credential)}"
+    said = f"the token server at {where} answered {answer.status}{_said(answer.body, secrets)}"
     # OAuth2 says 400 where the basic scheme says 401.
     if answer.status == httpx.codes.UNAUTHORIZED or b"invalid_grant" in answer.body:
         return CredentialsRejectedError(said)
@@ -279,15 +279,29 @@ def _refusal(
     return TokenError(said)
 
 
-def _said(body: bytes, credential: Credential) -> str:
+def _said(body: bytes, secrets: tuple[Credential | None, ...]) -> str:
     text = body[:4096].decode("utf-8", "replace")
-    if not isinstance(credential, Basic | IdentityToken):
-        secret = ""
-    else:
-        secret = credential.password if isinstance(credential, Basic) else credential.token
-    # Some servers repeat what they refuse.
-    text = clean_text(text.replace(secret, MASK) if secret else text, 200)
+    # Some servers repeat what they refuse. The longest first: one spelling may be part of another.
+    for spelling in sorted({each for secret in secrets for each in _spellings(secret)}, key=len, reverse=True):
+        text = text.replace(spelling, MASK)
+    text = clean_text(text, 200)
     return f": {text}" if text else ""
+
+
+def _spellings(credential: Credential | None) -> Iterator[str]:
+    """Yield what a secret looks like in what was sent, and in the JSON of those who repeat it."""
+    if isinstance(credential, Basic):
+        yield basic_header(credential).partition(" ")[2]
+        secret = credential.password
+    elif isinstance(credential, IdentityToken):
+        secret = credential.token
+    else:
+        return
+    yield from (secret, quote_plus(secret), quote(secret, safe=""))
+    for shown in (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]):
+        yield shown
+        # As Go writes it.
+        yield shown.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
 
 
 async def _jwt_life(token: Token) -> float | None:

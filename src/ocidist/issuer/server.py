@@ -194,7 +194,8 @@ class TokenApp:
         if not service or not client_id:
             raise RefusedError(400, "invalid_request", "service and client_id are required")
         self._check_service(service)
-        scopes = self._scopes([self._field(form, "scope", most=limits.max_request)])
+        # One field, by OAuth2; Podman and skopeo send several.
+        scopes = self._scopes(form.all("scope"))
         match self._field(form, "grant_type"):
             case "password":
                 login = Login(self._field(form, "username"), self._field(form, "password"))

@@ -239,6 +239,14 @@ async def test_a_password_is_good_for_a_token() -> None:
     assert len(read(offline)["refresh_token"]) >= 43
 
 
+async def test_scopes_in_several_fields_of_a_form_are_taken_too() -> None:
+    # As Podman and skopeo send them, for a mount from another repository.
+    fields = [("grant_type", "password"), ("service", SERVICE), ("client_id", "containers/image")]
+    fields += [("username", "alice"), ("password", PASSWORD), ("scope", PULL), ("scope", "repository:c/d:push")]
+    answer = await send(app(), urlencode(fields).encode())
+    assert str(proven(answer).scopes) == f"{PULL} repository:c/d:push"
+
+
 async def offline(application: TokenApp, **fields: str) -> str:
     login = {"grant_type": "password", "username": "alice", "password": PASSWORD, "access_type": "offline"}
     token: str = read(await post(application, **(login | fields)))["refresh_token"]
