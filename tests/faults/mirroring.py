@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ocidist import Client, HostConfig, Repository
 from ocidist.hosts.mirror import Mirror
+from ocidist.observe.events import TransferEvent
 from tests.peers import images
 from tests.peers.answers import respond
 from tests.remote.scripted import Holding, ScriptedRegistry
@@ -15,6 +16,7 @@ from tests.remote.support import NAME, QUICK
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ocidist.observe.events import Event
     from tests.conftest import StartWireServer
     from tests.peers.answers import Handler
     from tests.peers.wire_server import Connection, Request, WireServer
@@ -98,9 +100,13 @@ class Group:
         usual: dict[str, Any] = {
             "hosts": {self.home.host: config or self.config()},
             "retry": QUICK,
-            "hooks": [self.events.append],
+            "hooks": [self._hear],
         }
         return Client(**(usual | options))
+
+    def _hear(self, event: Event) -> None:
+        if not isinstance(event, TransferEvent):
+            self.events.append(event)
 
     def repository(self, client: Client, name: str = NAME) -> Repository:
         """Return the repository at the registry."""

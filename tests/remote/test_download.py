@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from ocidist import BlobUnknownError, Descriptor, Digest, StorageError, UsageError
-from ocidist.remote.download import download
+from ocidist import BlobUnknownError, Descriptor, Digest, StorageError
 from tests.peers.images import noise
 
 if TYPE_CHECKING:
@@ -87,13 +86,4 @@ async def test_a_place_that_cannot_be_written_to_is_a_storage_error(
         for path in (tmp_path / "missing" / "blob", tmp_path):
             with pytest.raises(StorageError):
                 await blobs.download(DIGEST, path)
-    assert names_in(tmp_path) == []
-
-
-async def test_only_a_whole_blob_becomes_a_file(docker_registry: Peer, fresh_name: str, tmp_path: Path) -> None:
-    async with docker_registry.client() as client:
-        blobs = client.repository(f"{docker_registry.host}/{fresh_name}").blobs
-        await blobs.push(BLOB)
-        with pytest.raises(UsageError):
-            await download(blobs.open(DIGEST, offset=1), tmp_path / "blob")
     assert names_in(tmp_path) == []

@@ -1,7 +1,7 @@
 """Files that appear under their name only once they are complete.
 
-Bytes go to a temporary file in the target's own directory, which is then flushed to the disk and renamed. File
-operations run in worker threads.
+Bytes go to a temporary file in the target's own directory, which is then flushed to the disk and renamed. Until then
+nobody else may read it. File operations run in worker threads.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import stat
 import threading
+from io import FileIO
 from typing import TYPE_CHECKING, Final, Self
 
 import anyio
@@ -19,7 +21,6 @@ from ocidist.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from io import FileIO
     from pathlib import Path
     from types import TracebackType
     from typing import TypeVar, TypeVarTuple
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
 
 BATCH: Final = 1024 * 1024
 """Bytes collected before a worker thread writes them."""
+
+# Not everywhere.
+CLOEXEC, NOFOLLOW, NONBLOCK = (getattr(os, name, 0) for name in ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK"))
+_CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | CLOEXEC | NOFOLLOW | getattr(os, "O_BINARY", 0)
+_PRIVATE: Final = 0o600
 
 
 class AtomicFile:
@@ -43,7 +49,7 @@ class AtomicFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._part = path.parent / f".ocidist-{secrets.token_hex(8)}.part"
+        self._part = temporary_name(path.parent)
         self._pieces: list[bytes] = []
         self._pending = 0
         self._file: FileIO | None = None
@@ -127,10 +133,13 @@ class AtomicFile:
 
     def _create(self) -> None:
         with self._lock:
-            if self._path.is_dir():
-                raise IsADirectoryError(None, "it is a directory")
+            self._check_target()
             if not self._over:
-                self._file = self._part.open("xb", buffering=0)
+                self._file = create_private(self._part)
+
+    def _check_target(self) -> None:
+        if self._path.is_dir():
+            raise IsADirectoryError(None, "it is a directory")
 
     def _write(self, pieces: Iterable[bytes | memoryview]) -> None:
         with self._lock:
@@ -143,19 +152,69 @@ class AtomicFile:
         with self._lock:
             if self._file is None:
                 raise FileNotFoundError(None, "it was closed before it was complete")
+            if not is_named(self._file, self._part):
+                raise FileNotFoundError(None, "somebody took the unfinished file away")
+            _make_usual(self._file, self._path.parent)
             os.fsync(self._file.fileno())
-            self._file.close()
+            if os.name != "posix":
+                # There, what is open cannot be renamed.
+                self._file.close()
             self._part.replace(self._path)
             self._over = True
+            self._file.close()
             sync_directory(self._path.parent)
 
     def _discard(self) -> None:
         with self._lock:
             if self._file is not None and not self._over:
-                self._file.close()
                 with contextlib.suppress(OSError):
-                    self._part.unlink(missing_ok=True)
+                    self._remove(self._file)
+                self._file.close()
             self._over = True
+
+    def _remove(self, file: FileIO) -> None:
+        if os.name != "posix":
+            file.close()
+        self._part.unlink(missing_ok=True)
+
+
+def temporary_name(directory: Path) -> Path:
+    """Return a name in a directory that nobody else uses."""
+    return directory / f".ocidist-{secrets.token_hex(8)}.part"
+
+
+def create_private(path: Path) -> FileIO:
+    """Create a file that only its owner may read.
+
+    Raises:
+        FileExistsError: There is something of that name.
+        OSError: It cannot be created.
+    """
+    return FileIO(os.open(path, _CREATE, _PRIVATE), "r+")
+
+
+def is_named(file: FileIO, path: Path) -> bool:
+    """Return whether a path leads to this very file, and through no link."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _make_usual(file: FileIO, directory: Path) -> None:
+    """Give a private file the mode that new files get in a directory."""
+    if os.name != "posix":
+        return
+    # A process can read its umask only by changing it for all its threads, and it is not all that counts.
+    probe = temporary_name(directory)
+    descriptor = os.open(probe, _CREATE, 0o666)
+    try:
+        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
+        probe.unlink()
+    if mode != _PRIVATE:
+        os.fchmod(file.fileno(), mode)
 
 
 def sync_directory(path: Path) -> None:

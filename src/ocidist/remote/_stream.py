@@ -13,17 +13,24 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
 
-from ocidist.errors import RangeInvalidError, ResponseError, SizeMismatchError, TransportError, TruncatedBodyError
-from ocidist.remote._span import Span, span_of
+from ocidist.errors import (
+    IntegrityError,
+    OciError,
+    RangeInvalidError,
+    ResponseError,
+    SizeMismatchError,
+    TransportError,
+    TruncatedBodyError,
+)
+from ocidist.remote._span import GetBlobFrom, Span, span_of, strong_tag
 from ocidist.remote._stat import stat
 from ocidist.wire.endpoints import GetBlob
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ocidist.errors import OciError
     from ocidist.http.sender import Pieces, Reply
-    from ocidist.model.digest import Digest
+    from ocidist.model.digest import Digest, Hasher
     from ocidist.remote._channel import Channel
 
 _Piece = TypeVar("_Piece", bytes, "bytes | memoryview")
@@ -39,11 +46,16 @@ FIRST_WAIT_S: Final = 0.05
 _EXPIRED: Final = frozenset({400, 401, 403, 404, 410})
 
 
+class PartRefusedError(OciError):
+    """Raised when another part came than the one asked for, or the whole blob. It never leaves this package."""
+
+
 class BlobStream:
     """The bytes of a blob from ``at`` up to ``stop``, or to its end.
 
     A connection that breaks is opened again at the byte where it broke; a part that is not the one asked for is never
-    joined to what came before.
+    joined to what came before. Where the whole blob comes in place of the rest, what came before is skipped, and
+    compared with what ``proof`` has seen.
 
     Args:
         channel: The repository.
@@ -56,6 +68,11 @@ class BlobStream:
         at: Offset of the next byte.
         stop: See above.
         size: The blob's size, None until it is known.
+        tag: The strong entity tag of what came so far, or None.
+        proof: Has seen every byte before ``at``, or is None.
+        joined: Whether the bytes come from more than one answer.
+        only_parts: Whether to fail where a registry sends more than the part that was asked for.
+        on_loss: Told why a connection was lost, before another one is opened.
     """
 
     def __init__(self, channel: Channel, digest: Digest, *, size: int | None, at: int, stop: int | None) -> None:
@@ -64,7 +81,15 @@ class BlobStream:
         self.size = size
         self.at = at
         self.stop = stop
+        self.tag: str | None = None
+        self.proof: Hasher | None = None
+        self.joined = False
+        self.only_parts = False
+        self.on_loss: Callable[[str], object] | None = None
+        self._first = at
         self._ranges = True
+        # Whether a new entity tag means that something changed.
+        self._steady = True
         self._losses = 0
         self._gained = 0
         self._connection: AsyncExitStack | None = None
@@ -72,6 +97,8 @@ class BlobStream:
         self._span = Span(0, None, None)
         # Offset of the next byte of the current answer.
         self._came = 0
+        # Has seen what is skipped of it.
+        self._skipped: Hasher | None = None
         # The answers of mirrors that took part, by the mirror.
         self._mirrored: dict[str, Reply] = {}
 
@@ -112,7 +139,9 @@ class BlobStream:
     async def move(self, at: int) -> None:
         """Go on from another byte; the connection is dropped."""
         await self.close()
-        self.at = at
+        self.at = self._first = at
+        self.joined = False
+        self.tag = None
 
     async def next(self) -> bytes:
         """Return the next piece, or nothing at the end.
@@ -160,6 +189,7 @@ class BlobStream:
         gap = self.at - self._came
         self._came += len(piece)
         if gap:
+            self._skip(piece[:gap])
             piece = piece[gap:]
         end = self.end
         if end is not None and len(piece) > end - self.at:
@@ -167,6 +197,16 @@ class BlobStream:
                 raise self._located(SizeMismatchError(end, end + 1))
             piece = piece[: end - self.at]
         return piece
+
+    def _skip(self, piece: bytes | memoryview) -> None:
+        skipped, proof = self._skipped, self.proof
+        if skipped is None or proof is None:
+            return
+        skipped.update(piece)
+        if skipped.size == self.at:
+            self._skipped = None
+            if skipped.digest() != proof.digest():
+                raise self._located(IntegrityError(f"the first {self.at} bytes are not those that came before"))
 
     def _count(self, count: int) -> None:
         self.at += count
@@ -240,6 +280,8 @@ class BlobStream:
         self._gained = 0
         if self._losses > MAX_LOSSES:
             raise self._located(error)
+        if self.on_loss is not None:
+            self.on_loss(error.message)
         if self._losses > 1:
             await anyio.sleep(FIRST_WAIT_S * 2.0**self._losses)
 
@@ -259,6 +301,8 @@ class BlobStream:
         except RangeInvalidError as error:
             if error.status != 416 or not self._ranged:
                 raise
+            if self.only_parts:
+                raise PartRefusedError(error.message) from error
             if self.size is None:
                 self.size = (await stat(self._channel, self._digest)).size
             if self.at < self.size:
@@ -272,10 +316,13 @@ class BlobStream:
             connection = AsyncExitStack()
             reply = await connection.enter_async_context(self._channel.exchange(endpoint, about=self._digest))
             self._connection = connection
-            span = span_of(reply, endpoint, size=self.size)
+            span = span_of(reply, endpoint, size=self.size, tag=self.tag)
             try:
+                if self.only_parts and (span is None or reply.status != 206):
+                    raise PartRefusedError("the registry does not send the parts it is asked for")
                 if span is not None:
                     self._learn(span)
+                    self._note_tag(reply)
                     self._body = reply.chunks()
                     if reply.mirror is not None:
                         self._mirrored[reply.mirror] = reply
@@ -295,7 +342,8 @@ class BlobStream:
         name = self._channel.repository_name
         if not self._ranged:
             return GetBlob(name, self._digest)
-        return GetBlob(name, self._digest, self.at, None if self.stop is None else self.stop - self.at)
+        length = None if self.stop is None else self.stop - self.at
+        return GetBlobFrom(name, self._digest, self.at, length, if_range=self.tag)
 
     def _learn(self, span: Span) -> None:
         if span.total is not None and self.size is not None and span.total != self.size:
@@ -303,6 +351,21 @@ class BlobStream:
         self.size = self.size if span.total is None else span.total
         self._span = span
         self._came = span.start
+        self._skipped = None
+        if self.proof is not None and span.start < self.at == self.proof.size:
+            self._skipped = self._digest.hasher()
+        self.joined = self.joined or self.at > self._first
+
+    def _note_tag(self, reply: Reply) -> None:
+        tag = strong_tag(reply)
+        if tag is None:
+            return
+        if self.tag is not None and tag != self.tag:
+            # The whole came, and will be compared: if it is the same under another tag, tags tell nothing here.
+            self._steady = False
+        # Another host has tags of its own, unless they are made of the digest.
+        own = reply.mirror is not None and self._digest not in tag
+        self.tag = tag if self._steady and not own else None
 
     def _located(self, error: OciError) -> OciError:
         about = self._channel.name_of(self._digest)

@@ -10,13 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ocidist._io.body import as_body
 from ocidist._io.journal import Journal
-from ocidist.errors import (
-    IntegrityError,
-    LimitExceededError,
-    NotFoundError,
-    ProtocolError,
-    UsageError,
-)
+from ocidist.errors import NotFoundError, ProtocolError, UsageError
 from ocidist.model.descriptor import Descriptor
 from ocidist.model.reference import RepositoryName
 from ocidist.model.result import Mounted, OnExit
@@ -28,7 +22,7 @@ from ocidist.remote._stat import stat
 from ocidist.remote._targets import digest_of
 from ocidist.remote._transfer import PUSH, Transfer
 from ocidist.remote._upload import appeared, check_stated, opened
-from ocidist.remote.download import download
+from ocidist.remote.download import Download, fetch
 from ocidist.remote.reader import BlobReader
 from ocidist.remote.writer import BlobWriter
 from ocidist.wire.endpoints import DeleteBlob, MountBlob, StatBlob
@@ -114,14 +108,8 @@ class Blobs:
             DigestUnsupportedError: The digest cannot be verified.
             OciError: Another failure, see the error's class.
         """
-        while True:
-            reader = self.open(digest)
-            try:
-                return await _small(reader, max_size)
-            except IntegrityError:
-                # A mirror is not asked twice for what it sent wrong, so this ends at the registry.
-                if not reader.excused:
-                    raise
+        known = digest if isinstance(digest, Descriptor) else None
+        return await fetch(self._channel, digest_of(digest), known, max_size)
 
     def open(self, digest: Digest | Descriptor | str, *, offset: int = 0, length: int | None = None) -> BlobReader:
         """Open a blob as a stream, to be used with ``async with``.
@@ -142,17 +130,30 @@ class Blobs:
         return BlobReader(self._channel, name, known, offset=offset, length=length)
 
     async def download(
-        self, digest: Digest | Descriptor | str, path: Path, *, progress: Progress | None = None
+        self,
+        digest: Digest | Descriptor | str,
+        path: Path,
+        *,
+        progress: Progress | None = None,
+        resume: bool = True,
     ) -> Descriptor:
         """Write a blob to a file, which appears only once it is verified and on the disk.
 
-        When this fails or is cancelled, nothing is left behind and a file that was there before is untouched.
+        Until then a file that was there before is untouched, and the bytes are in a private file beside it. A process
+        that is killed leaves that behind; so does a download that is cancelled, or cannot get on for another reason
+        than wrong bytes or a refusing disk, once it has 8 MiB. The next download of the same blob to the same path
+        hashes what is there, and asks the registry only for the rest. Nothing that was found is believed before the
+        digest of the whole has proven it: if it is wrong, all is read again, once.
+
+        Two downloads of one blob to one path do not disturb each other: one of them goes on with what is there.
+        ``sweep()`` removes what nobody goes on with.
 
         Args:
             digest: The blob; a descriptor's size is checked too.
             path: Where to put it. Its directory must exist.
-            progress: Told the bytes that arrived so far and the bytes in all; begins anew where a mirror sent a wrong
-                blob and another host is asked.
+            progress: Told the bytes that are there so far and the bytes in all; begins anew where all is read again.
+            resume: Whether to go on with what is there, and to leave something to the next download. Without it
+                whatever fails or is cancelled leaves nothing behind.
 
         Raises:
             BlobUnknownError: There is no such blob.
@@ -160,14 +161,9 @@ class Blobs:
             StorageError: The file cannot be written.
             OciError: Another failure, see the error's class.
         """
-        while True:
-            reader = self.open(digest)
-            try:
-                return await download(reader, path, progress)
-            except IntegrityError:
-                # See get().
-                if not reader.excused:
-                    raise
+        known = digest if isinstance(digest, Descriptor) else None
+        download = Download(self._channel, digest_of(digest), known, path, progress=progress, resume=resume)
+        return await download.run()
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
@@ -349,19 +345,3 @@ class Blobs:
         if wanted < 1:
             raise UsageError("a chunk has at least one byte")
         return profile_of(self._channel).chunk_size(wanted)
-
-
-async def _small(reader: BlobReader, max_size: int) -> bytes:
-    pieces: list[bytes] = []
-    count = 0
-    if (reader.size or 0) > max_size:
-        raise LimitExceededError("blob", max_size)
-    async with reader:
-        if (reader.size or 0) > max_size:
-            raise LimitExceededError("blob", max_size)
-        async for piece in reader:
-            count += len(piece)
-            if count > max_size:
-                raise LimitExceededError("blob", max_size)
-            pieces.append(piece)
-    return b"".join(pieces)

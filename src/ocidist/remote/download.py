@@ -1,43 +1,173 @@
-"""Blobs to files: the path appears only once its bytes are verified."""
+"""Whole blobs: small ones into memory, any to files whose path appears only once the bytes are verified.
+
+Spec: distribution-spec, "Pulling blobs".
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ocidist._io.files import AtomicFile
-from ocidist.errors import UsageError
+from ocidist._io.partial import KEEP_FROM, PartialFile
+from ocidist.errors import IntegrityError, LimitExceededError, SizeMismatchError, StorageError, TransportError
+from ocidist.remote._transfer import PULL, Transfer
+from ocidist.remote.reader import BlobReader
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ocidist._io.body import Progress
     from ocidist.model.descriptor import Descriptor
-    from ocidist.remote.reader import BlobReader
+    from ocidist.model.digest import Digest
+    from ocidist.remote._channel import Channel
 
 
-async def download(reader: BlobReader, path: Path, progress: Progress | None = None) -> Descriptor:
-    """Write a whole blob to a file.
+class Attempts:
+    """Decides whether a blob that was wrong is read again, from its first byte.
+
+    A mirror is not asked twice for what it sent wrong, so that comes to an end at the registry. What was joined from
+    several answers, or to what an earlier process left, gets one chance in one piece.
+    """
+
+    def __init__(self) -> None:
+        self._joined = False
+
+    def another(self, error: IntegrityError, reader: BlobReader) -> bool:
+        """Return whether there is another attempt after a failure."""
+        if reader.excused:
+            return True
+        if self._joined or not reader.joined or isinstance(error, TransportError):
+            return False
+        self._joined = True
+        return True
+
+
+async def fetch(channel: Channel, digest: Digest, known: Descriptor | None, max_size: int) -> bytes:
+    """Return a small blob's verified bytes; see ``Blobs.get``."""
+    attempts = Attempts()
+    with Transfer(channel, PULL, digest, None if known is None else known.size) as transfer:
+        while True:
+            reader = BlobReader(channel, digest, known, transfer=transfer)
+            try:
+                return await _small(reader, max_size)
+            except IntegrityError as error:
+                if not attempts.another(error, reader):
+                    raise
+                transfer.resumed(0, error.message)
+
+
+async def _small(reader: BlobReader, max_size: int) -> bytes:
+    pieces: list[bytes] = []
+    count = 0
+    if (reader.size or 0) > max_size:
+        raise LimitExceededError("blob", max_size)
+    async with reader:
+        if (reader.size or 0) > max_size:
+            raise LimitExceededError("blob", max_size)
+        async for piece in reader:
+            count += len(piece)
+            if count > max_size:
+                raise LimitExceededError("blob", max_size)
+            pieces.append(piece)
+    return b"".join(pieces)
+
+
+class Download:
+    """One blob on its way to a file.
 
     Args:
-        reader: The blob from its first byte, not opened yet.
-        path: Where to put it; a file that is there is replaced, and untouched until then.
-        progress: Told the bytes that arrived so far and the bytes in all.
+        channel: The repository.
+        digest: The blob.
+        known: Its descriptor, if the caller has it.
+        path: Where to put it.
+        progress: Told the bytes that are there so far and the bytes in all.
+        resume: Whether to go on with what an earlier attempt left, and to leave something to the next one.
 
     Raises:
-        DigestMismatchError: The bytes are not the blob's; nothing appears under the path.
-        StorageError: The file cannot be written.
-        UsageError: The reader does not begin at the first byte and end at the last.
-        OciError: See ``BlobReader.read``.
+        DigestUnsupportedError: The digest cannot be verified.
     """
-    # The registry is asked first: a missing blob should not leave a trace on the disk.
-    async with reader, AtomicFile(path) as file:
-        told, more = 0, True
-        while more:
-            more = await reader.pour(file.append)
-            if progress is not None and reader.tell() > told:
-                told = reader.tell()
-                progress(told, reader.size)
-        if not reader.verified:
-            raise UsageError("only a reader of the whole blob can be written to a file")
-        await file.commit()
-    return reader.descriptor
+
+    def __init__(
+        self,
+        channel: Channel,
+        digest: Digest,
+        known: Descriptor | None,
+        path: Path,
+        *,
+        progress: Progress | None = None,
+        resume: bool = True,
+    ) -> None:
+        digest.hasher()
+        self._channel = channel
+        self._digest = digest
+        self._known = known
+        self._progress = progress
+        self._resume = resume
+        self._file = PartialFile(path, digest, lasting=resume)
+        self._transfer = Transfer(channel, PULL, digest, None if known is None else known.size)
+
+    async def run(self) -> Descriptor:
+        """Write the blob to the file.
+
+        Raises:
+            OciError: See ``Blobs.download``.
+        """
+        with self._transfer:
+            async with self._file as file:
+                # Until something says that it is worth nothing.
+                file.keep = self._resume
+                try:
+                    descriptor = await self._verified()
+                    await file.commit()
+                except IntegrityError as error:
+                    file.keep = file.keep and isinstance(error, TransportError)
+                    raise
+                except StorageError:
+                    # A disk that is full should not stay so because of us.
+                    file.keep = False
+                    raise
+        return descriptor
+
+    async def _verified(self) -> Descriptor:
+        attempts = Attempts()
+        # A blob of which nothing would be kept does not pay for looking.
+        if self._known is None or self._known.size >= KEEP_FROM:
+            await self._file.find()
+        while True:
+            reader = await self._reader()
+            try:
+                await self._read(reader)
+            except IntegrityError as error:
+                if not attempts.another(error, reader):
+                    raise
+                await self._file.clear()
+                self._transfer.resumed(0, error.message)
+            else:
+                return reader.descriptor
+
+    async def _reader(self) -> BlobReader:
+        """Return a reader of what is missing."""
+        known = self._known
+        begun = self._digest.hasher()
+        await self._file.hash_into(begun)
+        if known is not None and begun.size > known.size:
+            await self._file.clear()
+            begun = self._digest.hasher()
+        if begun.size:
+            self._transfer.resumed(begun.size, "an earlier download was interrupted")
+        return BlobReader(self._channel, self._digest, known, offset=begun.size, begun=begun, transfer=self._transfer)
+
+    async def _read(self, reader: BlobReader) -> None:
+        # The registry is asked first: a missing blob should not leave a trace on the disk.
+        async with reader:
+            begun = reader.tell()
+            if reader.size is not None and begun > reader.size:
+                raise SizeMismatchError(reader.size, begun)
+            await self._file.begin()
+            told, more = 0, True
+            while more:
+                more = await reader.pour(self._file.append)
+                if self._progress is not None and reader.tell() > told:
+                    told = reader.tell()
+                    self._progress(told, reader.size)
+            if not reader.verified:
+                raise IntegrityError("the blob was not read as a whole")

@@ -16,6 +16,7 @@ from ocidist.errors import DigestMismatchError, IntegrityError, TransportError, 
 from ocidist.model.descriptor import Descriptor
 from ocidist.model.mediatype import OCTET_STREAM
 from ocidist.remote._stream import BlobStream
+from ocidist.remote._transfer import PULL, Transfer
 from ocidist.wire.endpoints import GetBlob
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class BlobReader:
         known: Its descriptor, if the caller has it.
         offset: First byte to read.
         length: Bytes to read from there, or None for all.
+        begun: Has seen every byte before the offset, so that the rest proves the whole.
+        transfer: What the reading is part of; None makes it a transfer of its own.
 
     Raises:
         DigestUnsupportedError: The digest cannot be verified.
@@ -58,6 +61,8 @@ class BlobReader:
         *,
         offset: int = 0,
         length: int | None = None,
+        begun: Hasher | None = None,
+        transfer: Transfer | None = None,
     ) -> None:
         if offset < 0 or (length is not None and length < 0):
             raise UsageError("offset and length must not be negative")
@@ -68,9 +73,16 @@ class BlobReader:
         self._known = known
         stop = None if length is None else offset + length
         self._stream = BlobStream(channel, digest, size=None if known is None else known.size, at=offset, stop=stop)
+        self._stream.on_loss = self._on_loss
         self._to_the_end = length is None
         # Present as long as every byte before the current position went through it.
-        self._hasher: Hasher | None = hasher if offset == 0 else None
+        self._hasher: Hasher | None = hasher if offset == 0 else begun
+        self._begun = begun is not None and begun.size > 0
+        # Offset of the byte that counts as the first of the transfer.
+        self._base = 0 if begun is not None else offset
+        self._sought = False
+        self._transfer = transfer or Transfer(channel, PULL, digest, self._in_all())
+        self._own = transfer is None
         self._verified = False
         self._broken: IntegrityError | None = None
         self._excused = False
@@ -111,6 +123,11 @@ class BlobReader:
         """Whether the bytes were wrong and a mirror had sent some of them: reading again from the start avoids it."""
         return self._excused
 
+    @property
+    def joined(self) -> bool:
+        """Whether the bytes come from more than one answer: then reading again from the start may help."""
+        return self._begun or self._stream.joined
+
     def proves(self, digest: Digest, size: int) -> bool:
         """Return whether what is still to be read is the whole blob of this digest and size.
 
@@ -131,14 +148,39 @@ class BlobReader:
             SizeMismatchError: The registry announces another size than the descriptor.
             OciError: See ``Sender.exchange``.
         """
-        await self._stream.start()
+        if self._own:
+            self._transfer.__enter__()
+        try:
+            self._stream.proof = self._hasher
+            await self._stream.start()
+        except BaseException as error:
+            self._end(error)
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         """Release the connection."""
-        await self._stream.close()
+        try:
+            await self._stream.close()
+        finally:
+            self._end(error or self._broken)
+
+    def _end(self, error: BaseException | None) -> None:
+        if self._own:
+            self._transfer.__exit__(None if error is None else type(error), error, None)
+
+    def _in_all(self) -> int | None:
+        """Return how many bytes the transfer has, if anybody can tell."""
+        end = self._stream.end
+        return None if end is None or self._sought else max(end - self._base, 0)
+
+    def _note(self) -> None:
+        self._transfer.progress(self._stream.at - self._base, self._in_all())
+
+    def _on_loss(self, reason: str) -> None:
+        self._transfer.resumed(self._stream.at - self._base, reason)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Iterate over the bytes from the current position, in pieces as they arrive."""
@@ -217,7 +259,9 @@ class BlobReader:
         try:
             # While it goes on nobody can tell how far the hasher is.
             self._hasher = None
+            self._stream.proof = hasher
             more = await self._stream.pour(take)
+            self._note()
             if hasher is not None and self._stream.at == self.size and not self._verified:
                 await self._prove(hasher)
                 more = False
@@ -246,6 +290,9 @@ class BlobReader:
             if target < 0:
                 raise UsageError("cannot seek to before the start")
             if target != self.tell():
+                # What is read from now on counts from where the reading stands.
+                self._base += target - self._stream.at
+                self._sought, self._begun = True, False
                 await self._stream.move(target)
                 self._hold(b"", 0)
                 self._pending = b""
@@ -283,7 +330,10 @@ class BlobReader:
             raise self._broken
         try:
             # A piece stays pending until it is hashed, so that a cancelled reader can go on without a gap.
-            self._pending = self._pending or await self._stream.next()
+            if not self._pending:
+                self._stream.proof = self._hasher
+                self._pending = await self._stream.next()
+                self._note()
             if self._hasher is not None:
                 hasher = self._hasher.copy()
                 await update(hasher, self._pending)
