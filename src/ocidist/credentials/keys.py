@@ -23,6 +23,8 @@ HUB_KEY: Final = "https://index.docker.io/v1/"
 """What Docker has kept Docker Hub under since it had a registry of version 1."""
 
 _SCHEME = re.compile(r"https?://", re.ASCII | re.IGNORECASE)
+# Without a scheme, what comes after it would be a namespace.
+_API = re.compile(r"(?:v[12])?", re.ASCII)
 _API_PATH = re.compile(r"(?:v[12](?:/.*)?)?", re.ASCII)
 
 
@@ -57,7 +59,7 @@ class AuthKey:
         registry, path = str(name), path.strip("/")
         if text == name.credential_key:
             return cls(text, registry)
-        if scheme or _API_PATH.fullmatch(path):
+        if scheme or _API.fullmatch(path):
             # As Docker and Podman do: with a scheme, whatever comes after the host says nothing.
             known = _API_PATH.fullmatch(path) is not None
             return cls(text, registry, rank=(1 if not scheme else 2) if known else 3)

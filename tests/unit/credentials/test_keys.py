@@ -58,6 +58,15 @@ def test_q5_the_longest_namespace_wins_and_names_are_matched_part_by_part() -> N
     assert index.find("quay.io") == everything[2:]
 
 
+def test_q5_a_namespace_that_looks_like_an_api_is_one_all_the_same() -> None:
+    # Podman would not offer its password to the rest of the registry.
+    index = KeyIndex([key_of("quay.io", "v2/app")])
+    assert index.find("quay.io", "v2/app/deep") == ("quay.io/v2/app",)
+    assert index.find("quay.io", "acme/app") == ()
+    assert index.find("quay.io") == ()
+    assert index.spellings("quay.io", "v2/app") == ("quay.io/v2/app",)
+
+
 def test_q5_the_plainest_of_several_spellings_counts() -> None:
     keys = ["https://x.io/what", "http://x.io/v1/", "x.io/v2/", "x.io"]
     assert KeyIndex(keys).find("x.io") == ("x.io", "x.io/v2/", "http://x.io/v1/", "https://x.io/what")
