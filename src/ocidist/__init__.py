@@ -16,6 +16,7 @@ from ocidist.errors import *  # noqa: F403 -- the module's own __all__ says whic
 if TYPE_CHECKING:
     from ocidist._io.body import Body, Progress, Source
     from ocidist._io.pages import Paginator
+    from ocidist._io.partial import sweep_downloads
     from ocidist.client import Client
     from ocidist.credentials.authfile import AuthFile
     from ocidist.credentials.files import DefaultCredentials, FileCredentials
@@ -75,13 +76,14 @@ __all__ = [
     "RequestRetried", "RetryPolicy", "Schema1View", "Scope", "ScopeSet", "ShortNames", "Source", "StaticCredentials",
     "Tag", "TagDelete", "Tags", "Timeouts", "Token", "TokenCache", "TokenOptions", "TokenOwner", "TransferEvent",
     "TransferFailed", "TransferFinished", "TransferProgressed", "TransferResumed", "TransferStarted", "UploadStarted",
-    "UploadState", "WarningReceived", "build_artifact", "build_image", "build_index",
+    "UploadState", "WarningReceived", "build_artifact", "build_image", "build_index", "sweep_downloads",
 ]
 __all__ += errors.__all__
 
 _WHERE = {
     "_io.body": "Body Progress Source",
     "_io.pages": "Paginator",
+    "_io.partial": "sweep_downloads",
     "client": "Client",
     "credentials.authfile": "AuthFile",
     "credentials.files": "DefaultCredentials FileCredentials",

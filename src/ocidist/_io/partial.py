@@ -184,7 +184,7 @@ def _lock(file: FileIO) -> bool:
     return True
 
 
-async def sweep(directory: Path, *, older_than: float) -> list[Path]:
+async def sweep_downloads(directory: Path, *, older_than: float) -> list[Path]:
     """Remove unfinished downloads that nobody goes on with, and return what they were called.
 
     Args:

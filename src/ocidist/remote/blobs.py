@@ -146,7 +146,7 @@ class Blobs:
         digest of the whole has proven it: if it is wrong, all is read again, once.
 
         Two downloads of one blob to one path do not disturb each other: one of them goes on with what is there.
-        ``sweep()`` removes what nobody goes on with.
+        ``sweep_downloads()`` removes what nobody goes on with.
 
         Args:
             digest: The blob; a descriptor's size is checked too.
