@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.http.test_token_file import SECRET, change_mode, found, keep, path, put, text_of, token
+from ocidist import TokenOwner
+from ocidist.http import tokenfile
+from ocidist.http.tokenfile import FileTokenCache
+from tests.http.test_token_file import SECRET, change_mode, found, keep, kept_in, path, put, text_of, token
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,3 +78,21 @@ async def test_a_file_of_another_program_is_left_alone(path: Path, caplog: pytes
         await keep(path, token())
     assert text_of(path) == config
     assert ("another program" if mode == 0o600 else "not private") in caplog.text
+
+
+async def test_leaving_takes_no_longer_than_promised_however_many_owners_there_are(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(owner: TokenOwner, salt: bytes) -> str:
+        time.sleep(0.05)
+        return owner.origin + salt.hex()
+
+    monkeypatch.setattr(tokenfile, "_key_of", slow)
+    monkeypatch.setattr(tokenfile, "SAVE_SECONDS", 0.5)
+    async with FileTokenCache(path) as cache:
+        for number in range(60):
+            cache.store(TokenOwner(f"https://h{number}", "r", "s", "i"), token())
+        started = time.monotonic()
+    assert time.monotonic() - started < 2
+    # What is left out is asked for again.
+    assert 0 < len(kept_in(path)) < 60

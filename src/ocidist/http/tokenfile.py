@@ -114,6 +114,8 @@ class FileTokenCache(MemoryTokenCache):
     async def save(self) -> None:
         """Add what is new to the file, in a worker thread, and drop what has ended. Does nothing if nothing is new.
 
+        Tokens of hundreds of registries or identities may not all fit into ``SAVE_SECONDS``; then some are left out.
+
         Raises:
             CredentialStoreError: The file cannot be written; it is as it was.
         """
@@ -123,7 +125,7 @@ class FileTokenCache(MemoryTokenCache):
             owned = [(owner, list(tokens.values())) for owner, tokens in self._by_owner.items()]
             saved, self._changed = False, False
             try:
-                await anyio.to_thread.run_sync(self._merge, owned, frozenset(self._refused))
+                await anyio.to_thread.run_sync(self._merge, owned, dict(self._keys), frozenset(self._refused))
                 saved = True
             except LockedElsewhereError:
                 await anyio.sleep(_RETRY_S)
@@ -194,7 +196,9 @@ class FileTokenCache(MemoryTokenCache):
             raise CredentialStoreError(f"{path}: {contents}")
         return contents
 
-    def _merge(self, owned: list[tuple[TokenOwner, list[Token]]], refused: frozenset[str]) -> None:
+    def _merge(
+        self, owned: list[tuple[TokenOwner, list[Token]]], keys: dict[TokenOwner, str], refused: frozenset[str]
+    ) -> None:
         _check_owners(self._path)
         with locked(self._path) as target:
             _check_owners(target)
@@ -204,8 +208,12 @@ class FileTokenCache(MemoryTokenCache):
                 return
             salt = self._salt if there is None else there.salt
             merged = {} if there is None else dict(there.tokens)
+            end = time.monotonic() + SAVE_SECONDS / 2
             for owner, tokens in owned:
-                key = _key_of(owner, salt)
+                if time.monotonic() > end:
+                    # Others wait for the lock, and whoever leaves for this.
+                    break
+                key = (keys.get(owner) if salt == self._salt else None) or _key_of(owner, salt)
                 ours = {token.scopes for token in tokens}
                 merged[key] = [*tokens, *(token for token in merged.get(key, []) if token.scopes not in ours)]
             replace_file(target, _document(salt, merged, refused, self._most))
