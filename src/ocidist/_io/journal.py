@@ -22,8 +22,12 @@ from ocidist._io.files import sync_directory
 from ocidist.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
+    from typing import TypeVarTuple
+
+    _Args = TypeVarTuple("_Args")
 
 MAX_TEXT: Final = 128 * 1024
 """Bytes of a journal that are read."""
@@ -49,15 +53,20 @@ class Journal:
         self._path = path
         self._file: int | None = None
         self.text: str = ""
-        # asyncio's own cancellation leaves a worker thread running; what comes after it has to wait for that.
+        # asyncio's own cancellation leaves a worker thread running, which then has to close what it opened.
         self._turn = threading.Lock()
+        self._gone = False
 
     def __repr__(self) -> str:
         return f"<Journal {self._path}>"
 
     async def __aenter__(self) -> Self:
         """Open it, and read what was saved last."""
-        await anyio.to_thread.run_sync(self._open)
+        try:
+            await self._run(self._open)
+        except BaseException:
+            self._let_go()
+            raise
         return self
 
     async def __aexit__(
@@ -66,10 +75,10 @@ class Journal:
         """Let others have it; an empty one is removed."""
         with anyio.CancelScope(shield=True):
             try:
-                await anyio.to_thread.run_sync(self._leave)
+                await self._run(self._leave)
             finally:
                 # asyncio's own cancellation does not mind the shield.
-                self._close()
+                self._let_go()
 
     async def save(self, text: str) -> None:
         """Replace the text. Cancelled or not, the file has the old text or the new one.
@@ -77,7 +86,7 @@ class Journal:
         Raises:
             StorageError: It cannot be written; the file has the old text.
         """
-        await anyio.to_thread.run_sync(self._save, text)
+        await self._run(self._replace, text)
 
     async def remove(self) -> None:
         """Remove the file: there is nothing to go on with.
@@ -85,7 +94,29 @@ class Journal:
         Raises:
             StorageError: It cannot be removed.
         """
-        await anyio.to_thread.run_sync(self._remove)
+        await self._run(self._remove)
+
+    async def _run(self, work: Callable[[*_Args], None], *args: *_Args) -> None:
+        await anyio.to_thread.run_sync(self._take_turn, work, *args)
+
+    def _take_turn(self, work: Callable[[*_Args], None], *args: *_Args) -> None:
+        try:
+            with self._turn:
+                work(*args)
+        finally:
+            self._close_if_gone()
+
+    def _let_go(self) -> None:
+        self._gone = True
+        self._close_if_gone()
+
+    def _close_if_gone(self) -> None:
+        # Whoever has the turn comes here after it.
+        if self._gone and self._turn.acquire(blocking=False):
+            try:
+                self._close()
+            finally:
+                self._turn.release()
 
     def _open(self) -> None:
         try:
@@ -124,10 +155,6 @@ class Journal:
         except BlockingIOError:
             raise UsageError(f"another process uses the journal {self._path}") from None
 
-    def _save(self, text: str) -> None:
-        with self._turn:
-            self._replace(text)
-
     def _replace(self, text: str) -> None:
         part = self._path.parent / f".{self._path.name}.{secrets.token_hex(8)}.part"
         file: int | None = None
@@ -152,20 +179,18 @@ class Journal:
             sync_directory(self._path.parent)
 
     def _remove(self) -> None:
-        with self._turn:
-            try:
-                self._path.unlink(missing_ok=True)
-            except OSError as error:
-                self._fail(error)
-            self.text = ""
-            self._close()
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as error:
+            self._fail(error)
+        self.text = ""
+        self._close()
 
     def _leave(self) -> None:
-        with self._turn:
-            if self._file is not None and not os.fstat(self._file).st_size:
-                with contextlib.suppress(OSError):
-                    self._path.unlink(missing_ok=True)
-            self._close()
+        if self._file is not None and not os.fstat(self._file).st_size:
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
+        self._close()
 
     def _sweep(self) -> None:
         # With the lock held nobody else writes here: parts that are left are those of processes that were killed.

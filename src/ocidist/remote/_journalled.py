@@ -14,6 +14,7 @@ from ocidist.errors import (
     DigestMismatchError,
     EgressError,
     IntegrityError,
+    OciError,
     ProtocolError,
     ResponseError,
     TransportError,
@@ -23,7 +24,7 @@ from ocidist.errors import (
 from ocidist.model import strictjson
 from ocidist.model.result import OnExit
 from ocidist.remote._resumed import ResumedWriter
-from ocidist.remote._upload import may_pass
+from ocidist.remote._upload import is_home, may_pass
 from ocidist.remote.writer import BlobWriter
 from ocidist.wire.upload_state import UploadState
 
@@ -75,7 +76,7 @@ async def push_with_journal(
         if state is not None:
             resumed = ResumedWriter(channel, state, body, OnExit.KEEP, transfer)
             resumed.on_acknowledged = save
-            writer = await _opened(stack, resumed, channel.host)
+            writer = await _opened(stack, resumed, channel, transfer, state)
         if writer is None:
             algorithm = descriptor.digest.algorithm
             writer = BlobWriter(channel, chunk_size=chunk_size, algorithm=algorithm, transfer=transfer)
@@ -95,17 +96,23 @@ async def push_with_journal(
     return found
 
 
-async def _opened(stack: AsyncExitStack, writer: ResumedWriter, host: str) -> BlobWriter | None:
-    """Open the session of a journal; None if it is of no use any more."""
+async def _opened(
+    stack: AsyncExitStack, writer: ResumedWriter, channel: Channel, transfer: Transfer, state: UploadState
+) -> BlobWriter | None:
+    """Open the session of a journal; None if it is of no use any more: forgotten, or not what it was."""
+    failure: OciError
     try:
         return await stack.enter_async_context(writer)
-    except (ResponseError, EgressError, UploadError, DigestMismatchError) as error:
-        # Forgotten, somebody else's, or not what it was.
-        if isinstance(error, ResponseError) and may_pass(error):
-            raise
-        _log.info("%s: the upload in the journal cannot be gone on with: %s", host, error.message)
-        await writer.cancel()
-        return None
+    except (ResponseError, EgressError, UploadError, DigestMismatchError, TransportError) as error:
+        failure = error
+    # The registry may answer the next time; a place elsewhere that does not answer now may never have been one.
+    transient = isinstance(failure, TransportError) or (isinstance(failure, ResponseError) and may_pass(failure))
+    if transient and is_home(channel, state.location):
+        raise failure
+    _log.info("%s: the upload in the journal cannot be gone on with: %s", channel.host, failure.message)
+    await writer.cancel()
+    transfer.resumed(0, failure.message)
+    return None
 
 
 def _text(state: UploadState, descriptor: Descriptor) -> str:

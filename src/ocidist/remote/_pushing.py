@@ -21,7 +21,6 @@ from ocidist.errors import (
     ResponseError,
     SizeMismatchError,
     TransportError,
-    UnsupportedError,
     UploadConflictError,
     UploadError,
     UploadExpiredError,
@@ -99,6 +98,7 @@ class BlobPush:
         self.transfer = transfer
         # Set once chunks turned out not to work.
         self._whole = False
+        self._expired = 0
 
     def described(self, digest: Digest) -> Descriptor:
         """Return the blob's descriptor: the caller's own, if there is one."""
@@ -219,10 +219,8 @@ class BlobPush:
             learn_profile(self._channel, max_body=self._chunk_size)
             self.transfer.resumed(0, error.message)
             return True
-        if isinstance(error, UploadConflictError | ResponseError) and error.operation == PatchUpload.operation:
-            if isinstance(error, ResponseError) and error.status not in _NO_CHUNKS:
-                return False
-            if isinstance(error, UnsupportedError):
+        if error.operation == PatchUpload.operation and self._is_about_chunks(error):
+            if isinstance(error, ResponseError) and error.status in {405, 501}:
                 learn_profile(self._channel, chunked=False)
             if self.digest is None:
                 await self._measure()
@@ -231,6 +229,13 @@ class BlobPush:
                 self.transfer.resumed(0, error.message)
             return self._whole
         return False
+
+    def _is_about_chunks(self, error: OciError) -> bool:
+        """Return whether sending in chunks is what fails; a session may be forgotten once."""
+        if isinstance(error, UploadExpiredError):
+            self._expired += 1
+            return self._expired > 1
+        return isinstance(error, UploadConflictError) or getattr(error, "status", None) in _NO_CHUNKS
 
     async def _measure(self) -> None:
         """Read a source that can be read again, for its size and digest."""

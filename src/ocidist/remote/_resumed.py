@@ -66,6 +66,8 @@ class ResumedWriter(BlobWriter):
         with self._entered():
             session = await UploadSession.resume(self._channel, self._before)
             if session is not None:
+                if session.state.offset:
+                    self._transfer.resumed(session.state.offset, "an earlier upload stopped there")
                 await self._use(session)
             elif self._source is None and self._before.offset:
                 raise UploadExpiredError("the registry does not know the upload session any more").locate(
@@ -84,8 +86,6 @@ class ResumedWriter(BlobWriter):
                     raise
             elif self._base:
                 self._hasher = None
-            if self._base:
-                self._transfer.resumed(self._base, "an earlier upload stopped there")
         return self
 
     async def __aexit__(

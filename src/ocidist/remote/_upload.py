@@ -150,7 +150,7 @@ class UploadSession:
                     self._goes_on(step.state)
         match step:
             case upload.AskStatus():
-                await self._look_into(state, stop)
+                await self._look_into(stop)
             case upload.Conflict():
                 await self._conflict(step)
 
@@ -159,13 +159,13 @@ class UploadSession:
         self._sent = self._short = None
         self._asked = self._unclear = False
 
-    async def _look_into(self, state: UploadState, stop: int) -> None:
+    async def _look_into(self, stop: int) -> None:
         """Find out what a Range means that falls short of a chunk that was accepted."""
         answer = None
         if self._short is None:
             with suppress(ResponseError):
                 answer = await self.ask()
-        step = upload.looked_into(state, stop, answer)
+        step = upload.looked_into(self.state, stop, answer)
         match step:
             case upload.Advance():
                 learn_profile(self._channel, exact_range=False)
@@ -188,7 +188,8 @@ class UploadSession:
                 case upload.Advance() | upload.Resend():
                     self.state = step.state
                     self._sent = None
-                    self._unclear = isinstance(step, upload.Resend) and step.unclear
+                    # Of a chunk that was refused no byte was taken.
+                    self._unclear = isinstance(step, upload.Resend) and step.unclear and not self._asked
         if self._trouble is not None:
             reason, self._trouble = self._trouble, None
             if self.on_resume is not None:
@@ -340,9 +341,10 @@ class UploadSession:
         endpoint = PutUpload(state.repository, state.location, digest, state.offset or None, stop)
         self._sent, self._closing = stop, True
         async with self._channel.exchange(endpoint, body=body, about=digest) as reply:
-            proven = reply.status == 201 and not reply.early
+            proven = reply.status == 201 and not reply.early and is_home(self._channel, reply.url)
             check_stated(reply, digest)
-        # 202 and 204 are answers of real registries, but also of proxies that never passed the request on.
+        # 202 and 204 are answers of real registries, but also of proxies that never passed the request on; and what
+        # another host has stored the registry may not have.
         if not proven and not await appeared(self._channel, digest, stop):
             raise ProtocolError("the registry reported success but does not have the blob").locate(
                 operation=endpoint.operation, reference=self._channel.name_of(digest), host=self._channel.host
@@ -387,7 +389,7 @@ class UploadSession:
 
 def may_pass(error: ResponseError) -> bool:
     """Return whether a refusal may be a passing failure of the server, its effect unknown."""
-    return error.status == 408 or error.status >= 500
+    return error.status == 408 or (error.status >= 500 and error.status != 501)
 
 
 def answer_of(channel: Channel, reply: Reply) -> Answer:
@@ -407,6 +409,11 @@ def home_of(channel: Channel, url: str) -> str:
     """Return the registry's own URL, as far as it can be told from a URL that is its own or somebody else's."""
     scheme = channel.sender.host_config(channel.registry).scheme or channel.registry.scheme
     return f"{scheme or Origin.of(url).scheme}://{channel.registry.api_host}"
+
+
+def is_home(channel: Channel, url: str) -> bool:
+    """Return whether a URL is the registry's own."""
+    return Origin.of(url) == Origin.of(home_of(channel, url))
 
 
 def opened(channel: Channel, reply: Reply, *, chunk_size: int, algorithm: str) -> UploadState:

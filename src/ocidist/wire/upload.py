@@ -233,7 +233,7 @@ def refused(status: int, *, asked: bool, sent: int, min_chunk: int) -> AskStatus
     smaller = max(sent // 4, LEAST_CHUNK, min_chunk)
     match status:
         case 404 | 410:
-            return Restart("the registry does not know the upload session any more", gone=True)
+            return Restart("the registry does not know the upload session any more")
         case 413 if smaller < sent:
             return Shrink(smaller)
         case 416 if not asked:

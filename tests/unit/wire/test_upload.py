@@ -261,7 +261,8 @@ def after_refusal(status: int, *, asked: bool = False, sent: int = 100, min_chun
 def test_f139_a_session_that_vanished_is_begun_again(status: int) -> None:
     step = after_refusal(status)
     assert isinstance(step, Restart)
-    assert step.gone
+    # It may also be that chunks are not known there.
+    assert not step.gone
 
 
 def test_q36_a_416_leads_to_one_question_and_a_second_one_to_a_new_session() -> None:
@@ -320,7 +321,9 @@ def test_t67_a_lost_answer_is_reconciled_with_what_the_registry_has() -> None:
 
 @pytest.mark.parametrize("answer", [Answer(404), Answer(410), Answer(204, NEW, None)])
 def test_a_session_whose_offset_nobody_knows_is_begun_again(answer: Answer) -> None:
-    assert isinstance(reconciled(state_at(100), 200, answer), Restart)
+    step = reconciled(state_at(100), 200, answer)
+    assert isinstance(step, Restart)
+    assert step.gone is (answer.status != 204)
 
 
 @pytest.mark.parametrize(
