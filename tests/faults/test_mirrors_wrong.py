@@ -123,7 +123,7 @@ async def test_f161_a_wrong_manifest_comes_from_the_registry(pair: Group, wrong:
 async def test_f161_an_answer_about_something_else_is_not_even_read(group: Group) -> None:
     other = respond(200, {"Docker-Content-Digest": "sha256:" + "1" * 64, "Content-Type": IMAGE.media_type}, b"{}")
     group.mirror.instead = other
-    async with group.client() as client:
+    async with group.client(group.config(tags=MirrorTags.TRUSTED)) as client:
         repository = group.repository(client)
         assert (await repository.manifests.stat(IMAGE.digest)).digest == IMAGE.digest
         assert (await repository.blobs.stat(DIGEST)).size == len(BLOB)

@@ -28,6 +28,9 @@ _PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?", re.ASCII)
 class MirrorTags(enum.Enum):
     """What a mirror's word on a tag is worth. Content asked for by digest is verified, whoever sends it.
 
+    It is worth as much where nothing proves the answer although a digest is asked for: the size and existence of
+    content, and a part of a blob.
+
     Attributes:
         CHECKED: The registry is asked what the tag names now, and a mirror that says something else is passed over and
             reported. Only while the registry cannot be reached a mirror's word counts.

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from ocidist.hosts.mirror import API_ROOT
+from ocidist.hosts.mirror import API_ROOT, MirrorTags
+from ocidist.model.digest import Digest
 from ocidist.wire import endpoints
 from ocidist.wire.token import append_query
 
@@ -78,14 +79,41 @@ def relocated(endpoint: Endpoint, mirror: Mirror, key: str, registry: RegistryNa
     Raises:
         InvalidReferenceError: The other host cannot have a repository of that name.
     """
-    values = {field.name: getattr(endpoint, field.name) for field in attrs.fields(type(endpoint))}
+    kind = _plain(endpoint)
+    # Not If-Range: entity tags are the registry's own.
+    values = {field.name: getattr(endpoint, field.name) for field in attrs.fields(kind)}
     moved = attrs.evolve(endpoint, repository=mirror.repository_for(values["repository"], key))  # type: ignore[call-arg]  # all reads have one
     target = mirror.root + moved.target.removeprefix(API_ROOT)
     if mirror.ns:
         target = append_query(target, (("ns", str(attrs.evolve(registry, scheme=None))),))
-    return _AT[type(endpoint)](**{**values, "repository": moved.repository, "at": target})  # type: ignore[attr-defined]  # see above
+    return _AT[kind](**{**values, "repository": moved.repository, "at": target})  # type: ignore[attr-defined]  # see above
 
 
 def movable(endpoint: Endpoint) -> bool:
     """Return whether another host may be asked: content that is read, and nothing else."""
-    return type(endpoint) in _AT
+    return _plain(endpoint) in _AT
+
+
+def _plain(endpoint: Endpoint) -> type[Endpoint]:
+    """Return the class of a read, and of one that goes on after a break the class of what it goes on with."""
+    return endpoints.GetBlob if isinstance(endpoint, endpoints.GetBlob) else type(endpoint)
+
+
+def of_tag(endpoint: Endpoint) -> bool:
+    """Return whether a read is about a tag."""
+    manifest = isinstance(endpoint, endpoints.GetManifest | endpoints.StatManifest)
+    return manifest and not isinstance(getattr(endpoint, "reference", None), Digest)
+
+
+def unproven(endpoint: Endpoint) -> bool:
+    """Return whether nothing proves the answer to a read by digest: sizes, existence, and parts of a blob."""
+    if isinstance(endpoint, endpoints.StatManifest):
+        return not of_tag(endpoint)
+    return isinstance(endpoint, endpoints.StatBlob) or (isinstance(endpoint, endpoints.GetBlob) and endpoint.ranged)
+
+
+def serves(host: Mirror, endpoint: Endpoint) -> bool:
+    """Return whether another host is there for a read."""
+    if isinstance(endpoint, endpoints.GetBlob | endpoints.StatBlob):
+        return host.blobs
+    return host.tags is not MirrorTags.NEVER if of_tag(endpoint) else host.digests

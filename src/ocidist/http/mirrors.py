@@ -1,8 +1,9 @@
 """Reads that go to mirrors first: who is asked, for how long, and what becomes of a mirror that fails.
 
 Content asked for by digest is verified, whoever sends it; whoever sent what turns out wrong is reported and not asked
-for it again. A mirror that does not answer properly is set aside for a while, longer each time, and one request finds
-out whether it is back. Whatever mirrors do, the registry itself is asked last, as if there were none.
+for it again. What nothing proves (tags, sizes, parts of a blob) is believed of mirrors only as far as they are trusted.
+A mirror that does not answer properly is set aside for a while, longer each time, and one request finds out whether it
+is back. Whatever mirrors do, the registry itself is asked last, as if there were none.
 
 Spec: architecture, decision 5 (hosts that the user named); containerd, "Registry Configuration".
 """
@@ -33,7 +34,7 @@ from ocidist.errors import (
     TransportTimeoutError,
 )
 from ocidist.hosts.mirror import MirrorTags
-from ocidist.http.elsewhere import movable, relocated
+from ocidist.http.elsewhere import movable, of_tag, relocated, serves, unproven
 from ocidist.http.retry import BusyError, monotonic
 from ocidist.http.sender import Call
 from ocidist.http.standing import Standing, Trial
@@ -148,8 +149,12 @@ class Mirrors:
         """Ask the mirrors, and then the registry."""
         read = _Read(route, registry, endpoint, call)
         truth = _Truth(partial(self._tag_now, read))
+        spare: list[Mirror] = []
         for mirror in route.config.mirrors:
-            if not _serves(mirror, endpoint, tag=read.tag):
+            if not serves(mirror, endpoint):
+                continue
+            if mirror.tags is not MirrorTags.TRUSTED and unproven(endpoint):
+                spare += [mirror] if mirror.tags is MirrorTags.CHECKED else []
                 continue
             if not read.tag or mirror.tags is not MirrorTags.CHECKED:
                 reply = await self._mirrored(mirror, read)
@@ -157,11 +162,26 @@ class Mirrors:
                 reply = await self._checked(mirror, read, truth)
             if reply is not None:
                 return reply
+        reply = await self._unchecked(read, spare) if spare else None
+        if reply is not None:
+            return reply
         try:
             return await self._ask(*self._home(route, registry, endpoint, call))
         except OciError as error:
             error.mirrors = tuple(read.passed)
             raise
+
+    async def _unchecked(self, read: _Read, mirrors: list[Mirror]) -> HttpReply | None:
+        """Ask for what nothing would prove: the registry, and mirrors only while it cannot be reached."""
+        try:
+            reply = await self._reached(read, read.endpoint, read.call)
+        except OciError as error:
+            error.mirrors = tuple(read.passed)
+            raise
+        for mirror in mirrors:
+            if reply is None:
+                reply = await self._mirrored(mirror, read)
+        return reply
 
     @staticmethod
     def _home(
@@ -175,7 +195,7 @@ class Mirrors:
         location = route.config.location
         if location is None:
             return registry, endpoint, call
-        if not _serves(location, endpoint, tag=_of_tag(endpoint)):
+        if not serves(location, endpoint):
             raise RegistryBlockedError(f"the configuration does not let {location} answer that for {registry}")
         moved = relocated(endpoint, location, route.key, registry)
         # Another host: an identity that was given for the registry is none of its business.
@@ -326,37 +346,49 @@ class Mirrors:
 
     async def _tag_now(self, read: _Read) -> tuple[bool, Digest | None]:
         """Ask the registry what a tag names: whether it could be asked, and the digest if it says one."""
-        route, registry, endpoint = read.route, read.registry, read.endpoint
+        endpoint = read.endpoint
         assert isinstance(endpoint, endpoints.GetManifest | endpoints.StatManifest)  # noqa: S101 -- only these have tags
         question = endpoints.StatManifest(endpoint.repository, endpoint.reference, accept=endpoint.accept)
-        home = Call(question, question.scopes, registry=registry, credential=read.call.credential)
-        standing = self._standings.setdefault(f"the registry {registry.api_host}", Standing())
-        patience = min(mirror.patience for mirror in route.config.mirrors)
-        if standing.left(patience) is not None:
-            return False, None
-        began = monotonic()
+        call = Call(question, question.scopes, registry=read.registry, credential=read.call.credential)
         try:
-            reply = await self._tried(patience, *self._home(route, registry, question, home))
+            reply = await self._reached(read, question, call)
         except ClientClosedError:
             raise
-        except OciError as error:
-            if isinstance(error, BusyError | TransportError):
-                seconds = standing.strike(_reason(error), began=began, asked=getattr(error, "retry_after", None))
-                _log.info(
-                    "%s does not say what a tag names (%s); not asked for %.0f seconds",
-                    registry,
-                    _reason(error),
-                    seconds,
-                )
-                return False, None
+        except OciError:
             # It can be asked, and tells the same, as an error, when it is asked for the manifest itself.
-            standing.clear()
             return True, None
-        standing.clear()
+        if reply is None:
+            return False, None
         try:
             return True, _stated(reply)
         finally:
             await reply.aclose()
+
+    async def _reached(self, read: _Read, endpoint: Endpoint, call: Call) -> HttpReply | None:
+        """Ask the registry once, within the time that mirrors have; None if it cannot be reached.
+
+        Raises:
+            OciError: What it answers instead.
+        """
+        route, registry = read.route, read.registry
+        standing = self._standings.setdefault(f"the registry {registry.api_host}", Standing())
+        patience = min(mirror.patience for mirror in route.config.mirrors)
+        if standing.left(patience) is not None:
+            return None
+        began = monotonic()
+        try:
+            reply = await self._tried(patience, *self._home(route, registry, endpoint, call))
+        except ClientClosedError:
+            raise
+        except (BusyError, TransportError) as error:
+            seconds = standing.strike(_reason(error), began=began, asked=getattr(error, "retry_after", None))
+            _log.info("%s cannot be asked (%s); not asked for %.0f seconds", registry, _reason(error), seconds)
+            return None
+        except OciError:
+            standing.clear()
+            raise
+        standing.clear()
+        return reply
 
 
 @attrs.define
@@ -372,7 +404,7 @@ class _Read:
     @property
     def tag(self) -> bool:
         """Whether it is about a tag."""
-        return _of_tag(self.endpoint)
+        return of_tag(self.endpoint)
 
 
 class _Truth:
@@ -404,17 +436,6 @@ async def _refused(  # noqa: RUF029 -- in the place of what sends requests
 def blocked(registry: RegistryName) -> RegistryBlockedError:
     """Return the error for a registry that must not be used."""
     return RegistryBlockedError(f"{registry} is blocked by the configuration")
-
-
-def _of_tag(endpoint: Endpoint) -> bool:
-    manifest = isinstance(endpoint, endpoints.GetManifest | endpoints.StatManifest)
-    return manifest and not isinstance(getattr(endpoint, "reference", None), Digest)
-
-
-def _serves(mirror: Mirror, endpoint: Endpoint, *, tag: bool) -> bool:
-    if isinstance(endpoint, endpoints.GetBlob | endpoints.StatBlob):
-        return mirror.blobs
-    return mirror.tags is not MirrorTags.NEVER if tag else mirror.digests
 
 
 def _about(registry: RegistryName, endpoint: Endpoint) -> str:
