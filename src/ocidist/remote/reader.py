@@ -180,6 +180,7 @@ class BlobReader:
         self._transfer.progress(self._stream.at - self._base, self._in_all())
 
     def _on_loss(self, reason: str) -> None:
+        self._note()
         self._transfer.resumed(self._stream.at - self._base, reason)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
