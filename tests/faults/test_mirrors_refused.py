@@ -60,3 +60,13 @@ async def test_n7_a_host_that_is_blocked_is_blocked_at_every_port(group: Group, 
         with pytest.raises(RegistryBlockedError):
             await client.get(f"{group.home.origin}/v2/")
     assert not group.upstream.requests
+
+
+async def test_n7_nothing_is_mounted_from_what_is_blocked(group: Group) -> None:
+    hosts = {group.home.host: HostConfig(scheme="http"), f"{group.home.host}/evil": HostConfig(blocked=True)}
+    async with group.client(hosts=hosts) as client:
+        blobs = group.repository(client).blobs
+        with pytest.raises(RegistryBlockedError):
+            await blobs.mount(DIGEST, source="evil/base")
+        await blobs.mount(DIGEST, source="acme/base")
+    assert [target for target in group.upstream.asked() if "evil" in target] == []

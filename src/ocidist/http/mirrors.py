@@ -127,12 +127,12 @@ class Mirrors:
             endpoint: What to ask.
         """
         repository = getattr(endpoint, "repository", None)
-        key = (registry, repository)
-        if key not in self._routes:
-            self._routes[key] = self._hosts.route(registry, repository)
-            if len(self._routes) > MAX_KEPT:
-                del self._routes[next(iter(self._routes))]
-        route = self._routes[key]
+        if isinstance(endpoint, endpoints.MountBlob) and endpoint.source is not None:
+            there = self._route(registry, endpoint.source)
+            if there is not None and there.config.blocked:
+                # Mounting reads from it.
+                return _refused
+        route = self._route(registry, repository)
         if route is None:
             return None
         if route.config.blocked:
@@ -144,6 +144,14 @@ class Mirrors:
         if _remembered(self._written, (registry.api_host, repository or "")):
             return None
         return partial(self._asked, route)
+
+    def _route(self, registry: RegistryName, repository: str | None) -> Route | None:
+        key = (registry, repository)
+        if key not in self._routes:
+            self._routes[key] = self._hosts.route(registry, repository)
+            if len(self._routes) > MAX_KEPT:
+                del self._routes[next(iter(self._routes))]
+        return self._routes[key]
 
     async def _asked(self, route: Route, registry: RegistryName, endpoint: Endpoint, call: Call) -> HttpReply:
         """Ask the mirrors, and then the registry."""
