@@ -1,0 +1,115 @@
+"""Downloads whose process is killed, again and again, at moments of no choice."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from ocidist import Digest
+from tests.faults.throttle import Throttle
+from tests.peers.images import noise
+from tests.peers.peer import Mode
+
+if TYPE_CHECKING:
+    from tests.conftest import StartRegistry
+    from tests.peers.peer import Peer
+
+ROOT = Path(__file__).parent.parent.parent
+MIB = 1024 * 1024
+BLOB = noise(16 * MIB + 4321)
+DIGEST = Digest.of(BLOB)
+# Per registry and event loop.
+KILLS = 67 if os.environ.get("NIGHTLY") else 4
+RATE = 12 * MIB
+UNDER_WAY = 4 * MIB
+"""Most bytes that were sent and never written to the disk, per kill: what lies in the buffers of four sockets."""
+
+
+class Killer:
+    """Downloads in a process of its own, and kills that.
+
+    Args:
+        wire: The way to the registry.
+        loop: The event loop.
+        name: The repository.
+        path: Where the blob goes.
+    """
+
+    def __init__(self, wire: Throttle, loop: str, name: str, path: Path, *options: str) -> None:
+        self._wire = wire
+        self._arguments = [loop, f"127.0.0.1:{wire.port}", name, DIGEST, str(path), *options]
+        self._path = path
+
+    def run(self, seconds: float | None) -> bool:
+        """Download, and kill that after so many seconds; return whether it was killed before it was done."""
+        command = [sys.executable, "-m", "tests.faults.killed", *self._arguments]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, env=environment) as child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"begin\n"
+            try:
+                code = child.wait(seconds)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                code = child.wait()
+        assert code in ({0} if seconds is None else {0, -9})
+        return code != 0
+
+    def there(self) -> int:
+        """Return how many bytes are on the disk, of what is not complete."""
+        if self._path.exists():
+            # At no moment is there anything else under its name.
+            assert Digest.of(self._path.read_bytes()) == DIGEST
+        parts = list(self._path.parent.glob(".ocidist-*.part"))
+        assert len(parts) <= 1
+        return sum(part.stat().st_size for part in parts)
+
+
+async def push(peer: Peer, name: str) -> None:
+    async with peer.client() as client:
+        await client.repository(f"{peer.host}/{name}").blobs.push(BLOB)
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("mode", ["embedded", "plain"])
+def test_t71_a_download_that_is_killed_goes_on_where_it_was(
+    shared_registry: StartRegistry,
+    fresh_name: str,
+    tmp_path: Path,
+    anyio_backend: str | tuple[str, dict[str, Any]],
+    mode: str,
+) -> None:
+    loop = "uvloop" if isinstance(anyio_backend, tuple) else anyio_backend
+    peer = shared_registry(Mode(mode))
+    seed = time.time_ns()
+    chance = random.Random(seed)  # noqa: S311 -- no secret; the seed is shown with a failure
+    anyio.run(push, peer, fresh_name)
+    path = tmp_path / "blob"
+    kills = rounds = again = 0
+    with Throttle(int(peer.host.rpartition(":")[2]), rate=RATE) as wire:
+        killer = Killer(wire, loop, fresh_name, path)
+        while kills < KILLS:
+            there, asked = killer.there(), len(wire.starts)
+            last = kills == KILLS - 1
+            killed = killer.run(chance.uniform(0, 1.4))
+            kills += killed
+            # What is there is not asked for again, to the byte.
+            assert wire.starts[asked:] in ([], [there]), seed
+            if last and killed:
+                killer.run(None)
+            if path.exists():
+                assert killer.there() == 0
+                path.unlink()
+                rounds += 1
+        came, again = wire.came, wire.came - rounds * len(BLOB)
+    print(f"{mode} on {loop}: {kills} kills, {rounds} blobs, {again / max(kills, 1):.0f} bytes again for each")  # noqa: T201 -- figures for who asks
+    assert rounds
+    assert came <= rounds * len(BLOB) + (kills + 1) * UNDER_WAY, seed
