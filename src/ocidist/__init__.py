@@ -43,11 +43,13 @@ if TYPE_CHECKING:
     from ocidist.model.manifest import ImageIndex, ImageManifest, Manifest, Schema1View
     from ocidist.model.platform import Platform
     from ocidist.model.profile import RegistryProfile
+    from ocidist.model.ratelimit import RateLimit
     from ocidist.model.reference import Reference, RegistryName, RepositoryName, Tag
     from ocidist.model.result import Mounted, OnExit, Page, PushResult, RegistryInfo
     from ocidist.observe.events import (
-        BlobMounted, Event, MirrorFailed, NamesSkipped, RequestRetried, TransferEvent, TransferFailed,
-        TransferFinished, TransferProgressed, TransferResumed, TransferStarted, WarningReceived,
+        BlobMounted, ConcurrencyChanged, Event, MirrorFailed, NamesSkipped, RateLimitSeen, RequestRedirected,
+        RequestRetried, TransferEvent, TransferFailed, TransferFinished, TransferProgressed, TransferResumed,
+        TransferStarted, WarningReceived,
     )
     from ocidist.observe.hooks import Hook
     from ocidist.remote.blobs import Blobs
@@ -66,17 +68,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANONYMOUS", "Anonymous", "AuthFile", "Basic", "BlobMounted", "BlobReader", "BlobWriter", "Blobs", "Body", "Call",
-    "ChainCredentials", "Challenge", "ChallengeCache", "Client", "Credential", "CredentialHelper",
-    "CredentialProvider", "CredentialSource", "Credentials", "DefaultCredentials", "Descriptor", "Digest",
-    "EgressPolicy", "Event", "FileCredentials", "FileTokenCache", "ForeignLayers", "Hasher", "Hook", "HostConfig",
-    "HostLimits", "HostsConfig", "IdentityToken", "ImageIndex", "ImageManifest", "Manifest", "Manifests",
-    "MemoryChallengeCache", "MemoryRegistry", "MemoryTokenCache", "Mirror", "MirrorFailed", "MirrorTags", "Mounted",
-    "NamesSkipped", "OnExit", "Page", "Paginator", "Platform", "Progress", "PushResult", "Reference", "Registry",
-    "RegistryInfo", "RegistryName", "RegistryProfile", "RegistryToken", "Repository", "RepositoryName",
-    "RequestRetried", "RetryPolicy", "Schema1View", "Scope", "ScopeSet", "ShortNames", "Source", "StaticCredentials",
-    "Tag", "TagDelete", "Tags", "Timeouts", "Token", "TokenCache", "TokenOptions", "TokenOwner", "TransferEvent",
-    "TransferFailed", "TransferFinished", "TransferProgressed", "TransferResumed", "TransferStarted", "UploadStarted",
-    "UploadState", "WarningReceived", "build_artifact", "build_image", "build_index", "sweep_downloads",
+    "ChainCredentials", "Challenge", "ChallengeCache", "Client", "ConcurrencyChanged", "Credential",
+    "CredentialHelper", "CredentialProvider", "CredentialSource", "Credentials", "DefaultCredentials", "Descriptor",
+    "Digest", "EgressPolicy", "Event", "FileCredentials", "FileTokenCache", "ForeignLayers", "Hasher", "Hook",
+    "HostConfig", "HostLimits", "HostsConfig", "IdentityToken", "ImageIndex", "ImageManifest", "Manifest",
+    "Manifests", "MemoryChallengeCache", "MemoryRegistry", "MemoryTokenCache", "Mirror", "MirrorFailed", "MirrorTags",
+    "Mounted", "NamesSkipped", "OnExit", "Page", "Paginator", "Platform", "Progress", "PushResult", "RateLimit",
+    "RateLimitSeen", "Reference", "Registry", "RegistryInfo", "RegistryName", "RegistryProfile", "RegistryToken",
+    "Repository", "RepositoryName", "RequestRedirected", "RequestRetried", "RetryPolicy", "Schema1View", "Scope",
+    "ScopeSet", "ShortNames", "Source", "StaticCredentials", "Tag", "TagDelete", "Tags", "Timeouts", "Token",
+    "TokenCache", "TokenOptions", "TokenOwner", "TransferEvent", "TransferFailed", "TransferFinished",
+    "TransferProgressed", "TransferResumed", "TransferStarted", "UploadStarted", "UploadState", "WarningReceived",
+    "build_artifact", "build_image", "build_index", "sweep_downloads",
 ]
 __all__ += errors.__all__
 
@@ -108,10 +111,12 @@ _WHERE = {
     "model.manifest": "ImageIndex ImageManifest Manifest Schema1View",
     "model.platform": "Platform",
     "model.profile": "RegistryProfile",
+    "model.ratelimit": "RateLimit",
     "model.reference": "Reference RegistryName RepositoryName Tag",
     "model.result": "Mounted OnExit Page PushResult RegistryInfo",
-    "observe.events": "BlobMounted Event MirrorFailed NamesSkipped RequestRetried TransferEvent TransferFailed "
-        "TransferFinished TransferProgressed TransferResumed TransferStarted WarningReceived",
+    "observe.events": "BlobMounted ConcurrencyChanged Event MirrorFailed NamesSkipped RateLimitSeen RequestRedirected "
+        "RequestRetried TransferEvent TransferFailed TransferFinished TransferProgressed TransferResumed "
+        "TransferStarted WarningReceived",
     "observe.hooks": "Hook",
     "remote.blobs": "Blobs",
     "remote.manifests": "Manifests",

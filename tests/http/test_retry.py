@@ -13,6 +13,7 @@ import pytest
 import stamina
 
 from ocidist import (
+    ConcurrencyChanged,
     Event,
     OciError,
     RateLimitedError,
@@ -137,7 +138,7 @@ async def test_a_wait_longer_than_allowed_is_not_begun(wire_server: WireServer, 
         with pytest.raises(RateLimitedError) as caught:
             await list_tags(client, wire_server)
     assert (caught.value.retry_after, caught.value.attempts) == (3600.0, 1)
-    assert (len(route.requests), slept, events) == (1, [], [])
+    assert (len(route.requests), slept, waits(events)) == (1, [], [])
 
 
 @pytest.mark.parametrize("policy", [ONCE, RetryPolicy(timeout=0.0)])
@@ -233,9 +234,10 @@ async def test_a_failing_hook_fails_nothing(wire_server: WireServer, caplog: pyt
 
     async with client_for(wire_server, hooks=[broken, events.append]) as client:
         assert await list_tags(client, wire_server) == ["v1"]
-    assert [type(event) for event in events] == [RequestRetried, WarningReceived]
+    kinds = [ConcurrencyChanged, RequestRetried, WarningReceived]
+    assert [type(event) for event in events] == kinds
     told = [record.getMessage() for record in caplog.records if record.name == "ocidist.hooks"]
-    assert told == ["a hook failed on RequestRetried", "a hook failed on WarningReceived"]
+    assert told == [f"a hook failed on {kind.__name__}" for kind in kinds]
 
 
 async def test_t37_warnings_are_shown_once_each_and_only_so_many(
@@ -315,7 +317,17 @@ async def test_stamina_may_be_switched_off_as_its_users_expect(wire_server: Wire
 
 @pytest.mark.parametrize(
     "values",
-    [{"attempts": 0}, {"timeout": -1}, {"wait_initial": -1}, {"wait_max": -1}, {"jitter": -1}, {"max_retry_after": -1}],
+    [
+        {"attempts": 0},
+        {"timeout": -1},
+        {"wait_initial": -1},
+        {"wait_max": -1},
+        {"jitter": -1},
+        {"jitter": 1.5},
+        {"max_retry_after": -1},
+        {"budget": -0.1},
+        {"reserve": -1},
+    ],
 )
 def test_a_policy_makes_sense(values: dict[str, Any]) -> None:
     with pytest.raises(UsageError):

@@ -20,7 +20,7 @@ class OciError(Exception):
         mirrors: One line for each mirror that was asked before the registry, or passed over, and what came of it.
     """
 
-    hint: ClassVar[str | None] = None
+    hint: str | None = None
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -92,7 +92,7 @@ class DigestUnsupportedError(UsageError):
     Only sha256 and sha512 verify; other algorithms can be parsed and carried, never checked.
     """
 
-    hint: ClassVar[str | None] = "Only sha256 and sha512 content can be verified"
+    hint: str | None = "Only sha256 and sha512 content can be verified"
 
     def __init__(self, algorithm: str) -> None:
         super().__init__(f"cannot verify content with the digest algorithm {algorithm!r}")
@@ -102,7 +102,7 @@ class DigestUnsupportedError(UsageError):
 class BodyNotReplayableError(UsageError):
     """Raised when a body must be sent again but its source can be read only once."""
 
-    hint: ClassVar[str | None] = "Pass bytes, a path or a callable that opens the source afresh"
+    hint: str | None = "Pass bytes, a path or a callable that opens the source afresh"
 
 
 class ClientClosedError(UsageError):
@@ -128,7 +128,7 @@ class HostsFileError(UsageError):
 class RegistryBlockedError(UsageError):
     """Raised when the configuration forbids a registry, or part of it; no request was sent."""
 
-    hint: ClassVar[str | None] = "The hosts= of the client, or a registries.conf it was made of, has it as blocked"
+    hint: str | None = "The hosts= of the client, or a registries.conf it was made of, has it as blocked"
 
 
 # --- no complete answer ----------------------------------------------------------------------------------------------
@@ -245,9 +245,7 @@ class AuthRealmRefusedError(AuthError, EgressError):
     """Raised when a challenge sends credentials to a token server that is not trusted with them."""
 
     purpose: ClassVar[str] = "a token realm"
-    hint: ClassVar[str | None] = (
-        "If this token server is the right one, add its origin to EgressPolicy(trusted_realms=...)"
-    )
+    hint: str | None = "If this token server is the right one, add its origin to EgressPolicy(trusted_realms=...)"
 
 
 class TokenRedirectRefusedError(AuthError, RedirectRefusedError):
@@ -261,7 +259,7 @@ class TokenError(AuthError):
 class CredentialsRejectedError(AuthError):
     """Raised when the registry or its token server refuses the credentials."""
 
-    hint: ClassVar[str | None] = "Check the user name and password, or log in again"
+    hint: str | None = "Check the user name and password, or log in again"
 
 
 class ScopeDeniedError(AuthError):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from ocidist.errors._base import OciError, TransportError
 
 # --- the bytes -------------------------------------------------------------------------------------------------------
@@ -12,7 +10,7 @@ from ocidist.errors._base import OciError, TransportError
 class IntegrityError(OciError):
     """Raised when bytes are not the bytes that were asked for; none of them was delivered as verified."""
 
-    hint: ClassVar[str | None] = "The registry or a proxy altered it: try again, then compare with another mirror"
+    hint: str | None = "The registry or a proxy altered it: try again, then compare with another mirror"
 
 
 class DigestMismatchError(IntegrityError):
@@ -49,7 +47,7 @@ class SizeMismatchError(IntegrityError):
 class TruncatedBodyError(SizeMismatchError, TransportError):
     """Raised when a body ended early."""
 
-    hint: ClassVar[str | None] = "The connection was cut: try again"
+    hint: str | None = "The connection was cut: try again"
 
 
 # --- uploads ---------------------------------------------------------------------------------------------------------

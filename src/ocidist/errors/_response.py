@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 from ocidist.errors._base import CredentialsRejectedError, OciError, ScopeDeniedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from ocidist.model.ratelimit import RateLimit
 
 
 class ErrorInfo(NamedTuple):
@@ -212,9 +214,27 @@ class NotModifiedError(ResponseError):
 
 
 class RateLimitedError(ResponseError):
-    """Raised when the registry asks to slow down (429) and waiting would take longer than the policy allows."""
+    """Raised when the registry asks to slow down (429) and waiting would take longer than the policy allows.
+
+    Attributes:
+        quota: What the registry said of its rate limit, or None.
+        exhausted: Whether an allowance for hours or days is used up: the request was not sent again for that.
+    """
 
     code: ClassVar[str | None] = "TOOMANYREQUESTS"
+    quota: RateLimit | None = None
+    exhausted: bool = False
+
+    def limited(self, quota: RateLimit | None, *, exhausted: bool) -> Self:
+        """Add what is known of the rate limit."""
+        self.quota, self.exhausted = quota, exhausted
+        if quota is not None:
+            self.message = f"{self.message} (rate limit: {quota})"
+        if exhausted:
+            self.hint = (
+                "The allowance is used up: wait until there is more, or pull with an account that has a larger one"
+            )
+        return self
 
 
 class ServerError(ResponseError):

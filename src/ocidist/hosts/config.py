@@ -6,6 +6,7 @@ domain (``*.example.com``); Docker Hub is found under any of its names.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -61,6 +62,13 @@ def _positive(_instance: object, attribute: attrs.Attribute[int | None], value: 
         raise UsageError(msg)
 
 
+def _rate(_instance: object, attribute: attrs.Attribute[float | None], value: float | None) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (number and 0 < value < math.inf):
+        msg = f"{attribute.name} must be a number above 0, not {value!r}"
+        raise UsageError(msg)
+
+
 def _fields(value: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     pairs = tuple(cast("Mapping[str, str]", value).items()) if isinstance(value, Mapping) else tuple(value)
     for name, text in pairs:
@@ -89,6 +97,7 @@ class HostConfig:
         ca: PEM file of certificate authorities to trust beside the operating system's, or several of them.
         client_cert: PEM file of a client certificate with its key, or a pair of files.
         concurrency: Most requests under way at once, token requests not counted; None takes the client's default.
+        rate: Most requests per second, token requests not counted; None takes the client's default.
         chunk_size: Bytes per chunk of chunked uploads, or None for the default.
         profile: How the registry takes blobs and tags; None takes what is known of its host, and finds out the rest.
         mirrors: Hosts to ask first when content is read, in order; the registry itself is asked last. Strings are taken
@@ -108,6 +117,7 @@ class HostConfig:
     ca: File | tuple[File, ...] | None = None
     client_cert: File | tuple[File, File] | None = None
     concurrency: int | None = attrs.field(default=None, validator=_positive)
+    rate: float | None = attrs.field(default=None, validator=_rate)
     chunk_size: int | None = attrs.field(default=None, validator=_positive)
     profile: RegistryProfile | None = None
     mirrors: tuple[Mirror, ...] = attrs.field(

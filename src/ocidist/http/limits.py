@@ -1,27 +1,14 @@
-"""How many requests to one host may be under way at once.
-
-anyio's ``CapacityLimiter`` does the counting. Streams of blobs, other reads and writes have slots of their own, so
-that a task that pipes a download into an upload of the same host does not wait for itself, whatever it has to ask
-meanwhile; token requests need no slot at all.
-"""
+"""How many requests to one host may be under way at once. anyio's ``CapacityLimiter`` does the counting."""
 
 from __future__ import annotations
 
-import enum
+import math
 from contextlib import suppress
 
 import anyio
 import attrs
 
 from ocidist.errors import UsageError
-
-
-class Kind(enum.Enum):
-    """What a request does, as far as limits are concerned."""
-
-    STREAM = "stream"
-    READ = "read"
-    WRITE = "write"
 
 
 @attrs.frozen
@@ -31,21 +18,32 @@ class HostLimits:
     Attributes:
         concurrency: Most requests of each kind under way at once on one host: streams of blobs, other reads, and
             writes. What is read is under way until it was read to its end or closed.
+        adaptive: Whether there are fewer of them, and slower, while a host answers 429 or 503: half as many at once,
+            then as many per second as it took, and slowly more as long as it does not complain.
+        rate: Most requests per second to one host, all kinds together; None sets no limit. What it takes to get a
+            token, or to follow a redirect to another host, is not counted.
 
     Raises:
-        UsageError: The number is below 1.
+        UsageError: A number is out of range.
     """
 
     concurrency: int = 32
+    adaptive: bool = True
+    rate: float | None = None
 
     def __attrs_post_init__(self) -> None:
         if self.concurrency < 1:
             msg = "concurrency must be at least 1"
             raise UsageError(msg)
+        if self.rate is not None and not 0 < self.rate < math.inf:
+            msg = "rate must be a number of requests per second, above 0"
+            raise UsageError(msg)
 
 
 class Slot:
-    """One place at a host, to be given back exactly once."""
+    """One place among those of a limiter, to be given back exactly once."""
+
+    __slots__ = ("_limiter",)
 
     def __init__(self, limiter: anyio.CapacityLimiter) -> None:
         self._limiter: anyio.CapacityLimiter | None = limiter
@@ -63,7 +61,7 @@ class Slot:
     async def take(self) -> None:
         """Wait for the place."""
         # Where a place is free nothing is awaited, so nothing can be cancelled between taking and keeping it.
-        if not self.take_now() and self._limiter is not None:
+        if not Slot.take_now(self) and self._limiter is not None:
             await self._wait(self._limiter)
 
     async def _wait(self, limiter: anyio.CapacityLimiter) -> None:
@@ -81,23 +79,3 @@ class Slot:
         limiter, self._limiter = self._limiter, None
         if limiter is not None:
             limiter.release_on_behalf_of(self)
-
-
-class Slots:
-    """The places of every host a client talks to.
-
-    Args:
-        limits: The limits for hosts without their own.
-    """
-
-    def __init__(self, limits: HostLimits) -> None:
-        self._default = limits.concurrency
-        self._limiters: dict[tuple[str, Kind], anyio.CapacityLimiter] = {}
-
-    def at(self, host: str, kind: Kind, *, concurrency: int | None) -> Slot:
-        """Return a place at *host*, which is still to be taken."""
-        key = (host, kind)
-        limiter = self._limiters.get(key)
-        if limiter is None:
-            limiter = self._limiters[key] = anyio.CapacityLimiter(concurrency or self._default)
-        return Slot(limiter)

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from ocidist.errors import AuthError, OciError, ResponseError, UnexpectedStatusError, UsageError
+from ocidist.errors import AuthError, OciError, RateLimitedError, ResponseError, UnexpectedStatusError, UsageError
 from ocidist.http.lean import NO_BODY, LeanRequest
 from ocidist.http.reply import RequestStream, snapshot
-from ocidist.http.retry import retry_after_of
+from ocidist.http.retry import retry_after_of, sent_at
 from ocidist.http.sender import Call
 from ocidist.http.transport.head import header_lines
 from ocidist.wire import endpoints, routing
 from ocidist.wire.egress import Origin, split_url
 from ocidist.wire.errorbody import Subject, body_note, error_for, parse_errors
+from ocidist.wire.ratelimit import parse_rate_limit, parse_wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -129,6 +130,7 @@ async def failure_of(response: httpx.Response, endpoint: Endpoint, base: str) ->
     kept = await snapshot(response, MAX_ERROR_BODY)
     abroad = Origin.of(url) != Origin.of(base)
     infos = () if abroad else parse_errors(kept.content)
+    wait = retry_after_of(kept)
     made = error_for(
         kept.status_code,
         infos=infos,
@@ -136,12 +138,16 @@ async def failure_of(response: httpx.Response, endpoint: Endpoint, base: str) ->
         url=url,
         subject=_subject(endpoint),
         request_id=next((kept.headers[name] for name in _REQUEST_ID if name in kept.headers), None),
-        retry_after=retry_after_of(kept),
+        retry_after=parse_wait(infos) if wait is None else wait,
         note=body_note(kept.content),
     )
     if abroad and isinstance(made, AuthError):
         # Another host's refusal says nothing about the registry's opinion of these credentials.
         made = UnexpectedStatusError(made.status, method=made.method, url=made.url)
+    if isinstance(made, RateLimitedError):
+        quota = parse_rate_limit(kept.headers.get, now=sent_at(kept))
+        made.limited(quota, exhausted=kept.extensions.get("ocidist_spent", False))
+    made.hint = kept.extensions.get("ocidist_hint") or made.hint
     return made.locate(attempts=attempts)
 
 

@@ -15,7 +15,7 @@ import attrs
 from ocidist._io.load import load_module
 from ocidist.errors import OciError, TlsError, TransportError, UsageError
 from ocidist.http.failure import names_nothing
-from ocidist.wire.retryafter import parse_retry_after
+from ocidist.wire.retryafter import parse_http_date, parse_retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,6 +26,11 @@ T = TypeVar("T")
 
 RETRIED_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 
+DOWN_WAIT: Final = 0.05
+"""Longest time until a request that failed because its host is down waits for its turn again, in seconds."""
+
+NO_BUDGET: Final = "It was not tried again, because too many of the requests to this host are repetitions already"
+
 
 @attrs.frozen
 class RetryPolicy:
@@ -34,10 +39,13 @@ class RetryPolicy:
     Attributes:
         attempts: Most requests per operation, the first included. 1 never tries again.
         timeout: Seconds after which no further attempt begins.
-        wait_initial: Seconds before the second attempt, doubled for each one after it.
+        wait_initial: Longest wait before the second attempt, in seconds, doubled for each one after it.
         wait_max: Longest wait that is not asked for by the registry, in seconds.
-        jitter: Most seconds added to each wait at random.
+        jitter: How much of each wait is left to chance: 0 waits for as long as it may be, 1 for anything between that
+            and nothing. To a wait that the registry asks for, at most as many seconds are added.
         max_retry_after: Longest ``Retry-After`` that is waited for, in seconds; beyond it the error is raised at once.
+        budget: Part of the requests to one host that may be sent again, however many of them fail.
+        reserve: Requests that may be sent again beyond that part, until as many others were made that it covers them.
 
     Raises:
         UsageError: A value is out of range.
@@ -45,15 +53,20 @@ class RetryPolicy:
 
     attempts: int = 5
     timeout: float = 300.0
-    wait_initial: float = 0.25
+    wait_initial: float = 0.5
     wait_max: float = 30.0
-    jitter: float = 0.25
+    jitter: float = 1.0
     max_retry_after: float = 60.0
+    budget: float = 0.1
+    reserve: int = 100
 
     def __attrs_post_init__(self) -> None:
-        times = (self.timeout, self.wait_initial, self.wait_max, self.jitter, self.max_retry_after)
+        times = (self.timeout, self.wait_initial, self.wait_max, self.max_retry_after, self.budget, self.reserve)
         if self.attempts < 1 or min(times) < 0:
-            msg = "attempts must be at least 1 and no time may be negative"
+            msg = "attempts must be at least 1 and nothing else may be negative"
+            raise UsageError(msg)
+        if not 0 <= self.jitter <= 1:
+            msg = "jitter is a part of each wait, from 0 to 1"
             raise UsageError(msg)
 
     def wait(self, attempt: int, asked: float | None) -> float | None:
@@ -63,12 +76,12 @@ class RetryPolicy:
             attempt: Number of the attempt that failed, from 1.
             asked: What the registry's ``Retry-After`` says, or None.
         """
-        if asked is not None and asked > self.max_retry_after:
-            return None
-        # The exponent is bounded so that a large number of attempts is no huge number.
-        seconds = min(self.wait_max, self.wait_initial * 2 ** min(attempt - 1, 32)) if asked is None else asked
         # Everybody who was turned away at once must not come back at once.
-        return seconds + random.uniform(0, self.jitter)  # noqa: S311 -- nobody gains by guessing it
+        chance = random.uniform(0, self.jitter)  # noqa: S311 -- nobody gains by guessing it
+        if asked is not None:
+            return None if asked > self.max_retry_after else asked + chance
+        # The exponent is bounded so that a large number of attempts is no huge number.
+        return (1 - chance) * min(self.wait_max, self.wait_initial * 2.0 ** min(attempt - 1, 32))
 
 
 class BusyError(OciError):
@@ -78,25 +91,51 @@ class BusyError(OciError):
         status: HTTP status code.
         retry_after: Seconds the registry asks to wait, or None.
         answer: What to give the caller when no further attempt is made.
+        spent: Whether an allowance is used up, and another attempt would be in vain.
     """
 
-    def __init__(self, status: int, retry_after: float | None, answer: httpx.Response | OciError) -> None:
+    def __init__(
+        self, status: int, retry_after: float | None, answer: httpx.Response | OciError, *, spent: bool = False
+    ) -> None:
         super().__init__(f"answered {status}")
         self.status = status
         self.retry_after = retry_after
         self.answer = answer
+        self.spent = spent
+
+
+class DownError(OciError):
+    """A failure of a host that fails everything; it never leaves this package.
+
+    Attributes:
+        failure: What went wrong.
+        sent: Whether it went wrong for this very request, and not for another one that it waited for.
+        probe: Whether the request was the one that found out.
+    """
+
+    def __init__(self, failure: Exception, *, sent: bool, probe: bool = False) -> None:
+        super().__init__("the host is down")
+        self.failure = failure
+        self.sent = sent
+        self.probe = probe
 
 
 def retry_after_of(response: httpx.Response) -> float | None:
-    """Return the seconds a response asks to wait, or None."""
+    """Return the seconds a response asks to wait, or None. A date counts from the response's own Date."""
     value = response.headers.get("Retry-After")
-    return None if value is None else parse_retry_after(value, now=time.time())
+    return None if value is None else parse_retry_after(value, now=sent_at(response))
+
+
+def sent_at(response: httpx.Response) -> float:
+    """Return when a response was sent, in seconds since the epoch: by the clock of who sent it, if it says so."""
+    date = parse_http_date(response.headers.get("Date", ""))
+    return time.time() if date is None else date
 
 
 def worth_another_try(error: Exception) -> bool:
     """Return whether a failure may pass by itself."""
     if isinstance(error, BusyError):
-        return True
+        return not error.spent
     if not isinstance(error, TransportError) or isinstance(error, TlsError):
         return False
     return not names_nothing(error)
@@ -139,6 +178,7 @@ async def retried(
     again: Callable[[Exception], bool],
     report: Callable[[int, float, Exception], None],
     started: float,
+    spend: Callable[[], bool] | None = None,
 ) -> tuple[T, int]:
     """Go on after a first attempt that failed; see ``retrying``.
 
@@ -149,6 +189,7 @@ async def retried(
         again: See ``retrying``.
         report: See ``retrying``.
         started: When the first attempt began, by ``monotonic()``.
+        spend: Takes a retry from the host's budget, and returns whether there was one; None sets no limit.
     """
     if isinstance(failure, OciError):
         failure.locate(attempts=1)
@@ -166,11 +207,16 @@ async def retried(
         return await work()
 
     def decide(error: Exception) -> bool | float:
-        wait = policy.wait(made, error.retry_after if isinstance(error, BusyError) else None)
+        failure = error.failure if isinstance(error, DownError) else error
+        wait = policy.wait(made, failure.retry_after if isinstance(failure, BusyError) else None)
         if wait is None or not again(error) or monotonic() - started + wait > policy.timeout:
             return False
         if made < policy.attempts:
-            report(made, wait, error)
+            if spend is not None and not _affordable(error, failure, spend):
+                return False
+            # Where a host is down, the next attempt waits for its turn anyway, or for the news that it is back.
+            wait = min(wait, DOWN_WAIT) if isinstance(error, DownError) else wait
+            report(made, wait, failure)
         return wait
 
     await load_module("stamina")
@@ -182,6 +228,15 @@ async def retried(
     except OciError as error:
         error.locate(attempts=made)
         raise
+
+
+def _affordable(error: Exception, failure: Exception, spend: Callable[[], bool]) -> bool:
+    """Return whether the host's budget has room for a retry. What waits while a host is down costs nothing."""
+    if (isinstance(error, DownError) and not error.probe) or spend():
+        return True
+    if isinstance(failure, OciError):
+        failure.hint = NO_BUDGET
+    return False
 
 
 class _Told(logging.Filter):

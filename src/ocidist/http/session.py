@@ -20,7 +20,6 @@ from ocidist.errors import (
     BodyNotReplayableError,
     ChallengeError,
     ClientClosedError,
-    ConnectError,
     CredentialsRejectedError,
     InvalidReferenceError,
     LinkRefusedError,
@@ -35,32 +34,35 @@ from ocidist.http.auth import NOTHING, Answered, Authenticator, Proof, Turn
 from ocidist.http.failure import translate
 from ocidist.http.guard import CHECK, AddressGuard
 from ocidist.http.lean import LeanRequest, Request, is_authorized, origin_of
-from ocidist.http.limits import HostLimits, Kind, Slot, Slots
 from ocidist.http.message import MAX_ERROR_BODY, ClientFields, build, failure_of, scrubbed
 from ocidist.http.mirrors import Mirrors, blocked
 from ocidist.http.own import ROOT, OwnRequests
 from ocidist.http.redirect import FOLLOWED, next_hop, replayable
+from ocidist.http.repeat import SAFE, final, may_repeat, refuse_busy
 from ocidist.http.reply import HttpReply, RequestStream, TrackedStream, fields_of, is_whole, snapshot
 from ocidist.http.retry import (
     RETRIED_STATUSES,
     BusyError,
+    DownError,
     RetryPolicy,
     monotonic,
     retried,
-    retry_after_of,
     retrying,
+    sent_at,
     worth_another_try,
 )
 from ocidist.http.scheme import TLS_PORT_ANSWER, SchemeDetector
 from ocidist.http.sender import Call
 from ocidist.http.site import Site
 from ocidist.http.tokens import TokenOptions, TokenSource
+from ocidist.http.traffic import Place, Rules, Traffic
 from ocidist.model.reference import RegistryName
-from ocidist.observe.events import Event, RequestRetried, WarningReceived
+from ocidist.observe.events import Event, RequestRedirected, RequestRetried, WarningReceived
 from ocidist.observe.hooks import emit
 from ocidist.wire import endpoints
 from ocidist.wire.egress import EgressPolicy, Origin
 from ocidist.wire.errorbody import body_note
+from ocidist.wire.ratelimit import NOTED, parse_rate_limit
 from ocidist.wire.scope import NO_SCOPES
 from ocidist.wire.warning import parse_warnings
 
@@ -74,18 +76,17 @@ if TYPE_CHECKING:
     from ocidist.errors import EgressError
     from ocidist.hosts.config import HostConfig, HostsConfig
     from ocidist.http.caches import ChallengeCache, TokenCache
+    from ocidist.http.limits import HostLimits
     from ocidist.http.mirrors import Ask
     from ocidist.http.standing import Trial
     from ocidist.http.timeouts import Timeouts
     from ocidist.observe.hooks import Hook
     from ocidist.wire.endpoints import Endpoint
 
-MAX_RAW_ERROR_BODY: Final = 1024 * 1024
 MAX_WARNINGS: Final = 256
 MAX_SITES: Final = 1024
 CLEANUP_SECONDS: Final = 2.0
 
-_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _ONCE: Final = RetryPolicy(attempts=1)
 _log = logging.getLogger("ocidist.http")
 _warnings_log = logging.getLogger("ocidist.warnings")
@@ -123,7 +124,8 @@ class Session:
         self._retries: set[anyio.CancelScope] = set()
         self._fields = ClientFields(parts.headers)
         self._timeouts = (parts.timeouts.extension(), parts.timeouts.extension(final=True))
-        self._slots = Slots(parts.limits)
+        self._rules = Rules(parts.limits, parts.retry, self.emit)
+        self._traffic: dict[str, Traffic] = {}
         own = OwnRequests(parts.wire, parts.headers, parts.timeouts, parts.retry, self._report)
         self._schemes = SchemeDetector(own.probe, self._learn)
         source = TokenSource(own.token, parts.egress, parts.token_options)
@@ -246,8 +248,8 @@ class Session:
     async def _more(
         self, failure: Exception, request: httpx.Request, call: Call, *, follow: bool, started: float
     ) -> tuple[httpx.Response, int]:
-        host = str(call.registry or request.url.netloc.decode("ascii"))
-        operation = call.endpoint.operation if call.endpoint else request.method
+        host, operation = _host_of(request, call), _operation_of(request, call)
+        traffic = self._traffic.get(host)
         with anyio.CancelScope() as scope:
             self._retries.add(scope)
             try:
@@ -255,16 +257,16 @@ class Session:
                     failure,
                     partial(self._attempt, request, call, follow=follow),
                     self._parts.retry,
-                    again=partial(_again, request, call),
+                    again=partial(may_repeat, request, call),
                     report=partial(self._report, host, operation),
                     started=started,
+                    spend=None if traffic is None else traffic.may_retry,
                 )
-            except BusyError as busy:
-                if not isinstance(busy.answer, httpx.Response):
-                    raise
-                return busy.answer, busy.attempts or 1
+            except (BusyError, DownError) as error:
+                ended = error
             finally:
                 self._retries.discard(scope)
+            return final(ended, request), ended.attempts or 1
         raise ClientClosedError("the client was closed")
 
     def close(self) -> None:
@@ -273,39 +275,49 @@ class Session:
             scope.cancel()
 
     async def _attempt(self, request: httpx.Request, call: Call, *, follow: bool) -> httpx.Response:
-        slot = self._slot(request, call)
-        if not slot.take_now():
-            await slot.take()
+        place = self._place(request, call)
+        if not place.take_now():
+            await place.take()
         if call.trial is not None:
             call.trial.begin()
         try:
             response = await self._authenticated(request, call, follow=follow)
-            self._notice(response)
+            self._notice(response, place)
             if response.status_code in RETRIED_STATUSES:
-                await _refuse_busy(request, response, call)
+                await refuse_busy(request, response, call, patience=self._parts.retry.max_retry_after)
+        except Exception as error:
+            failure = place.failed(error)
+            if failure is error:
+                raise
+            raise failure from None
         except BaseException:
-            slot.release()
+            place.given_up()
             raise
+        place.passed()
         if response.is_closed or is_whole(response):
             # Nobody has to be waited for any more.
-            slot.release()
+            place.release()
         else:
-            response.stream = TrackedStream(response.stream, slot)  # type: ignore[arg-type]  # the async side of httpx
+            response.stream = TrackedStream(response.stream, place)  # type: ignore[arg-type]  # the async side of httpx
         return response
 
-    def _slot(self, request: httpx.Request, call: Call) -> Slot:
-        kind = Kind.READ if request.method in _SAFE else Kind.WRITE
-        if isinstance(call.endpoint, endpoints.GetBlob):
-            kind = Kind.STREAM
+    def _place(self, request: httpx.Request, call: Call) -> Place:
         if isinstance(request, LeanRequest):
             # Upload sessions may go on at other hosts; the registry's limit holds for all that is its doing.
-            site = request.site
-            return self._slots.at(site.name, kind, concurrency=site.config.concurrency)
-        config = self._parts.hosts.for_origin(origin_of(request))
-        if config.blocked:
-            raise blocked(RegistryName.parse(request.url.netloc.decode("ascii")))
-        host = str(call.registry or request.url.netloc.decode("ascii"))
-        return self._slots.at(host, kind, concurrency=config.concurrency)
+            host, config = request.site.name, request.site.config
+        else:
+            config = self._parts.hosts.for_origin(origin_of(request))
+            if config.blocked:
+                raise blocked(RegistryName.parse(request.url.netloc.decode("ascii")))
+            host = _host_of(request, call)
+        traffic = self._traffic.get(host)
+        if traffic is None:
+            traffic = self._traffic[host] = Traffic(host, config, self._rules)
+        if isinstance(call.endpoint, endpoints.GetBlob):
+            lane = traffic.stream
+        else:
+            lane = traffic.read if request.method in SAFE else traffic.write
+        return Place(traffic, lane, _operation_of(request, call), gated=call.trial is None)
 
     async def _authenticated(self, request: httpx.Request, call: Call, *, follow: bool) -> httpx.Response:
         turn = None if call.direct or is_authorized(request) else await self._turn(request, call)
@@ -432,6 +444,7 @@ class Session:
                 break
             seen.add(str(current.url))
             target = Origin.of(str(current.url))
+            self.emit(RequestRedirected(_host_of(request, call), _operation_of(request, call), target.netloc))
             guard = None if at_home else self._guarded(registry, target, RedirectRefusedError)
             response = await self._hop(current, proof if at_home else NOTHING, call, guard)
         here, there = str(first), str(Origin.of(str(current.url)))
@@ -481,8 +494,14 @@ class Session:
         except ChallengeError:
             _log.debug("%s sends a challenge that cannot be read", base)
 
-    def _notice(self, response: httpx.Response) -> None:
-        if b"warning" not in fields_of(response):
+    def _notice(self, response: httpx.Response, place: Place) -> None:
+        fields = fields_of(response)
+        if not NOTED.isdisjoint(fields):
+            quota = parse_rate_limit(response.headers.get, now=sent_at(response))
+            # Those of another host are not the registry's.
+            if quota is not None and not response.history:
+                place.traffic.gauge(quota)
+        if b"warning" not in fields:
             return
         host = response.request.url.netloc.decode("ascii")
         for text in parse_warnings(response.headers.get_list("Warning")):
@@ -539,13 +558,6 @@ class _Exchange:
         return scrubbed(error)
 
 
-async def _refuse_busy(request: httpx.Request, response: httpx.Response, call: Call) -> None:
-    """Raise BusyError for an answer that asks for another attempt, with a closed copy of it."""
-    if call.endpoint or request.method in _SAFE:
-        limit = MAX_ERROR_BODY if call.endpoint else MAX_RAW_ERROR_BODY
-        raise BusyError(response.status_code, retry_after_of(response), await snapshot(response, limit))
-
-
 def _explained(turn: Turn, error: AuthError) -> AuthError:
     if not turn.withheld:
         return error
@@ -556,20 +568,14 @@ def _explained(turn: Turn, error: AuthError) -> AuthError:
     return CredentialsRejectedError(msg)
 
 
-def _again(request: httpx.Request, call: Call, error: Exception) -> bool:
-    failure = translate(error) if isinstance(error, httpx.RequestError) else error
-    if isinstance(failure, OciError) and failure.operation is not None:
-        # A request within this one failed, and was tried again by itself.
-        return False
-    if not replayable(request, call):
-        return False
-    if call.endpoint is None:
-        return request.method in _SAFE and worth_another_try(failure)
-    if call.endpoint.repeatable:
-        return worth_another_try(failure)
-    # Its effect may have taken place: only what surely did not reach the registry is sent again.
-    turned_away = isinstance(failure, BusyError) and failure.status == httpx.codes.TOO_MANY_REQUESTS
-    return turned_away or (isinstance(failure, ConnectError) and worth_another_try(failure))
+def _host_of(request: httpx.Request, call: Call) -> str:
+    if isinstance(request, LeanRequest):
+        return request.site.name
+    return str(call.registry or request.url.netloc.decode("ascii"))
+
+
+def _operation_of(request: httpx.Request, call: Call) -> str:
+    return request.method if call.endpoint is None else call.endpoint.operation
 
 
 def _named(url: httpx.URL) -> RegistryName | None:

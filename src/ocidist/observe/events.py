@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
+
+if TYPE_CHECKING:
+    from ocidist.model.ratelimit import RateLimit
 
 
 @attrs.frozen
@@ -44,6 +49,45 @@ class RequestRetried(Event):
     attempt: int
     wait: float
     reason: str
+
+
+@attrs.frozen
+class RequestRedirected(Event):
+    """A registry sends a request to another place, and it is followed there.
+
+    Attributes:
+        operation: What was attempted.
+        target: The host it goes to (``host[:port]``); the rest of the URL may hold secrets.
+    """
+
+    operation: str
+    target: str
+
+
+@attrs.frozen
+class RateLimitSeen(Event):
+    """A host says something new of how many requests it allows; at most once a second, unless none are left.
+
+    Attributes:
+        quota: What it says.
+    """
+
+    quota: RateLimit
+
+
+@attrs.frozen
+class ConcurrencyChanged(Event):
+    """A host answered 429 or 503, and is given less to do at once; or it coped for a while, and is given more.
+
+    Attributes:
+        kind: Which requests: ``stream`` (blobs that are read), ``read`` (other reads) or ``write``.
+        limit: Most of them under way at once from now on.
+        rate: Most of them that begin in a second, as learned from the host; None sets no limit.
+    """
+
+    kind: str
+    limit: int
+    rate: float | None
 
 
 @attrs.frozen

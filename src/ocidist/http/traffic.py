@@ -1,0 +1,251 @@
+"""What is known of how one host copes: its limits, its retries, whether it is down, and what it says of its own limits.
+
+A request takes a ``Place`` before it is sent, and says afterwards what came of it.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import httpx
+
+from ocidist.errors import OciError, TransportError
+from ocidist.http.budget import RetryBudget
+from ocidist.http.failure import translate
+from ocidist.http.lanes import Lane
+from ocidist.http.limits import Slot
+from ocidist.http.outage import Outage
+from ocidist.http.pace import Pace
+from ocidist.http.retry import BusyError, DownError, monotonic, worth_another_try
+from ocidist.observe.events import ConcurrencyChanged, RateLimitSeen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ocidist.hosts.config import HostConfig
+    from ocidist.http.limits import HostLimits
+    from ocidist.http.retry import RetryPolicy
+    from ocidist.model.ratelimit import RateLimit
+    from ocidist.observe.events import Event
+
+GAUGE_SECONDS: Final = 1.0
+"""Shortest time between two records of what is left of a host's allowance, unless nothing is."""
+
+_COMPLAINTS: Final = frozenset({429, 503})
+_log = logging.getLogger("ocidist.http")
+
+
+class Kind(enum.Enum):
+    """What a request does, as far as limits are concerned."""
+
+    STREAM = "stream"
+    READ = "read"
+    WRITE = "write"
+
+
+@attrs.frozen
+class Rules:
+    """What holds for all hosts of a client.
+
+    Attributes:
+        limits: The limits.
+        retry: The retry policy.
+        emit: Tells the hooks.
+    """
+
+    limits: HostLimits
+    retry: RetryPolicy
+    emit: Callable[[Event], None]
+
+
+class Traffic:
+    """The requests to one host.
+
+    Streams of blobs, other reads and writes have limits of their own, so that a task that pipes a download into an
+    upload of the same host does not wait for itself, whatever it has to ask meanwhile; token requests need no place.
+
+    Args:
+        host: The host.
+        config: What is configured for it.
+        rules: What holds for all hosts.
+
+    Attributes:
+        stream: Streams of blobs.
+        read: Other reads.
+        write: Writes.
+        outage: Whether the host is down.
+        retried: Requests that were sent again.
+    """
+
+    def __init__(self, host: str, config: HostConfig, rules: Rules) -> None:
+        self._host = host
+        self._emit = rules.emit
+        self._patient = rules.retry.attempts > 1
+        self.outage: Outage = Outage(rules.retry, self._changed)
+        self._budget = RetryBudget(rules.retry.budget, rules.retry.reserve)
+        self.retried: int = 0
+        self._quota: RateLimit | None = None
+        self._gauged = 0.0
+        rate = config.rate or rules.limits.rate
+        steady = None if rate is None else Pace(rate)
+        most = config.concurrency or rules.limits.concurrency
+
+        def lane(kind: Kind) -> Lane:
+            def changed(limit: int, rate: float | None) -> None:
+                _log.debug("%s: at most %d requests to %s at once, rate %s", host, limit, kind.value, rate)
+                rules.emit(ConcurrencyChanged(host, kind.value, limit, rate))
+
+            return Lane(most, adaptive=rules.limits.adaptive, steady=steady, changed=changed)
+
+        self.stream: Lane = lane(Kind.STREAM)
+        self.read: Lane = lane(Kind.READ)
+        self.write: Lane = lane(Kind.WRITE)
+
+    @property
+    def _lanes(self) -> tuple[Lane, Lane, Lane]:
+        return self.stream, self.read, self.write
+
+    @property
+    def answered(self) -> int:
+        """Requests that the host answered as one that works."""
+        return sum(lane.answered for lane in self._lanes)
+
+    def _changed(self) -> None:
+        for lane in self._lanes:
+            lane.down = self.outage.down
+            lane.update()
+        if self.outage.down:
+            _log.warning("%s fails every request; one at a time finds out whether it is back", self._host)
+        else:
+            _log.info("%s answers again", self._host)
+
+    def may_retry(self) -> bool:
+        """Take one retry from the host's budget, and return whether there was one."""
+        begun = sum(lane.begun for lane in self._lanes)
+        if not self._budget.spend(begun - self.retried):
+            return False
+        self.retried += 1
+        return True
+
+    def gauge(self, found: RateLimit) -> None:
+        """Tell the hooks what the host says of its limits, if that is news."""
+        old, now = self._quota, monotonic()
+        if old is not None:
+            if (old.limit, old.remaining, old.window) == (found.limit, found.remaining, found.window):
+                return
+            brief = old.limit == found.limit and old.window == found.window and not found.spent
+            if brief and now - self._gauged < GAUGE_SECONDS:
+                return
+        self._quota, self._gauged = found, now
+        self._emit(RateLimitSeen(self._host, found))
+
+    def failed(self, place: Place, error: Exception) -> Exception:
+        """Draw conclusions from a failure, and return what to raise."""
+        failure = translate(error) if isinstance(error, httpx.RequestError) else error
+        busy = isinstance(failure, BusyError)
+        if isinstance(failure, BusyError) and failure.status in _COMPLAINTS and not failure.spent:
+            place.lane.complained(place.number, failure.status, failure.retry_after)
+        if not place.gated or not self._patient:
+            return error
+        told = isinstance(failure, OciError) and failure.operation is not None
+        broken = failure.status >= 500 if isinstance(failure, BusyError) else isinstance(failure, TransportError)
+        if told or not broken or not worth_another_try(failure):
+            if self.outage.down and busy:
+                self.outage.answered()
+            elif place.probing:
+                self.outage.given_up()
+            return error
+        self.outage.failed(
+            error,
+            answered=self.answered,
+            probe=place.probing,
+            operation=place.operation if busy else "",
+            asked=failure.retry_after if isinstance(failure, BusyError) else None,
+        )
+        return DownError(error, sent=True, probe=place.probing) if self.outage.down else error
+
+
+class Place(Slot):
+    """One place at a host: taken before a request is sent, and given back exactly once.
+
+    Args:
+        traffic: The host.
+        lane: The kind of request.
+        operation: What is asked.
+        gated: Whether to wait while the host is down.
+
+    Attributes:
+        traffic: See above.
+        lane: See above.
+        operation: See above.
+        gated: See above.
+        number: How many requests of the kind had begun, this one included.
+        probing: Whether this is the one request that finds out whether the host is back.
+    """
+
+    __slots__ = ("gated", "lane", "number", "operation", "probing", "traffic")
+
+    def __init__(self, traffic: Traffic, lane: Lane, operation: str, *, gated: bool) -> None:
+        super().__init__(lane.limiter)
+        self.traffic: Traffic = traffic
+        self.lane: Lane = lane
+        self.operation: str = operation
+        self.gated: bool = gated
+        self.number: int = 0
+        self.probing: bool = False
+
+    def take_now(self) -> bool:
+        """Take the place if nothing has to be waited for, and return whether that was so."""
+        if not self.lane.clear or not super().take_now():
+            return False
+        self.lane.begun = self.number = self.lane.begun + 1
+        return True
+
+    async def take(self) -> None:
+        """Wait for the place, and for whatever else there is to wait for.
+
+        Raises:
+            DownError: The host is down.
+        """
+        lane = self.lane
+        while True:
+            if self.gated and lane.down:
+                self.probing = await self.traffic.outage.admit(self.operation)
+            try:
+                await super().take()
+                if not lane.clear:
+                    await lane.wait()
+            except BaseException:
+                self.given_up()
+                raise
+            if self.probing or not (self.gated and lane.down):
+                break
+            # It went down while others were served.
+            self.release()
+            self._limiter = lane.limiter
+        lane.begun = self.number = lane.begun + 1
+
+    def given_up(self) -> None:
+        """Give the place back; nothing was learned of the host."""
+        self.release()
+        if self.probing:
+            self.probing = False
+            self.traffic.outage.given_up()
+
+    def passed(self) -> None:
+        """Note that the host answered as one that works."""
+        lane = self.lane
+        lane.answered += 1
+        if lane.easing:
+            lane.eased()
+        if lane.down:
+            self.probing = False
+            self.traffic.outage.answered()
+
+    def failed(self, error: Exception) -> Exception:
+        """Give the place back, and return what to raise for a failure."""
+        self.release()
+        return self.traffic.failed(self, error)
