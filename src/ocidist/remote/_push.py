@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import anyio
+import attrs
 
 from ocidist._io.body import BytesBody
 from ocidist.errors import (
@@ -33,17 +34,42 @@ if TYPE_CHECKING:
     from ocidist.remote._channel import Channel
 
 SUBJECT_HEADER: Final = "OCI-Subject"
+TAG_HEADER: Final = "OCI-Tag"
 LAG_WAITS: Final = (0.2, 0.8)
 """Seconds to wait, one after the other, for a registry whose replicas do not yet show what was just pushed."""
 
 
+@attrs.frozen
+class Stored:
+    """What a registry says it did with a manifest.
+
+    Attributes:
+        subject: The subject it has processed, or None.
+        tags: The tags it has set beside.
+        heard: Whether it said so itself; otherwise its answer was lost, and the manifest found to be there.
+    """
+
+    subject: Digest | None = None
+    tags: tuple[Tag, ...] = ()
+    heard: bool = True
+
+
 async def put(
-    channel: Channel, reference: Tag | Digest, manifest: Manifest, *, if_match: str | None = None
-) -> Digest | None:
+    channel: Channel,
+    reference: Tag | Digest,
+    manifest: Manifest,
+    *,
+    if_match: str | None = None,
+    tags: tuple[Tag, ...] = (),
+) -> Stored:
     """Store a manifest under a tag or its digest.
 
-    Returns:
-        The subject the registry says it has processed, or None.
+    Args:
+        channel: The repository.
+        reference: What to store it under.
+        manifest: The manifest.
+        if_match: Entity tag that must still be current, or None.
+        tags: Tags to be set by the same request, where the registry does that; only for a reference by digest.
 
     Raises:
         DigestMismatchError: The registry stored other bytes.
@@ -51,7 +77,7 @@ async def put(
         ProtocolError: The registry claims success but does not have the manifest.
         OciError: See ``Sender.exchange``.
     """
-    endpoint = PutManifest(channel.repository_name, reference, manifest.media_type, if_match=if_match)
+    endpoint = PutManifest(channel.repository_name, reference, manifest.media_type, tags=tags, if_match=if_match)
     for wait in (*LAG_WAITS, None):
         try:
             return await _put_once(channel, endpoint, manifest)
@@ -63,18 +89,18 @@ async def put(
     raise AssertionError
 
 
-async def _put_once(channel: Channel, endpoint: PutManifest, manifest: Manifest) -> Digest | None:
+async def _put_once(channel: Channel, endpoint: PutManifest, manifest: Manifest) -> Stored:
     try:
         async with channel.exchange(endpoint, body=BytesBody(manifest.data), about=endpoint.reference) as reply:
             proven = _is_stored(reply, manifest)
-            subject = _subject(reply)
+            stored = Stored(_subject(reply), _tags(reply, endpoint.tags))
     except TransportError as error:
         lost = not isinstance(error, ConnectError | TlsError | SchemeDetectionError)
         if lost and await _arrived(channel, endpoint.reference, manifest):
-            return None
+            return Stored(heard=False)
         raise
     if proven or await _arrived(channel, endpoint.reference, manifest):
-        return subject
+        return stored
     raise ProtocolError("the registry reported success but does not have the manifest").locate(
         operation=endpoint.operation, reference=channel.name_of(endpoint.reference), host=channel.host
     )
@@ -103,6 +129,12 @@ def _subject(reply: Reply) -> Digest | None:
         return Digest((reply.header(SUBJECT_HEADER) or "").strip())
     except InvalidDigestError:
         return None
+
+
+def _tags(reply: Reply, asked: tuple[Tag, ...]) -> tuple[Tag, ...]:
+    """Return the tags that the registry has set, of those it was asked to."""
+    said = {name.strip() for value in reply.header_values(TAG_HEADER) for name in value.split(",")}
+    return tuple(tag for tag in asked if tag in said)
 
 
 async def _arrived(channel: Channel, reference: Tag | Digest, manifest: Manifest) -> bool:

@@ -89,7 +89,14 @@ class UploadSession:
             OciError: See ``Sender.exchange``.
         """
         endpoint = StartUpload(channel.repository_name, None if algorithm == "sha256" else algorithm)
-        async with channel.exchange(endpoint) as reply:
+        try:
+            async with channel.exchange(endpoint) as reply:
+                return cls(channel, opened(channel, reply, chunk_size=chunk_size, algorithm=algorithm))
+        except ResponseError as error:
+            if endpoint.algorithm is None or error.status not in {400, 404, 405}:
+                raise
+        # The parameter is new; the digest says the same in the end.
+        async with channel.exchange(StartUpload(channel.repository_name)) as reply:
             return cls(channel, opened(channel, reply, chunk_size=chunk_size, algorithm=algorithm))
 
     @classmethod

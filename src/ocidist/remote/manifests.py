@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import attrs
 
 from ocidist.errors import (
     IntegrityError,
@@ -24,9 +27,15 @@ from ocidist.model.mediatype import SCHEMA1_TYPES
 from ocidist.model.reference import Tag
 from ocidist.model.result import PushResult
 from ocidist.remote._answers import foreseen
-from ocidist.remote._memory import ReferrersApi, learn_referrers_api, referrers_api
+from ocidist.remote._memory import (
+    ReferrersApi,
+    learn_profile,
+    learn_referrers_api,
+    profile_of,
+    referrers_api,
+)
 from ocidist.remote._pull import MAX_MANIFEST, describe, fetch
-from ocidist.remote._push import put, remove
+from ocidist.remote._push import Stored, put, remove
 from ocidist.remote._targets import several_tags, tag_or_digest
 from ocidist.remote.referrers import forget, record
 
@@ -34,6 +43,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ocidist.remote._channel import Channel
+
+
+TAGS_AT_ONCE: Final = 10
+"""Tags that are set by one request: what every registry takes that sets several."""
+_NO_QUERY: Final = frozenset({400, 405, 414, 431, 501})
 
 
 class Manifests:
@@ -163,6 +177,7 @@ class Manifests:
 
         A manifest with a subject is also listed among the subject's referrers, by the registry or, where it does not do
         so itself, in the index that clients maintain. Tags come last: where one is set, everything else is done.
+        Several tags are set with the manifest itself by registries that know how, and one by one elsewhere.
 
         Args:
             manifest: The manifest, or its bytes.
@@ -188,28 +203,68 @@ class Manifests:
         if not names:
             raise UsageError("without a tag, a manifest can only be pushed by digest")
         first, *others = names
-        acknowledged = await self._store(first, made)
+        stored = await self._store(first, made, self._beside(made, first, others))
         done, failed = [first] if isinstance(first, Tag) else [], {}
+        set_already = {*stored.tags, *await self._more(first, made, others, stored)}
         for name in others:
             assert isinstance(name, Tag)  # noqa: S101 -- only the first may be a digest
             try:
-                await put(self._channel, name, made)
+                if name not in set_already:
+                    await put(self._channel, name, made)
                 done.append(name)
             except OciError as error:
                 failed[name] = error
-        return PushResult(made.descriptor, tuple(done), failed, acknowledged)
+        return PushResult(made.descriptor, tuple(done), failed, stored.subject)
 
-    async def _store(self, name: Tag | Digest, manifest: Manifest) -> Digest | None:
+    def _beside(self, manifest: Manifest, first: Tag | Digest, others: Sequence[Tag | Digest]) -> tuple[Tag, ...]:
+        """Return the tags that the request for the digest may set as well."""
+        known = profile_of(self._channel).tags_by_query
+        # Finding out has a price where the registry does not know how: another header, or the same request again.
+        if not isinstance(first, Digest) or len(others) < (1 if known else 2) or known is False:
+            return ()
+        # Tags come last, and the index of referrers may have to come before them.
+        if manifest.subject is not None and referrers_api(self._channel) is not ReferrersApi.PRESENT:
+            return ()
+        return tuple(name for name in others if isinstance(name, Tag))[:TAGS_AT_ONCE]
+
+    async def _more(
+        self, first: Tag | Digest, manifest: Manifest, others: Sequence[Tag | Digest], stored: Stored
+    ) -> tuple[Tag, ...]:
+        """Set the tags that did not fit into the first request, if the registry sets several at once."""
+        done: list[Tag] = []
+        rest = [name for name in others if isinstance(name, Tag)][TAGS_AT_ONCE:]
+        if stored.tags and isinstance(first, Digest):
+            for start in range(0, len(rest), TAGS_AT_ONCE):
+                tags = tuple(rest[start : start + TAGS_AT_ONCE])
+                with suppress(OciError):
+                    # What fails is tried tag by tag, and fails by name.
+                    done += (await put(self._channel, first, manifest, tags=tags)).tags
+        return tuple(done)
+
+    async def _store(self, name: Tag | Digest, manifest: Manifest, tags: tuple[Tag, ...]) -> Stored:
         # Read before anything is sent: a manifest that cannot be read cannot be listed as a referrer either.
         subject = manifest.subject
-        acknowledged = await put(self._channel, name, manifest)
+        stored = await self._put(name, manifest, tags)
         if subject is None:
-            return None
-        if acknowledged == subject.digest:
+            return attrs.evolve(stored, subject=None)
+        if stored.subject == subject.digest:
             learn_referrers_api(self._channel, ReferrersApi.PRESENT)
-            return acknowledged
+            return stored
         await record(self._channel, manifest, subject.digest)
-        return None
+        return attrs.evolve(stored, subject=None)
+
+    async def _put(self, name: Tag | Digest, manifest: Manifest, tags: tuple[Tag, ...]) -> Stored:
+        if not tags:
+            return await put(self._channel, name, manifest)
+        try:
+            stored = await put(self._channel, name, manifest, tags=tags)
+        except ResponseError as error:
+            if error.status not in _NO_QUERY:
+                raise
+            stored = attrs.evolve(await put(self._channel, name, manifest), tags=())
+        if stored.heard:
+            learn_profile(self._channel, tags_by_query=bool(stored.tags))
+        return stored
 
     async def delete(self, digest: Digest | Descriptor | str, *, update_referrers: bool = True) -> None:
         """Delete a manifest, and with it every tag that names it.
