@@ -20,6 +20,7 @@ import anyio.to_thread
 from ocidist._io.files import CLOEXEC, NOFOLLOW, NONBLOCK, AtomicFile, create_private, is_named
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from ocidist.model.digest import Hasher
@@ -44,11 +45,15 @@ class PartialFile(AtomicFile):
 
     Attributes:
         keep: Whether leaving without ``commit()`` keeps what is there, if that is worth it.
+        there: Bytes of the content that are there, where the file's length does not tell that.
     """
 
     def __init__(self, path: Path, content: str, *, lasting: bool = True) -> None:
         super().__init__(path)
         self.keep = False
+        self.there: int | None = None
+        # Counts the times that the file was made shorter or longer: what was to be written before is of no use then.
+        self._epoch = 0
         # The file's name says what it is for, the directory's does not matter: it may be moved, or mounted elsewhere.
         name = hashlib.sha256(os.fsencode(f"{content} {path.name}")).hexdigest()[:32]
         # Elsewhere there is no telling whether somebody works on a file.
@@ -76,14 +81,25 @@ class PartialFile(AtomicFile):
         if self._file is None:
             await self._run(self._create)
 
-    async def hash_into(self, hasher: Hasher) -> None:
-        """Let a hasher see everything that is there, in worker threads.
+    async def hash_into(self, hasher: Hasher, start: int = 0, stop: int | None = None) -> None:
+        """Let a hasher see what is there, or a part of it, in worker threads.
 
         Raises:
             StorageError: It cannot be read.
         """
-        while await self._run(self._hash_some, hasher):
-            pass
+        more = True
+        while more:
+            before = hasher.size
+            more = await self._run(self._hash_some, hasher, start, stop)
+            start += hasher.size - before
+
+    async def resize(self, length: int) -> None:
+        """Make the file this long, and go on behind that.
+
+        Raises:
+            StorageError: It cannot be done.
+        """
+        await self._run(self._resize, length)
 
     async def clear(self) -> None:
         """Forget everything that is there.
@@ -91,7 +107,43 @@ class PartialFile(AtomicFile):
         Raises:
             StorageError: It cannot be made shorter.
         """
-        await self._run(self._clear)
+        self.there = None
+        await self.resize(0)
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """Return some of the bytes that are there, counted from the end if the offset is negative.
+
+        Raises:
+            StorageError: They cannot be read.
+        """
+        return await self._run(self._read, offset, size)
+
+    async def length(self) -> int:
+        """Return how long the file is by now."""
+        return await self._run(self._length)
+
+    async def put(self, offset: int, data: bytes) -> None:
+        """Write bytes somewhere.
+
+        Raises:
+            StorageError: They cannot be written.
+        """
+        await anyio.to_thread.run_sync(self.writer(), offset, data)
+
+    def writer(self) -> Callable[[int, bytes | memoryview], None]:
+        """Return what writes bytes somewhere; to be called in worker threads. It does nothing after ``resize()``.
+
+        That raises ``StorageError`` where they cannot be written.
+        """
+        epoch = self._epoch
+
+        def write(offset: int, data: bytes | memoryview) -> None:
+            try:
+                self._write_at(epoch, offset, data)
+            except OSError as error:
+                raise self._failed(error) from error
+
+        return write
 
     # --- in worker threads -------------------------------------------------------------------------------------------
 
@@ -140,24 +192,48 @@ class PartialFile(AtomicFile):
             file.close()
             self._lasting = False
 
-    def _hash_some(self, hasher: Hasher) -> bool:
+    def _hash_some(self, hasher: Hasher, start: int, stop: int | None) -> bool:
+        """Let a hasher see a batch, and return whether there may be more."""
+        end = start + _BATCH if stop is None else min(start + _BATCH, stop)
+        while start < end:
+            # One piece at a time, so that others may write meanwhile.
+            piece = self._read(start, min(_READ, end - start))
+            if not piece:
+                return False
+            hasher.update(piece)
+            start += len(piece)
+        return start != stop
+
+    def _read(self, offset: int, size: int) -> bytes:
         with self._lock:
             if self._file is None or self._over:
-                return False
-            stop = hasher.size + _BATCH
-            while hasher.size < stop and (piece := os.pread(self._file.fileno(), _READ, hasher.size)):
-                hasher.update(piece)
-            return hasher.size >= stop
+                return b""
+            if offset < 0:
+                offset += os.fstat(self._file.fileno()).st_size
+            return os.pread(self._file.fileno(), size, offset) if offset >= 0 else b""
 
-    def _clear(self) -> None:
+    def _length(self) -> int:
         with self._lock:
+            return 0 if self._file is None or self._over else os.fstat(self._file.fileno()).st_size
+
+    def _resize(self, length: int) -> None:
+        with self._lock:
+            self._epoch += 1
             if self._file is not None and not self._over:
-                self._file.truncate(0)
-                self._file.seek(0)
+                self._file.truncate(length)
+                self._file.seek(length)
+
+    def _write_at(self, epoch: int, offset: int, data: bytes | memoryview) -> None:
+        with self._lock:
+            view = memoryview(data)
+            while view and self._file is not None and not self._over and epoch == self._epoch:
+                count = os.pwrite(self._file.fileno(), view, offset)
+                view, offset = view[count:], offset + count
 
     def _remove(self, file: FileIO) -> None:
         lasting = self._part == self._lasting_part
-        if lasting and self.keep and os.fstat(file.fileno()).st_size >= KEEP_FROM:
+        there = os.fstat(file.fileno()).st_size if self.there is None else self.there
+        if lasting and self.keep and there >= KEEP_FROM:
             return
         if is_named(file, self._part):
             super()._remove(file)

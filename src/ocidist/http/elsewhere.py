@@ -109,7 +109,9 @@ def unproven(endpoint: Endpoint) -> bool:
     """Return whether nothing proves the answer to a read by digest: sizes, existence, and parts of a blob."""
     if isinstance(endpoint, endpoints.StatManifest):
         return not of_tag(endpoint)
-    return isinstance(endpoint, endpoints.StatBlob) or (isinstance(endpoint, endpoints.GetBlob) and endpoint.ranged)
+    if isinstance(endpoint, endpoints.GetBlob):
+        return endpoint.ranged and not endpoint.proven
+    return isinstance(endpoint, endpoints.StatBlob)
 
 
 def serves(host: Mirror, endpoint: Endpoint) -> bool:

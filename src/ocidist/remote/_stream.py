@@ -72,6 +72,7 @@ class BlobStream:
         proof: Has seen every byte before ``at``, or is None.
         joined: Whether the bytes come from more than one answer.
         only_parts: Whether to fail where a registry sends more than the part that was asked for.
+        mirrored: The answers of mirrors that took part, by the mirror.
         on_loss: Told why a connection was lost, before another one is opened.
     """
 
@@ -99,8 +100,7 @@ class BlobStream:
         self._came = 0
         # Has seen what is skipped of it.
         self._skipped: Hasher | None = None
-        # The answers of mirrors that took part, by the mirror.
-        self._mirrored: dict[str, Reply] = {}
+        self.mirrored: dict[str, Reply] = {}
 
     @property
     def end(self) -> int | None:
@@ -116,7 +116,7 @@ class BlobStream:
 
     def disproved(self, error: OciError) -> bool:
         """Tell that the bytes are not the blob's, and return whether mirrors are to blame: another try avoids them."""
-        mirrored, self._mirrored = self._mirrored, {}
+        mirrored, self.mirrored = self.mirrored, {}
         error.mirrors = tuple(f"{name} sent the bytes, or some of them" for name in mirrored)
         for reply in mirrored.values():
             reply.disproved(error)
@@ -325,7 +325,7 @@ class BlobStream:
                     self._note_tag(reply)
                     self._body = reply.chunks()
                     if reply.mirror is not None:
-                        self._mirrored[reply.mirror] = reply
+                        self.mirrored[reply.mirror] = reply
                     return
             except SizeMismatchError as error:
                 if not reply.disproved(error):
@@ -343,7 +343,8 @@ class BlobStream:
         if not self._ranged:
             return GetBlob(name, self._digest)
         length = None if self.stop is None else self.stop - self.at
-        return GetBlobFrom(name, self._digest, self.at, length, if_range=self.tag)
+        proven = self.proof is not None or self.only_parts
+        return GetBlobFrom(name, self._digest, self.at, length, proven=proven, if_range=self.tag)
 
     def _learn(self, span: Span) -> None:
         if span.total is not None and self.size is not None and span.total != self.size:

@@ -136,6 +136,7 @@ class Blobs:
         *,
         progress: Progress | None = None,
         resume: bool = True,
+        connections: int = 1,
     ) -> Descriptor:
         """Write a blob to a file, which appears only once it is verified and on the disk.
 
@@ -154,15 +155,26 @@ class Blobs:
             progress: Told the bytes that are there so far and the bytes in all; begins anew where all is read again.
             resume: Whether to go on with what is there, and to leave something to the next download. Without it
                 whatever fails or is cancelled leaves nothing behind.
+            connections: How many parts of a large blob to read at once, where the registry sends parts: several may be
+                faster where each connection has its own limit. Wrong bytes then cost only the part they are in.
 
         Raises:
             BlobUnknownError: There is no such blob.
             DigestMismatchError: What came is another blob.
             StorageError: The file cannot be written.
+            UsageError: There is not even one connection.
             OciError: Another failure, see the error's class.
         """
         known = digest if isinstance(digest, Descriptor) else None
-        download = Download(self._channel, digest_of(digest), known, path, progress=progress, resume=resume)
+        download = Download(
+            self._channel,
+            digest_of(digest),
+            known,
+            path,
+            progress=progress,
+            resume=resume,
+            connections=connections,
+        )
         return await download.run()
 
     # --- writing -----------------------------------------------------------------------------------------------------

@@ -5,10 +5,24 @@ Spec: distribution-spec, "Pulling blobs".
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from ocidist._io.partial import KEEP_FROM, PartialFile
-from ocidist.errors import IntegrityError, LimitExceededError, SizeMismatchError, StorageError, TransportError
+from ocidist.errors import (
+    DigestMismatchError,
+    IntegrityError,
+    LimitExceededError,
+    SizeMismatchError,
+    StorageError,
+    TransportError,
+    UsageError,
+)
+from ocidist.model.descriptor import Descriptor
+from ocidist.model.mediatype import OCTET_STREAM
+from ocidist.remote._parts import Parts, plan_of, worth_dividing
+from ocidist.remote._stat import stat
+from ocidist.remote._stream import PartRefusedError
 from ocidist.remote._transfer import PULL, Transfer
 from ocidist.remote.reader import BlobReader
 
@@ -16,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ocidist._io.body import Progress
-    from ocidist.model.descriptor import Descriptor
+    from ocidist._io.parts import Plan
     from ocidist.model.digest import Digest
     from ocidist.remote._channel import Channel
 
@@ -81,9 +95,11 @@ class Download:
         path: Where to put it.
         progress: Told the bytes that are there so far and the bytes in all.
         resume: Whether to go on with what an earlier attempt left, and to leave something to the next one.
+        connections: How many parts of the blob to read at once.
 
     Raises:
         DigestUnsupportedError: The digest cannot be verified.
+        UsageError: There is not even one connection.
     """
 
     def __init__(
@@ -95,13 +111,17 @@ class Download:
         *,
         progress: Progress | None = None,
         resume: bool = True,
+        connections: int = 1,
     ) -> None:
         digest.hasher()
+        if connections < 1:
+            raise UsageError("a download takes at least one connection")
         self._channel = channel
         self._digest = digest
         self._known = known
         self._progress = progress
         self._resume = resume
+        self._connections = connections if os.name == "posix" else 1
         self._file = PartialFile(path, digest, lasting=resume)
         self._transfer = Transfer(channel, PULL, digest, None if known is None else known.size)
 
@@ -128,10 +148,57 @@ class Download:
         return descriptor
 
     async def _verified(self) -> Descriptor:
-        attempts = Attempts()
+        found = False
         # A blob of which nothing would be kept does not pay for looking.
         if self._known is None or self._known.size >= KEEP_FROM:
-            await self._file.find()
+            found = await self._file.find()
+        descriptor = None
+        if found or self._connections > 1:
+            descriptor = await self._in_parts(await plan_of(self._file))
+        return descriptor or await self._in_one_piece()
+
+    async def _in_parts(self, plan: Plan | None) -> Descriptor | None:
+        """Read over several connections; nothing if it has to be read in one piece."""
+        if plan is None and self._connections == 1:
+            return None
+        descriptor = self._known or await self._described(plan)
+        if plan is None and not worth_dividing(descriptor.size - await self._file.length()):
+            return None
+        await self._file.begin()
+        while True:
+            parts = Parts(
+                self._channel,
+                self._digest,
+                descriptor.size,
+                self._file,
+                connections=self._connections,
+                transfer=self._transfer,
+                progress=self._progress,
+            )
+            try:
+                await parts.run(plan)
+            except PartRefusedError:
+                await self._file.resize(parts.prefix)
+                self._file.there = None
+                return None
+            except DigestMismatchError as error:
+                if not (parts.excused or parts.doubtful):
+                    raise
+                await self._file.clear()
+                self._transfer.resumed(0, error.message)
+                if not parts.excused:
+                    return None
+                plan = None
+            else:
+                return descriptor
+
+    async def _described(self, plan: Plan | None) -> Descriptor:
+        if plan is not None:
+            return Descriptor(OCTET_STREAM, self._digest, plan.size)
+        return await stat(self._channel, self._digest)
+
+    async def _in_one_piece(self) -> Descriptor:
+        attempts = Attempts()
         while True:
             reader = await self._reader()
             try:

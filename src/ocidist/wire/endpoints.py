@@ -143,6 +143,7 @@ class GetBlob(_OfRepository):
         length: Bytes wanted from there, or None for all.
         suffix: Bytes wanted from the end, in place of the two others, or None. ocidist's own client always knows
             offsets; others may ask this of our server.
+        proven: Whether a part is joined to others and the whole is proven; nothing about that is sent.
     """
 
     id = "end-2"
@@ -152,6 +153,7 @@ class GetBlob(_OfRepository):
     offset: int = 0
     length: int | None = None
     suffix: int | None = None
+    proven: bool = False
 
     @property
     def ranged(self) -> bool:
