@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from ocidist.errors import TransportError
 from ocidist.model.digest import Digest
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
     from ocidist._io.body import Body
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from ocidist.http.sender import Reply, Sender
     from ocidist.model.reference import RegistryName, RepositoryName, Tag
     from ocidist.wire.endpoints import Endpoint
+
+_T = TypeVar("_T")
 
 
 class Channel:
@@ -73,3 +77,29 @@ class Channel:
         return self.sender.exchange(
             self.registry, endpoint, body=body, credential=self.credential, reference=partial(self.name_of, about)
         )
+
+    async def read(
+        self, endpoint: Endpoint, take: Callable[[Reply], Awaitable[_T]], *, about: Digest | None = None
+    ) -> _T:
+        """Send an endpoint that only reads, and return what *take* makes of its answer.
+
+        An answer that breaks off is asked for once more; what failed before there was one has been tried again already.
+
+        Args:
+            endpoint: What to ask.
+            take: Reads the answer, and must not keep what it read of one that broke off.
+            about: See ``exchange``.
+
+        Raises:
+            OciError: One of its subclasses.
+        """
+        last = False
+        while True:
+            reply: Reply | None = None
+            try:
+                async with self.exchange(endpoint, about=about) as reply:
+                    return await take(reply)
+            except TransportError:
+                if last or reply is None:
+                    raise
+                last = True

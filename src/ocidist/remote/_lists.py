@@ -22,6 +22,7 @@ from ocidist.wire.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_BYTES, Listing, Next
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ocidist.http.sender import Reply
     from ocidist.remote._channel import Channel
 
 _log = logging.getLogger("ocidist.remote")
@@ -105,15 +106,17 @@ class _Walk(Generic[_Name]):
         return True
 
     async def _ask(self, request: NextPage) -> Page[_Name]:
-        async with self._channel.exchange(self._endpoint(request)) as reply:
-            kind = reply.header("Content-Type")
-            data = await reply.read(MAX_PAGE_BYTES, "list page")
-            page = await off_loop(len(data), lambda: self._read(data, kind))
-            fresh = self._pager.feed(page, links=reply.header_values("Link"), url=reply.url)
+        page, fresh = await self._channel.read(self._endpoint(request), self._take)
         if page.invalid:
             self._report(page.invalid)
         found = tuple(self._listed.kind(name) for name in fresh if self._is_wanted(name))
         return Page(found, more=self._pager.request is not None)
+
+    async def _take(self, reply: Reply) -> tuple[Listing, tuple[str, ...]]:
+        kind = reply.header("Content-Type")
+        data = await reply.read(MAX_PAGE_BYTES, "list page")
+        page = await off_loop(len(data), lambda: self._read(data, kind))
+        return page, self._pager.feed(page, links=reply.header_values("Link"), url=reply.url)
 
     def _is_wanted(self, name: str) -> bool:
         after = self._after

@@ -30,6 +30,7 @@ from ocidist.wire.endpoints import ListReferrers
 from ocidist.wire.paging import MAX_PAGE_BYTES, Listing, Pager
 
 if TYPE_CHECKING:
+    from ocidist.http.sender import Reply
     from ocidist.model.descriptor import Descriptor
     from ocidist.model.digest import Digest
     from ocidist.remote._channel import Channel
@@ -109,12 +110,16 @@ class _Walk:
         endpoint = ListReferrers(
             self._channel.repository_name, self._subject, artifact_type=self._artifact_type, page=page
         )
+
+        async def take(reply: Reply) -> tuple[dict[str, Descriptor], tuple[str, ...]]:
+            kind = reply.header("Content-Type")
+            data = await reply.read(MAX_PAGE_BYTES, "page of referrers")
+            entries = await off_loop(len(data), lambda: _entries(data, kind, first=page is None))
+            fresh = pager.feed(Listing(tuple(entries)), links=reply.header_values("Link"), url=reply.url)
+            return entries, fresh
+
         try:
-            async with self._channel.exchange(endpoint, about=self._subject) as reply:
-                kind = reply.header("Content-Type")
-                data = await reply.read(MAX_PAGE_BYTES, "page of referrers")
-                entries = await off_loop(len(data), lambda: _entries(data, kind, first=page is None))
-                fresh = pager.feed(Listing(tuple(entries)), links=reply.header_values("Link"), url=reply.url)
+            entries, fresh = await self._channel.read(endpoint, take, about=self._subject)
         except OciError as error:
             if page is None and _means_absent(error):
                 raise NoReferrersApiError(lasting=_is_lasting(error)) from None

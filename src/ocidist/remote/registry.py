@@ -29,7 +29,7 @@ from ocidist.wire.redact import clean_text
 if TYPE_CHECKING:
     from ocidist._io.pages import Paginator
     from ocidist.credentials.store import Credential
-    from ocidist.http.sender import Sender
+    from ocidist.http.sender import Reply, Sender
 
 MAX_PING_BODY: Final = 64 * 1024
 _MAX_VERSION: Final = 100
@@ -79,13 +79,7 @@ class Registry:
         Spec: distribution-spec, "Determining Support".
         """
         try:
-            async with self._channel.exchange(Ping()) as reply:
-                data = await reply.read(MAX_PING_BODY, "answer to ping")
-                kind = reply.header("Content-Type")
-                if is_page_for_people(kind):
-                    raise unexpected("a registry's", kind, data)
-                version = reply.header(_API_VERSION)
-                return RegistryInfo(None if version is None else clean_text(version, _MAX_VERSION), reply.authenticated)
+            return await self._channel.read(Ping(), _info)
         except TokenRedirectRefusedError:
             raise
         except RedirectRefusedError:
@@ -119,6 +113,15 @@ class Registry:
         """
         listed = ListOf(self._channel, "repositories", RepositoryName, _refusal)
         return names(listed, after=after, page_size=page_size)
+
+
+async def _info(reply: Reply) -> RegistryInfo:
+    data = await reply.read(MAX_PING_BODY, "answer to ping")
+    kind = reply.header("Content-Type")
+    if is_page_for_people(kind):
+        raise unexpected("a registry's", kind, data)
+    version = reply.header(_API_VERSION)
+    return RegistryInfo(None if version is None else clean_text(version, _MAX_VERSION), reply.authenticated)
 
 
 def _refusal(error: OciError) -> OciError:
