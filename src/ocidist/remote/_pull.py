@@ -25,6 +25,7 @@ from ocidist.model.descriptor import Descriptor
 from ocidist.model.digest import Digest
 from ocidist.model.manifest import Manifest, sniff
 from ocidist.model.mediatype import DEFAULT_ACCEPT, DOCKER_SCHEMA1_SIGNED, OCTET_STREAM, bare
+from ocidist.model.schema1 import signed_payload
 from ocidist.remote._answers import is_page_for_people, restated, stated_digest, unexpected
 from ocidist.remote._encoding import content_encoding, decode
 from ocidist.wire.endpoints import GetManifest, StatManifest
@@ -116,12 +117,11 @@ def _checked(accept: str | None) -> str:
 async def _proven(reply: Reply, reference: Tag | Digest, max_size: int) -> Fetched:
     data = await reply.read(max_size, "manifest")
     kind = reply.header("Content-Type")
-    # The digest stated for a signed schema 1 manifest is that of its payload, not of the bytes.
-    signed = bare(kind or "") == DOCKER_SCHEMA1_SIGNED
-    stated = None if signed else stated_digest(reply)
-    expected = reference if isinstance(reference, Digest) else stated
+    expected = reference if isinstance(reference, Digest) else stated_digest(reply)
     encoding = content_encoding(reply)
     try:
+        if bare(kind or "") == DOCKER_SCHEMA1_SIGNED and encoding is None:
+            return Fetched(_signed(data, expected), _etag(reply))
         data = _verified(data, expected, encoding, max_size)
         media_type = sniff(data, kind)
     except (DigestMismatchError, MalformedManifestError) as error:
@@ -132,6 +132,14 @@ async def _proven(reply: Reply, reference: Tag | Digest, max_size: int) -> Fetch
         raise
     digest = expected or Digest.of(data)
     return Fetched(Manifest(data, media_type, digest), None if encoding else _etag(reply))
+
+
+def _signed(data: bytes, expected: Digest | None) -> Manifest:
+    """Return a signed schema 1 manifest, whose digest is that of its payload and not of the bytes."""
+    payload = signed_payload(data)
+    if expected is not None:
+        expected.verify(payload)
+    return Manifest(data, sniff(data, DOCKER_SCHEMA1_SIGNED), expected or Digest.of(payload))
 
 
 def _etag(reply: Reply) -> str | None:
@@ -177,7 +185,7 @@ def _described(reply: Reply, reference: Tag | Digest) -> Descriptor | str:
     size = None if content_encoding(reply) else content_length(reply.header_values("Content-Length"))
     if not size:
         return "it states no size"
-    stated = None if kind == DOCKER_SCHEMA1_SIGNED else stated_digest(reply)
+    stated = stated_digest(reply)
     if isinstance(reference, Digest):
         if stated is not None and stated.algorithm == reference.algorithm and stated != reference:
             return f"it is about {stated}"
