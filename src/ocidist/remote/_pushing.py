@@ -17,7 +17,6 @@ from ocidist._io.verify import ProvenBody, digest_of, digest_of_file, measured
 from ocidist.errors import (
     DigestMismatchError,
     OciError,
-    PayloadTooLargeError,
     ResponseError,
     SizeMismatchError,
     TransportError,
@@ -212,7 +211,8 @@ class BlobPush:
         profile = profile_of(self._channel)
         if self._session is not None or not self._body.replayable or self._whole:
             return False
-        if isinstance(error, PayloadTooLargeError) and error.operation == PutUpload.operation and profile.chunked:
+        status = getattr(error, "status", None)
+        if status == 413 and error.operation == PutUpload.operation and profile.chunked:
             # Proxies limit what may come in one request.
             if (self.size or 0) <= self._chunk_size or profile.max_body is not None:
                 return False
@@ -220,7 +220,7 @@ class BlobPush:
             self.transfer.resumed(0, error.message)
             return True
         if error.operation == PatchUpload.operation and self._is_about_chunks(error):
-            if isinstance(error, ResponseError) and error.status in {405, 501}:
+            if status in {405, 501}:
                 learn_profile(self._channel, chunked=False)
             if self.digest is None:
                 await self._measure()

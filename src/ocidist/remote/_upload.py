@@ -353,9 +353,7 @@ class UploadSession:
         # 202 and 204 are answers of real registries, but also of proxies that never passed the request on; and what
         # another host has stored the registry may not have.
         if not proven and not await appeared(self._channel, digest, stop):
-            raise ProtocolError("the registry reported success but does not have the blob").locate(
-                operation=endpoint.operation, reference=self._channel.name_of(digest), host=self._channel.host
-            )
+            raise missing(self._channel, endpoint.operation, digest)
 
     async def _stored(self, digest: Digest, size: int) -> bool:
         try:
@@ -459,3 +457,9 @@ async def appeared(channel: Channel, digest: Digest, size: int | None) -> bool:
         else:
             return size is None or found.size == size
     return False
+
+
+def missing(channel: Channel, operation: str, digest: Digest) -> OciError:
+    """Return the error for a registry that does not have what it said it has."""
+    error = ProtocolError("the registry reported success but does not have the blob")
+    return error.locate(operation=operation, reference=channel.name_of(digest), host=channel.host)

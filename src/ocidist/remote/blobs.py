@@ -21,11 +21,11 @@ from ocidist.remote._resumed import ResumedWriter
 from ocidist.remote._stat import stat
 from ocidist.remote._targets import digest_of
 from ocidist.remote._transfer import PUSH, Transfer
-from ocidist.remote._upload import appeared, check_stated, opened
+from ocidist.remote._upload import appeared, check_stated, missing, opened
 from ocidist.remote.download import Download, fetch
 from ocidist.remote.reader import BlobReader
 from ocidist.remote.writer import BlobWriter
-from ocidist.wire.endpoints import DeleteBlob, MountBlob, StatBlob
+from ocidist.wire.endpoints import DeleteBlob, MountBlob, PutUpload, StatBlob
 from ocidist.wire.upload import DEFAULT_CHUNK
 from ocidist.wire.upload_state import UploadStarted
 
@@ -189,6 +189,7 @@ class Blobs:
         chunk_size: int | None = None,
         single_post: bool = False,
         journal: Path | None = None,
+        verify: bool = False,
         progress: Progress | None = None,
     ) -> Descriptor:
         """Store a blob and return its descriptor.
@@ -213,6 +214,8 @@ class Blobs:
                 blob with it again, after a crash or a failure, goes on where the registry is; the bytes before that are
                 hashed again. It goes in chunks then, and the source has to be one that can be read again. The file is
                 for its owner alone: whoever reads it can write to the upload.
+            verify: Whether to ask for the blob once the registry says that it has it; replicas that lag are given a
+                second.
             progress: Told the bytes taken from the source so far and the bytes in all; begins anew when the source
                 is sent again. Not called where nothing is sent.
 
@@ -221,6 +224,7 @@ class Blobs:
             SizeMismatchError: The source is longer or shorter than the descriptor says.
             DigestUnsupportedError: The descriptor's digest cannot be verified.
             BodyNotReplayableError: The source can be read only once, and had to be sent again.
+            ProtocolError: The registry says that it has the blob, and does not.
             UploadExpiredError: The registry forgot the session, and the source can be read only once.
             UsageError: The source is a string or another kind that is not content, or cannot be read again although
                 there is a journal; the journal is something else, or another process uses it.
@@ -249,6 +253,8 @@ class Blobs:
                 found = push.described(push.digest)
             else:
                 found = await push.run()
+                if verify and not await appeared(self._channel, found.digest, found.size):
+                    raise missing(self._channel, PutUpload.operation, found.digest)
             transfer.complete = True
             if push.journal is not None:
                 await push.journal.remove()
