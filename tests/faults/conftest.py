@@ -1,4 +1,4 @@
-"""What the fault tests of blobs share: waits that take no time, and a registry that takes uploads."""
+"""What the fault tests share: waits that take no time, a registry that takes uploads, and the count of what held."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ocidist.remote import _pushing, _stream, _upload
+from tests.faults import scoreboard
 from tests.faults.uploads import UploadRegistry
 
 if TYPE_CHECKING:
@@ -27,3 +28,18 @@ def registry(wire_server: WireServer) -> UploadRegistry:
     made = UploadRegistry()
     wire_server.on("*", "/*", made)
     return made
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let tests say which fault they are about."""
+    scoreboard.mark(items)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many faults were survived."""
+    board = scoreboard.Scoreboard(terminalreporter.stats)
+    if board.met:
+        terminalreporter.section("faults")
+        for line in board.lines():
+            terminalreporter.line(line)
