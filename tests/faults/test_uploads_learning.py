@@ -454,6 +454,38 @@ async def test_n04_a_request_that_breaks_again_and_again_goes_on_as_long_as_it_g
     assert len(registry.of("POST")) == 1
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_n04_a_registry_that_kept_something_else_gets_the_whole_blob_once_more(
+    wire_server: WireServer, registry: UploadRegistry, *, chunked: bool
+) -> None:
+    registry.moves = False
+
+    def spoiled(usual: UploadRegistry, request: Request, connection: Connection) -> None:
+        request.read()
+        upload_ = usual._find(request)
+        assert upload_ is not None
+        upload_.data += b"?" * 100
+        connection.close()
+
+    registry.script("PATCH" if chunked else "PUT", spoiled)
+    async with repository_on(wire_server) as repository:
+        await repository.blobs.push(lambda: stream(BLOB), KNOWN, chunk_size=300 if chunked else None)
+    assert registry.blobs == {DIGEST: BLOB}
+    assert len(registry.of("POST")) == 2
+    assert registry.open == {}
+
+
+async def test_f145_a_blob_that_was_sent_in_one_piece_and_is_refused_is_not_sent_again(
+    wire_server: WireServer, registry: UploadRegistry
+) -> None:
+    registry.script("PUT", *[refuse(400)] * 5)
+    async with repository_on(wire_server) as repository:
+        with pytest.raises(OciError, match="400"):
+            await repository.blobs.push(lambda: stream(BLOB), KNOWN)
+    assert len(registry.of("PUT")) == 1
+    assert registry.open == {}
+
+
 async def test_q37_a_session_that_is_gone_is_answered_with_404_and_one_that_is_not_with_200_or_204(
     wire_server: WireServer, registry: UploadRegistry
 ) -> None:

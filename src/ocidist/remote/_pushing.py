@@ -190,7 +190,7 @@ class BlobPush:
                     if explained is not error:
                         raise explained from error
                 again = isinstance(error, TransportError | UploadExpiredError) or (
-                    isinstance(error, ResponseError) and may_pass(error)
+                    isinstance(error, ResponseError) and (may_pass(error) or self._is_joined_wrong(error))
                 )
                 if attempt >= attempts or not again:
                     raise
@@ -198,6 +198,10 @@ class BlobPush:
             attempt += 1
             await anyio.sleep(FIRST_WAIT_S * 2.0**attempt)
             self.transfer.resumed(0, reason)
+
+    def _is_joined_wrong(self, error: ResponseError) -> bool:
+        """Return whether a refused blob is one of which the registry may have kept another part than it said."""
+        return error.status == 400 and error.operation == PutUpload.operation and self.transfer.joined
 
     async def _goes_in_chunks(self) -> bool:
         """Return whether a blob of known digest is sent in chunks."""

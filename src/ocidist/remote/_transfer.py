@@ -43,6 +43,7 @@ class Transfer:
         size: See above; may be set later.
         done: Bytes so far.
         complete: Whether leaving without an error means that the blob is there.
+        joined: Whether it was gone on with after a failure, so that it is made of parts.
     """
 
     def __init__(self, channel: Channel, operation: str, digest: Digest | None = None, size: int | None = None) -> None:
@@ -56,6 +57,7 @@ class Transfer:
         self.size: int | None = size
         self.done: int = 0
         self.complete: bool = operation == PULL
+        self.joined: bool = False
 
     def __enter__(self) -> Self:
         self._began = time.monotonic()
@@ -87,6 +89,7 @@ class Transfer:
     def resumed(self, offset: int, reason: str) -> None:
         """Tell that the transfer goes on at *offset* after what *reason* says."""
         self.done = self._told = offset
+        self.joined = offset > 0
         self._channel.sender.emit(TransferResumed(*self._about(), offset, reason))
 
     def mounted(self, source: str) -> None:
