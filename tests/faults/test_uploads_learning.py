@@ -90,8 +90,10 @@ async def test_q31_a_chunk_refused_with_416_at_the_right_offset_is_sent_in_small
         assert len(registry.of("GET")) == 1
         refused = len(registry.of("PATCH"))
         await repository.blobs.push(lambda: stream(OTHER), chunk_size=400)
+        known = repository.registry.profile
     assert max(sizes(registry, "PATCH")[refused:]) <= 100
     assert len(registry.of("GET")) == 1
+    assert known == RegistryProfile(max_chunk=100)
     assert set(registry.blobs) == {DIGEST, Digest.of(OTHER)}
     assert registry.open == {}
 

@@ -22,6 +22,7 @@ from ocidist.model.result import RegistryInfo
 from ocidist.remote._answers import foreseen, is_page_for_people, restated, unexpected
 from ocidist.remote._channel import Channel
 from ocidist.remote._lists import ListOf, names
+from ocidist.remote._memory import profile_of
 from ocidist.remote.repository import Repository
 from ocidist.wire.endpoints import Ping
 from ocidist.wire.redact import clean_text
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ocidist._io.pages import Paginator
     from ocidist.credentials.store import Credential
     from ocidist.http.sender import Reply, Sender
+    from ocidist.model.profile import RegistryProfile
 
 MAX_PING_BODY: Final = 64 * 1024
 _MAX_VERSION: Final = 100
@@ -57,6 +59,14 @@ class Registry:
     def name(self) -> RegistryName:
         """The registry's name."""
         return self._channel.registry
+
+    @property
+    def profile(self) -> RegistryProfile:
+        """How the registry takes blobs and tags, as far as that is configured, known beforehand or found out by now.
+
+        Given to ``HostConfig(profile=...)``, it saves another client from finding out again.
+        """
+        return profile_of(self._channel)
 
     def repository(self, name: RepositoryName | str) -> Repository:
         """Return a repository of this registry; it need not exist yet.
