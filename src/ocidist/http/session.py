@@ -317,7 +317,8 @@ class Session:
             lane = traffic.stream
         else:
             lane = traffic.read if request.method in SAFE else traffic.write
-        return Place(traffic, lane, _operation_of(request, call), gated=call.trial is None)
+        operation, sends = _operation_of(request, call), call.body is not None and lane is traffic.write
+        return Place(traffic, lane, operation, gated=call.trial is None, sends=sends)
 
     async def _authenticated(self, request: httpx.Request, call: Call, *, follow: bool) -> httpx.Response:
         turn = None if call.direct or is_authorized(request) else await self._turn(request, call)

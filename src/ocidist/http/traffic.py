@@ -9,6 +9,7 @@ import enum
 import logging
 from typing import TYPE_CHECKING, Final
 
+import anyio
 import attrs
 import httpx
 
@@ -54,11 +55,13 @@ class Rules:
         limits: The limits.
         retry: The retry policy.
         emit: Tells the hooks.
+        sending: The tasks that send a body at this moment.
     """
 
     limits: HostLimits
     retry: RetryPolicy
     emit: Callable[[Event], None]
+    sending: set[int] = attrs.field(factory=set)
 
 
 class Traffic:
@@ -78,10 +81,12 @@ class Traffic:
         write: Writes.
         outage: Whether the host is down.
         retried: Requests that were sent again.
+        sending: The tasks that send a body at this moment, to whichever host.
     """
 
     def __init__(self, host: str, config: HostConfig, rules: Rules) -> None:
         self._host = host
+        self.sending: set[int] = rules.sending
         self._emit = rules.emit
         self._patient = rules.retry.attempts > 1
         self.outage: Outage = Outage(rules.retry, self._changed)
@@ -146,9 +151,12 @@ class Traffic:
         """Draw conclusions from a failure, and return what to raise."""
         failure = translate(error) if isinstance(error, httpx.RequestError) else error
         busy = isinstance(failure, BusyError)
+        if not place.gated:
+            # A mirror that fails is set aside by those who ask it.
+            return error
         if isinstance(failure, BusyError) and failure.status in _COMPLAINTS and not failure.spent:
             place.lane.complained(place.number, failure.status, failure.retry_after)
-        if not place.gated or not self._patient:
+        if not self._patient:
             return error
         told = isinstance(failure, OciError) and failure.operation is not None
         broken = failure.status >= 500 if isinstance(failure, BusyError) else isinstance(failure, TransportError)
@@ -176,6 +184,7 @@ class Place(Slot):
         lane: The kind of request.
         operation: What is asked.
         gated: Whether to wait while the host is down.
+        sends: Whether the request has a body.
 
     Attributes:
         traffic: See above.
@@ -186,9 +195,9 @@ class Place(Slot):
         probing: Whether this is the one request that finds out whether the host is back.
     """
 
-    __slots__ = ("gated", "lane", "number", "operation", "probing", "traffic")
+    __slots__ = ("_sends", "_task", "gated", "lane", "number", "operation", "probing", "traffic")
 
-    def __init__(self, traffic: Traffic, lane: Lane, operation: str, *, gated: bool) -> None:
+    def __init__(self, traffic: Traffic, lane: Lane, operation: str, *, gated: bool, sends: bool) -> None:
         super().__init__(lane.limiter)
         self.traffic: Traffic = traffic
         self.lane: Lane = lane
@@ -196,12 +205,16 @@ class Place(Slot):
         self.gated: bool = gated
         self.number: int = 0
         self.probing: bool = False
+        self._sends = sends
+        self._task = 0
 
     def take_now(self) -> bool:
         """Take the place if nothing has to be waited for, and return whether that was so."""
         if not self.lane.clear or not super().take_now():
             return False
         self.lane.begun = self.number = self.lane.begun + 1
+        if self._sends:
+            self._send()
         return True
 
     async def take(self) -> None:
@@ -215,6 +228,9 @@ class Place(Slot):
             if self.gated and lane.down:
                 self.probing = await self.traffic.outage.admit(self.operation)
             try:
+                if self.traffic.sending and anyio.get_current_task().id in self.traffic.sending:
+                    # What is sent has to be read first, and others may wait for the place that it is sent from.
+                    self._limiter = None
                 await super().take()
                 if not lane.clear:
                     await lane.wait()
@@ -227,6 +243,19 @@ class Place(Slot):
             self.release()
             self._limiter = lane.limiter
         lane.begun = self.number = lane.begun + 1
+        if self._sends:
+            self._send()
+
+    def _send(self) -> None:
+        self._task = anyio.get_current_task().id
+        self.traffic.sending.add(self._task)
+
+    def release(self) -> None:
+        """Give the place back; a second time does nothing."""
+        if self._task:
+            self.traffic.sending.discard(self._task)
+            self._task = 0
+        super().release()
 
     def given_up(self) -> None:
         """Give the place back; nothing was learned of the host."""
