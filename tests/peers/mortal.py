@@ -69,7 +69,7 @@ def _transfer(
     path: str,
     backend: str,
     started: int,
-    **options: Any,  # noqa: ANN401 -- JSON
+    **options: Any,  # noqa: ANN401 -- what is in the JSON
 ) -> None:  # pragma: no cover -- in another process
     import anyio
 
