@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ocidist.remote import _pushing, _stream, _upload
+from ocidist.remote import _pushing, _stream, _upload, _upload_answers
 from tests.faults import scoreboard
 from tests.faults.uploads import UploadRegistry
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_stream, "FIRST_WAIT_S", 0.001)
     monkeypatch.setattr(_upload, "FIRST_WAIT_S", 0.001)
-    monkeypatch.setattr(_upload, "LAG_WAITS", (0.001, 0.001))
+    monkeypatch.setattr(_upload_answers, "LAG_WAITS", (0.001, 0.001))
     monkeypatch.setattr(_pushing, "FIRST_WAIT_S", 0.001)
 
 

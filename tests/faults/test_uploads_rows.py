@@ -15,7 +15,7 @@ from ocidist import (
     UnsupportedError,
     UploadState,
 )
-from ocidist.remote import _upload
+from ocidist.remote import _upload_answers
 from tests.faults.uploads import (
     BLOB,
     DIGEST,
@@ -97,7 +97,7 @@ async def test_f146_a_blob_that_is_not_there_after_all_is_noticed_by_who_asks_fo
         with pytest.raises(ProtocolError, match="does not have the blob"):
             await repository.blobs.push(BLOB, verify=True)
         # The time it took was limited: one question, and one for each of the waits.
-        assert len(registry.of("HEAD")) == 2 + 1 + len(_upload.LAG_WAITS)
+        assert len(registry.of("HEAD")) == 2 + 1 + len(_upload_answers.LAG_WAITS)
 
 
 async def test_f146_a_replica_that_lags_is_given_a_moment(wire_server: WireServer, registry: UploadRegistry) -> None:

@@ -24,7 +24,7 @@ from ocidist.errors import (
 from ocidist.model import strictjson
 from ocidist.model.result import OnExit
 from ocidist.remote._resumed import ResumedWriter
-from ocidist.remote._upload import is_home, may_pass
+from ocidist.remote._upload_answers import is_home, may_pass
 from ocidist.remote.writer import BlobWriter
 from ocidist.wire.upload_state import UploadState
 

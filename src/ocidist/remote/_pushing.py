@@ -31,7 +31,8 @@ from ocidist.model.result import Mounted, OnExit
 from ocidist.remote._journalled import push_with_journal
 from ocidist.remote._memory import learn_profile, profile_of
 from ocidist.remote._stat import stat
-from ocidist.remote._upload import UploadSession, check_stated, may_pass, opened
+from ocidist.remote._upload import UploadSession
+from ocidist.remote._upload_answers import check_stated, may_pass, opened
 from ocidist.remote.writer import BlobWriter
 from ocidist.wire.endpoints import PatchUpload, PostBlob, PutUpload
 

@@ -21,7 +21,7 @@ from ocidist.remote._resumed import ResumedWriter
 from ocidist.remote._stat import stat
 from ocidist.remote._targets import digest_of
 from ocidist.remote._transfer import PUSH, Transfer
-from ocidist.remote._upload import appeared, check_stated, missing, opened
+from ocidist.remote._upload_answers import appeared, check_stated, missing, opened
 from ocidist.remote.download import Download, fetch
 from ocidist.remote.reader import BlobReader
 from ocidist.remote.writer import BlobWriter
