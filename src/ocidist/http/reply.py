@@ -225,6 +225,12 @@ class HttpReply:
         return "Authorization" in self._response.request.headers
 
     @property
+    def attempts(self) -> int | None:
+        """How many requests it took, or None if nobody counted."""
+        made: int | None = self._response.extensions.get("ocidist_attempts")
+        return made
+
+    @property
     def mirror(self) -> str | None:
         """The mirror that answered in the registry's place, None if it was the registry."""
         return None if self.source is None else str(self.source.mirror)

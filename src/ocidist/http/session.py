@@ -555,8 +555,9 @@ class _Exchange:
 
     def _told(self, error: OciError) -> OciError:
         reference = None if self._reference is None else self._reference()
-        error.locate(operation=self._endpoint.operation, reference=reference, host=str(self._registry))
-        return scrubbed(error)
+        attempts = None if self._reply is None else self._reply.attempts
+        operation, host = self._endpoint.operation, str(self._registry)
+        return scrubbed(error.locate(operation=operation, reference=reference, host=host, attempts=attempts))
 
 
 def _explained(turn: Turn, error: AuthError) -> AuthError:
