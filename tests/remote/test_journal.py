@@ -20,12 +20,14 @@ from ocidist import (
     UsageError,
 )
 from tests.peers.images import noise
+from tests.peers.peer import Mode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from ocidist import Client, Event
+    from tests.conftest import StartRegistry
     from tests.peers.peer import Peer
 
 BLOB = noise(100_000)
@@ -75,6 +77,12 @@ async def interrupted(client: Client, place: str, file: Path, journal: Path, lim
         )
 
 
+@pytest.fixture(params=[Mode.PLAIN, Mode.EMBEDDED], ids=str)
+def real_registry(request: pytest.FixtureRequest, shared_registry: StartRegistry) -> Peer:
+    """docker-registry, whose sessions are known by their newest Location alone, and the embedded one."""
+    return shared_registry(request.param)
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     made = tmp_path / "blob"
@@ -88,10 +96,10 @@ def journal(tmp_path: Path) -> Path:
 
 
 async def test_a_push_with_a_journal_leaves_none_behind(
-    any_registry: Peer, fresh_name: str, file: Path, journal: Path
+    real_registry: Peer, fresh_name: str, file: Path, journal: Path
 ) -> None:
-    async with any_registry.client() as client:
-        blobs = client.repository(f"{any_registry.host}/{fresh_name}").blobs
+    async with real_registry.client() as client:
+        blobs = client.repository(f"{real_registry.host}/{fresh_name}").blobs
         assert await blobs.push(file, chunk_size=CHUNK, journal=journal) == KNOWN
         assert await blobs.get(KNOWN) == BLOB
         assert gone(journal)
@@ -101,15 +109,15 @@ async def test_a_push_with_a_journal_leaves_none_behind(
 
 
 async def test_t71_a_second_process_goes_on_where_the_first_one_stopped(
-    any_registry: Peer, fresh_name: str, file: Path, journal: Path
+    real_registry: Peer, fresh_name: str, file: Path, journal: Path
 ) -> None:
-    place = f"{any_registry.host}/{fresh_name}"
-    async with any_registry.client() as client:
+    place = f"{real_registry.host}/{fresh_name}"
+    async with real_registry.client() as client:
         await interrupted(client, place, file, journal)
     assert mode_of(journal) == 0o600
     events: list[Event] = []
     seen: list[int] = []
-    async with any_registry.client(hooks=[events.append]) as client:
+    async with real_registry.client(hooks=[events.append]) as client:
         found = await client.repository(place).blobs.push(
             file, chunk_size=CHUNK, journal=journal, progress=lambda done, _: seen.append(done)
         )
@@ -153,10 +161,10 @@ async def test_a_stream_that_can_be_read_once_has_no_use_for_a_journal(
 
 
 async def test_f208_a_session_that_the_registry_forgot_begins_again(
-    any_registry: Peer, fresh_name: str, file: Path, journal: Path
+    real_registry: Peer, fresh_name: str, file: Path, journal: Path
 ) -> None:
-    place = f"{any_registry.host}/{fresh_name}"
-    async with any_registry.client() as client:
+    place = f"{real_registry.host}/{fresh_name}"
+    async with real_registry.client() as client:
         await interrupted(client, place, file, journal)
         kept = UploadState.from_json(json.loads(read(journal))["ocidist-journal"]["state"])
         async with client.repository(place).blobs.resume(kept) as writer:
@@ -168,10 +176,10 @@ async def test_f208_a_session_that_the_registry_forgot_begins_again(
 
 @pytest.mark.parametrize("which", ["version", "offset", "location", "prefix", "digest", "damaged", "empty"])
 async def test_f209_a_journal_that_was_tampered_with_is_ignored(
-    any_registry: Peer, fresh_name: str, file: Path, journal: Path, which: str
+    real_registry: Peer, fresh_name: str, file: Path, journal: Path, which: str
 ) -> None:
-    place = f"{any_registry.host}/{fresh_name}"
-    async with any_registry.client() as client:
+    place = f"{real_registry.host}/{fresh_name}"
+    async with real_registry.client() as client:
         await interrupted(client, place, file, journal)
         said = json.loads(read(journal))
         inner = said["ocidist-journal"]
@@ -198,16 +206,16 @@ async def test_f209_a_journal_that_was_tampered_with_is_ignored(
 
 
 async def test_f209_a_journal_of_another_blob_or_repository_is_ignored(
-    any_registry: Peer, fresh_name: str, file: Path, journal: Path, tmp_path: Path
+    real_registry: Peer, fresh_name: str, file: Path, journal: Path, tmp_path: Path
 ) -> None:
-    async with any_registry.client() as client:
-        await interrupted(client, f"{any_registry.host}/{fresh_name}", file, journal)
-        elsewhere = client.repository(f"{any_registry.host}/{fresh_name}/other").blobs
+    async with real_registry.client() as client:
+        await interrupted(client, f"{real_registry.host}/{fresh_name}", file, journal)
+        elsewhere = client.repository(f"{real_registry.host}/{fresh_name}/other").blobs
         assert await elsewhere.push(file, chunk_size=CHUNK, journal=journal) == KNOWN
-        await interrupted(client, f"{any_registry.host}/{fresh_name}", file, journal)
+        await interrupted(client, f"{real_registry.host}/{fresh_name}", file, journal)
         other = tmp_path / "other"
         other.write_bytes(BLOB[::-1])
-        blobs = client.repository(f"{any_registry.host}/{fresh_name}").blobs
+        blobs = client.repository(f"{real_registry.host}/{fresh_name}").blobs
         assert await blobs.push(other, chunk_size=CHUNK, journal=journal) == Descriptor.of(BLOB[::-1])
         assert await elsewhere.get(KNOWN) == BLOB
 
@@ -228,10 +236,10 @@ async def test_f209_a_session_of_another_account_is_not_gone_on_with(
 
 
 async def test_t71_a_source_that_changed_since_begins_again(
-    any_registry: Peer, fresh_name: str, file: Path, journal: Path
+    real_registry: Peer, fresh_name: str, file: Path, journal: Path
 ) -> None:
-    place = f"{any_registry.host}/{fresh_name}"
-    async with any_registry.client() as client:
+    place = f"{real_registry.host}/{fresh_name}"
+    async with real_registry.client() as client:
         await interrupted(client, place, file, journal)
         changed = b"x" + BLOB[1:]
         write(file, changed)
