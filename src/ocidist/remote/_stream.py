@@ -105,8 +105,10 @@ class BlobStream:
     @property
     def end(self) -> int | None:
         """Offset after the last byte there is to read, as far as it is known."""
-        ends = [end for end in (self.size, self.stop) if end is not None]
-        return min(ends, default=None)
+        size, stop = self.size, self.stop
+        if stop is None or size is None:
+            return size if stop is None else stop
+        return min(size, stop)
 
     @property
     def done(self) -> bool:

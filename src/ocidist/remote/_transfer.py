@@ -53,6 +53,7 @@ class Transfer:
         self._told = 0
         self._moved = 0
         self._began = 0.0
+        self._named: tuple[Digest | None, tuple[str, int, str, str]] | None = None
         self.digest: Digest | None = digest
         self.size: int | None = size
         self.done: int = 0
@@ -102,4 +103,9 @@ class Transfer:
             self._channel.sender.emit(TransferProgressed(*self._about(), self.done, self.size))
 
     def _about(self) -> tuple[str, int, str, str]:
-        return self._channel.host, self._number, self._operation, self._channel.name_of(self.digest)
+        # The same three times for most blobs, and many are small.
+        named = self._named
+        if named is None or named[0] is not self.digest:
+            reference = self._channel.name_of(self.digest)
+            self._named = named = (self.digest, (self._channel.host, self._number, self._operation, reference))
+        return named[1]

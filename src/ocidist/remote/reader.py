@@ -334,7 +334,8 @@ class BlobReader:
             if not self._pending:
                 self._stream.proof = self._hasher
                 self._pending = await self._stream.next()
-                self._note()
+                if self._pending:
+                    self._note()
             if self._hasher is not None:
                 hasher = self._hasher.copy()
                 await update(hasher, self._pending)
