@@ -14,7 +14,6 @@ from ocidist import (
     LimitExceededError,
     ResponseError,
     ServerError,
-    Timeouts,
     TokenError,
     TokenRedirectRefusedError,
     TransportTimeoutError,
@@ -36,6 +35,7 @@ from tests.faults.matrix.actions import (
     endless,
     says,
 )
+from tests.faults.matrix.cases_connect import SHORT
 from tests.faults.matrix.fault import Errors, Fault
 from tests.faults.matrix.rules import (
     BLOB_GETS,
@@ -61,7 +61,6 @@ if TYPE_CHECKING:
     from tests.faults.matrix.operations import Operation
     from tests.faults.matrix.rules import Action
 
-SHORT = (("timeout", Timeouts(connect=0.25, read=0.25, write=0.25, finalize=0.25)),)
 READS = (do.get, do.manifest_by_tag, do.tags, do.referrers)
 WRITES = (do.push_bytes, do.write, do.push_manifest)
 DENIED = b'{"errors": [{"code": "DENIED", "message": "requested access is denied"}]}'

@@ -38,7 +38,6 @@ from tests.faults.matrix.actions import (
     header,
     says,
 )
-from tests.faults.matrix.cases_connect import SHORT
 from tests.faults.matrix.fault import DOCKER, EMBEDDED, Errors, Fault
 from tests.faults.matrix.rules import CANCELS, MOUNTS, PATCHES, POSTS, PUTS, Rule, always, once
 from tests.faults.matrix.stage import Setting
@@ -200,7 +199,7 @@ def _sources() -> Iterator[Fault]:
     for name, action in answers.items():
         for each in (do.push_bytes, do.write):
             rules = (refused, always(action, CANCELS))
-            yield Fault("F151", name, each, rules, (DeniedError,), more=5, sessions=1, options=SHORT)
+            yield Fault("F151", name, each, rules, (DeniedError,), more=5, sessions=1)
 
 
 def _mounts() -> Iterator[Fault]:

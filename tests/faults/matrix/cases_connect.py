@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from tests.faults.matrix.rules import Action
 
-SHORT = (("timeout", Timeouts(connect=0.25, read=0.25, write=0.25, finalize=0.25)),)
+SHORT = (("timeout", Timeouts(connect=0.5, read=0.5, write=0.5, finalize=0.5)),)
 """For what never answers; long enough for a registry that does."""
 HALF = len(BLOB) // 2
 LAST = len(BLOB) - 1
