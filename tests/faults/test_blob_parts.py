@@ -27,7 +27,6 @@ from ocidist._io.partial import PartialFile
 from ocidist._io.parts import FOOTER, Plan
 from ocidist.remote import _parts, _stream
 from tests.faults.blobs import BlobServer
-from tests.faults.mirroring import Copy, Group
 from tests.peers.answers import respond
 from tests.peers.images import noise
 from tests.remote.support import NAME, repository_on
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ocidist import Event
-    from tests.conftest import StartWireServer
     from tests.peers.peer import Peer
     from tests.peers.wire_server import Connection, Request, WireServer
 
@@ -355,75 +353,3 @@ async def test_a_download_in_parts_leaves_nothing_where_that_was_asked_for(
         with pytest.raises(TruncatedBodyError):
             await repository.blobs.download(KNOWN, tmp_path / "blob", connections=4, resume=False)
     assert names_in(tmp_path) == []
-
-
-# --- mirrors ---------------------------------------------------------------------------------------------------------
-
-
-class Ranged(Copy):
-    """A mirror, or the registry, with the blob of this module."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.blob = BlobServer(BLOB)
-
-    def __call__(self, request: Request, connection: Connection) -> None:
-        """Answer."""
-        if request.path == TARGET:
-            self.blob(request, connection)
-        else:
-            super().__call__(request, connection)
-
-
-async def test_parts_of_a_mirror_that_sends_wrong_ones_come_from_the_registry(
-    start_wire_server: StartWireServer, tmp_path: Path
-) -> None:
-    pair = Group(start_wire_server, kind=Ranged)
-    mirror, home = pair.mirror, pair.upstream
-    assert isinstance(mirror, Ranged)
-    assert isinstance(home, Ranged)
-    mirror.blob.data = noise(len(BLOB), "another")
-    async with pair.client() as client:
-        await pair.repository(client).blobs.download(KNOWN, tmp_path / "blob", connections=4)
-    assert (tmp_path / "blob").read_bytes() == BLOB
-    assert len(mirror.blob.asked) == len(home.blob.asked) == PARTS
-    (failed,) = pair.events
-    assert failed.wrong
-
-
-async def test_a_download_goes_on_at_a_mirror_because_its_whole_is_proven(
-    start_wire_server: StartWireServer, tmp_path: Path
-) -> None:
-    pair = Group(start_wire_server, kind=Ranged)
-    mirror, home = pair.mirror, pair.upstream
-    assert isinstance(mirror, Ranged)
-    assert isinstance(home, Ranged)
-    async with PartialFile(tmp_path / "blob", DIGEST) as file:
-        file.keep = True
-        await file.begin()
-        file.append(BLOB[:STEP])
-    async with pair.client() as client:
-        await pair.repository(client).blobs.download(KNOWN, tmp_path / "blob")
-    assert (tmp_path / "blob").read_bytes() == BLOB
-    assert [start for start, _, _ in mirror.blob.asked] == [STEP]
-    assert home.blob.asked == []
-
-
-def test_a_plan_is_read_as_it_was_written() -> None:
-    plan = Plan(10**9, 77, 10**7, b"h" * 32)
-    assert plan.count == 100
-    assert plan.span(0) == (77, 10**7 + 77)
-    assert plan.span(99) == (99 * 10**7 + 77, 10**9)
-    assert Plan.parse(plan.footer(), plan.length) == plan
-    assert Plan.parse(plan.footer(), plan.length + 1) is None
-    assert Plan.parse(b"", 0) is None
-    assert Plan.parse(plan.footer()[1:] + b"x", plan.length) is None
-
-
-@pytest.mark.parametrize(
-    ("size", "connections"), [(2 * STEP, 2), (10**9, 4), (20 * 2**30, 8), (2**50, 1), (2**50, 64), (STEP, 1)]
-)
-def test_no_blob_has_too_many_parts_or_too_small_ones(size: int, connections: int) -> None:
-    step = _parts.step_of(size, connections)
-    assert step >= _parts.MIN_PART
-    assert -(-size // step) <= 4096

@@ -105,6 +105,7 @@ def test_t71_a_download_that_is_killed_goes_on_where_it_was(
             there, asked = killer.there(), len(wire.starts)
             killed = killer.run(chance.uniform(0, 1.4))
             kills += killed
+            wire.settle()
             if connections == 1:
                 # What is there is not asked for again, to the byte.
                 assert wire.starts[asked:] in ([], [there]), seed

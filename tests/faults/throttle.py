@@ -36,6 +36,11 @@ class Throttle(Tap):
         heads = [found[1] for sent in self.sent for found in _GET.finditer(bytes(sent))]
         return [int(found[1]) if (found := _RANGE.search(head)) else 0 for head in heads]
 
+    def settle(self) -> None:
+        """Wait until nobody sends or receives anything any more: what was asked for is written down then."""
+        for thread in self._threads[1:]:
+            thread.join(5)
+
     def _down(self, server: socket.socket, client: socket.socket) -> None:  # type: ignore[override]  # it is called so
         begun, passed = time.monotonic(), 0
         with contextlib.suppress(OSError):
