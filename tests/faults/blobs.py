@@ -23,6 +23,7 @@ class BlobServer:
         data: See above.
         tag: Its entity tag, in quotes, or None.
         knows_ranges: Whether a Range is answered with the part.
+        knows_conditions: Whether that is so where an If-Range comes with it, too.
         breaks: Given the number of an answer, from 0, and its first byte, returns after how many bytes of it the
             connection ends; None sends everything.
         spoil: Given the number of an answer, its first byte and its bytes, returns what is sent in their place.
@@ -34,6 +35,7 @@ class BlobServer:
         self.data = data
         self.tag: str | None = '"one"'
         self.knows_ranges = True
+        self.knows_conditions = True
         self.breaks: Callable[[int, int], int | None] = lambda _number, _start: None
         self.spoil: Callable[[int, int, memoryview], bytes | memoryview] = lambda _number, _start, piece: piece
         self.asked: list[tuple[int, int, int]] = []
@@ -49,7 +51,8 @@ class BlobServer:
             return
         wanted, condition = request.header("Range"), request.header("If-Range")
         start, stop = 0, size
-        part = wanted is not None and self.knows_ranges and condition in {None, self.tag}
+        met = condition is None or (self.knows_conditions and condition == self.tag)
+        part = wanted is not None and self.knows_ranges and met
         if part and wanted is not None:
             first, _, last = wanted.removeprefix("bytes=").partition("-")
             start, stop = int(first), min(int(last or size) + 1, size)

@@ -256,6 +256,17 @@ async def test_f122_a_new_tag_on_the_same_bytes_does_no_harm_and_is_asked_for_no
     assert blob.asked[2][0] > 0
 
 
+async def test_f122_a_server_that_does_not_know_conditions_is_asked_without_one(
+    wire_server: WireServer, blob: BlobServer
+) -> None:
+    blob.breaks = lambda number, _start: (HALF, HALF + 70_000, 50_000, None)[number]
+    blob.knows_conditions = False
+    async with repository_on(wire_server) as repository:
+        assert await read(repository) == BLOB
+    assert blob.conditions == [None, '"one"', None, None]
+    assert [start for start, _, _ in blob.asked] == [0, 0, HALF + 70_000, HALF + 120_000]
+
+
 async def test_f122_a_part_with_another_tag_is_not_taken_even_if_the_server_sends_it(
     wire_server: WireServer, blob: BlobServer
 ) -> None:

@@ -363,8 +363,9 @@ class BlobStream:
         tag = strong_tag(reply)
         if tag is None:
             return
-        if self.tag is not None and tag != self.tag:
-            # The whole came, and will be compared: if it is the same under another tag, tags tell nothing here.
+        if self.tag is not None and (tag != self.tag or (reply.status != 206 and self._ranged)):
+            # The whole came, and will be compared. If it is the same under another tag, tags tell nothing here; if the
+            # tag is the same, too, the server takes any condition for one that is not met.
             self._steady = False
         # Another host has tags of its own, unless they are made of the digest.
         own = reply.mirror is not None and self._digest not in tag
