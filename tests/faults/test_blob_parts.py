@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter
-from typing import TYPE_CHECKING
+from functools import partial as partial_of
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -27,11 +29,14 @@ from ocidist._io.partial import PartialFile
 from ocidist._io.parts import FOOTER, Plan
 from ocidist.remote import _parts, _stream
 from tests.faults.blobs import BlobServer
+from tests.faults.dialling import left_open, open_files
+from tests.http.support import until
 from tests.peers.answers import respond
 from tests.peers.images import noise
 from tests.remote.support import NAME, repository_on
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
     from ocidist import Event
@@ -353,3 +358,42 @@ async def test_a_download_in_parts_leaves_nothing_where_that_was_asked_for(
         with pytest.raises(TruncatedBodyError):
             await repository.blobs.download(KNOWN, tmp_path / "blob", connections=4, resume=False)
     assert names_in(tmp_path) == []
+
+
+async def cancelled_after(seconds: float, work: Callable[[], Coroutine[Any, Any, object]], *, native: bool) -> None:
+    """Do some work, and cancel that after so many seconds, by a scope or by asyncio itself."""
+    if not native:
+        with anyio.move_on_after(seconds):
+            await work()
+        return
+    task = asyncio.get_running_loop().create_task(work())
+    await asyncio.wait([task], timeout=seconds)
+    task.cancel()
+    await asyncio.wait([task])
+
+
+@pytest.mark.parametrize("way", [(1, False), (4, False), (1, True), (4, True)], ids="{0[0]}, native: {0[1]}".format)
+async def test_f195_a_download_in_parts_may_be_cancelled_at_any_time(
+    wire_server: WireServer,
+    blob: BlobServer,
+    tmp_path: Path,
+    anyio_backend_name: str,
+    way: tuple[int, bool],
+) -> None:
+    connections, native = way
+    path = tmp_path / "blob"
+    before = open_files()
+    async with repository_on(wire_server) as repository:
+        for turn in range(30):
+            work = partial_of(repository.blobs.download, KNOWN, path, connections=connections)
+            # trio has scopes only.
+            await cancelled_after(0.001 * turn, work, native=native and anyio_backend_name == "asyncio")
+            # It is there as a whole, or there is at most one file to go on with; one may take a moment to go.
+            await until(lambda: len(names_in(tmp_path)) <= 1)
+            if path.exists():
+                assert path.read_bytes() == BLOB
+                path.unlink()
+        await repository.blobs.download(KNOWN, path, connections=connections)
+    assert path.read_bytes() == BLOB
+    assert names_in(tmp_path) == ["blob"]
+    assert await left_open(before) == []
