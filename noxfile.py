@@ -37,6 +37,20 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """Let everything go wrong that is known to, on every event loop, and count what was survived."""
+    session.install(".[server,issuer,uvloop]", *_group("test"))
+    workers = 3 * (os.cpu_count() or 2) // 2
+    session.run(
+        "pytest",
+        "tests/faults",
+        *("-k", "test_f or test_l12", f"--numprocesses={workers}"),
+        *session.posargs,
+        env={"OCIDIST_ALL_FAULTS": "1"},
+    )
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Run the suite once more and report which lines and branches it reaches."""
     session.install(".[server,issuer,uvloop]", *_group("test"))

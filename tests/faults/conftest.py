@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,6 +35,16 @@ def registry(wire_server: WireServer) -> UploadRegistry:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let tests say which fault they are about."""
     scoreboard.mark(items)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Let a run that was to meet all faults fail if one was not survived, or not met."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not os.environ.get("OCIDIST_ALL_FAULTS") or hasattr(session.config, "workerinput"):
+        return
+    board = scoreboard.Scoreboard(reporter.stats)
+    if (board.lost or board.missing) and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -27,12 +27,12 @@ Standings: TypeAlias = "Callable[[str], Standing]"
 
 
 LOOPS = ("asyncio", "uvloop", "trio")
-EVERYTHING = "OCIDIST_FAULTS"
+EVERYTHING = ("OCIDIST_ALL_FAULTS", "OCIDIST_FAULT_SEED", "NIGHTLY")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let each case take one event loop, in turn; on all of them only where the environment says ``all``."""
-    if os.environ.get(EVERYTHING) == "all":
+    """Let each case and each seed take one event loop, in turn; all of them only where the environment says so."""
+    if any(os.environ.get(name) for name in EVERYTHING):
         return
     kept: list[pytest.Item] = []
     left: list[pytest.Item] = []
@@ -45,11 +45,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _has_its_turn(item: pytest.Item) -> bool:
     spec = getattr(item, "callspec", None)
-    if spec is None or not isinstance(spec.params.get("case"), Case):
+    params = {} if spec is None else spec.params
+    case = params.get("case")
+    turn = case.turn if isinstance(case, Case) else params.get("seed")
+    if turn is None:
         return True
-    backend = spec.params["anyio_backend"]
+    backend = params["anyio_backend"]
     loop = backend if isinstance(backend, str) else "uvloop"
-    return LOOPS[spec.params["case"].turn % len(LOOPS)] == loop
+    return LOOPS[turn % len(LOOPS)] == loop
 
 
 @pytest.fixture(autouse=True)
