@@ -22,8 +22,14 @@ HALF: Final = 2
 EASE: Final = 0.92
 """Part of its rate that is left to a host which complains about it."""
 
+FIRST_GROWTH: Final = 0.25
+"""Part by which a rate that was only estimated grows in a second, until the host complains about it."""
+
 GROWTH: Final = 0.02
-"""Part by which a rate grows in a second without complaints."""
+"""Part by which a rate grows in a second that the host complained about lately."""
+
+LATELY: Final = 10.0
+"""Seconds after which a rate that the host did not complain about is too low, and grows as if it were estimated."""
 
 LET_GO: Final = 4.0
 """A rate that grew to so many times what the host complained about last is none any more."""
@@ -62,9 +68,9 @@ class Lane:
     """
 
     __slots__ = (
-        *("_adaptive", "_best", "_changed", "_complained", "_count", "_credit", "_limit", "_most", "_peak"),
-        *("_refused", "_seen", "_since", "_steady", "_till", "_told", "answered", "begun", "clear", "down", "easing"),
-        *("limiter", "pace"),
+        *("_adaptive", "_answered", "_best", "_changed", "_complained", "_count", "_credit", "_growth", "_limit"),
+        *("_most", "_peak", "_refused", "_seen", "_since", "_steady", "_till", "_told"),
+        *("answered", "begun", "clear", "down", "easing", "limiter", "pace"),
     )
 
     def __init__(
@@ -83,9 +89,10 @@ class Lane:
         self.pace: Pace | None = None
         # The last request that had begun when the number or the rate was cut: complaints about earlier ones are old.
         self._told = 0
-        self._credit = 0.0
+        self._credit = 0
+        self._growth = GROWTH
         self._complained = self._since = self._till = 0.0
-        self._count = self._refused = self._seen = 0
+        self._answered = self._count = self._refused = self._seen = 0
         self._best = 0.0
 
     @property
@@ -127,17 +134,22 @@ class Lane:
         now, before = monotonic(), (self._limit, self.rate)
         self._told = self.begun
         self._measure(now)
+        if self.easing and now - self._complained >= WINDOW:
+            self._best = max(self._best, (self.answered - self._answered) / (now - self._complained))
         if status != TOO_MANY or not (self.pace or self._best):
             self._limit = max(1, self._limit // HALF)
-            self._credit = 0.0
+            self._credit = 0
             self.limiter.total_tokens = self._limit
         elif self.pace is None:
-            self.pace = Pace(max(LEAST_RATE, self._best * EASE))
+            self.pace, self._growth = Pace(max(LEAST_RATE, self._best * EASE)), FIRST_GROWTH
         else:
+            if now - self._complained >= WINDOW:
+                # Before that it is still the burst which led to the rate.
+                self._growth = GROWTH
             self.pace.rate = max(LEAST_RATE, self.pace.rate * EASE)
         if not self.easing:
             self.easing, self._since, self._count = True, now, 0
-        self._complained, self._best = now, 0.0
+        self._complained, self._answered, self._best = now, self.answered, 0.0
         self._peak = self.rate or 0.0
         self.update()
         if before != (self._limit, self.rate):
@@ -159,14 +171,15 @@ class Lane:
         self._measure(now)
         if self._limit < self._most:
             # One more for each round of answers.
-            self._credit += 1.0 / self._limit
-            if self._credit >= 1.0:
-                self._credit = 0.0
+            self._credit += 1
+            if self._credit >= self._limit:
+                self._credit = 0
                 self._limit += 1
                 self.limiter.total_tokens = self._limit
                 self._changed(self._limit, self.rate)
         if self.pace is not None and passed >= WINDOW:
-            self.pace.rate *= 1.0 + GROWTH * min(passed, WATCH)
+            growth = FIRST_GROWTH if now - self._complained > LATELY else self._growth
+            self.pace.rate *= 1.0 + growth * min(passed, WINDOW)
             if self.pace.rate > LET_GO * self._peak:
                 self.pace = None
                 self.update()
