@@ -336,6 +336,9 @@ def doubled(exchange: Exchange, answer: Answer) -> None:
 
 def chunked(exchange: Exchange, answer: Answer) -> None:
     """Send the body in chunks, its length not told."""
+    if exchange.request.method == "HEAD":
+        whole(exchange, answer)
+        return
     made = answer.with_header("Content-Length", None).with_header("Transfer-Encoding", "chunked")
     start, body = made.wire(exchange.request.method)
     exchange.send(start)
@@ -382,13 +385,17 @@ def endless(exchange: Exchange, answer: Answer) -> None:
 # --- actions ---------------------------------------------------------------------------------------------------------
 
 
+def _named(part: object) -> str:
+    return str(getattr(part, "__name__", part))
+
+
 @attrs.frozen
 class Act:
     """Take an answer, change it, deliver it: what most faults come down to."""
 
-    source: Callable[[Exchange], Answer] = registry
+    source: Callable[[Exchange], Answer] = attrs.field(default=registry, repr=_named)
     changes: tuple[Change, ...] = ()
-    delivery: Delivery = whole
+    delivery: Delivery = attrs.field(default=whole, repr=_named)
 
     def __call__(self, exchange: Exchange) -> None:
         """Do so."""
