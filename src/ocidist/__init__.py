@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         TransferStarted, WarningReceived,
     )
     from ocidist.observe.hooks import Hook
+    from ocidist.observe.logging import log_events
     from ocidist.remote.blobs import Blobs
     from ocidist.remote.manifests import Manifests
     from ocidist.remote.reader import BlobReader
@@ -79,7 +80,7 @@ __all__ = [
     "ScopeSet", "ShortNames", "Source", "StaticCredentials", "Tag", "TagDelete", "Tags", "Timeouts", "Token",
     "TokenCache", "TokenOptions", "TokenOwner", "TransferEvent", "TransferFailed", "TransferFinished",
     "TransferProgressed", "TransferResumed", "TransferStarted", "UploadStarted", "UploadState", "WarningReceived",
-    "build_artifact", "build_image", "build_index", "sweep_downloads",
+    "build_artifact", "build_image", "build_index", "log_events", "sweep_downloads",
 ]
 __all__ += errors.__all__
 
@@ -118,6 +119,7 @@ _WHERE = {
         "RequestRetried TransferEvent TransferFailed TransferFinished TransferProgressed TransferResumed "
         "TransferStarted WarningReceived",
     "observe.hooks": "Hook",
+    "observe.logging": "log_events",
     "remote.blobs": "Blobs",
     "remote.manifests": "Manifests",
     "remote.reader": "BlobReader",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 if TYPE_CHECKING:
     from ocidist.model.ratelimit import RateLimit
+
+CANCELLED: Final = "cancelled"
+"""Why a transfer failed whose caller gave up."""
 
 
 @attrs.frozen
