@@ -28,7 +28,7 @@ exclude_patterns = ["_build", "changes", "examples"]
 nitpicky = True
 nitpick_ignore_regex = [
     # What other projects document; nothing is fetched while building, so that it works without a network.
-    (r"py:.*", r"(httpx|typing|cryptography|collections\.abc|pathlib|datetime|enum)\..*"),
+    (r"py:.*", r"(httpx|typing|cryptography|logging|opentelemetry|collections\.abc|pathlib|datetime|enum)\..*"),
     # Annotations name what is imported for type checkers only, and type variables, without their modules.
     (r"py:class", r"\w+"),
     (r"py:class", r"ocidist\.[\w.]+\.T"),
