@@ -261,6 +261,7 @@ async def test_a04_a_registry_may_ask_for_larger_chunks(wire_server: WireServer,
     registry.headers["OCI-Chunk-Min-Length"] = "400"
     async with repository_on(wire_server) as repository, repository.blobs.writer(chunk_size=300) as writer:
         assert writer.chunk_size == 400
+        assert repository.registry.profile.min_chunk == 400
         await writer.write(BLOB[:399])
         await writer.flush()
         assert registry.of("PATCH") == []

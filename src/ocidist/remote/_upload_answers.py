@@ -12,7 +12,7 @@ import anyio
 
 from ocidist.errors import DigestMismatchError, NotFoundError, ProtocolError
 from ocidist.remote._answers import stated_digest
-from ocidist.remote._memory import profile_of
+from ocidist.remote._memory import learn_profile, profile_of
 from ocidist.remote._stat import stat
 from ocidist.wire import upload
 from ocidist.wire.egress import Origin, check_location
@@ -60,15 +60,19 @@ def is_home(channel: Channel, url: str) -> bool:
 
 def opened(channel: Channel, reply: Reply, *, chunk_size: int, algorithm: str) -> UploadState:
     """Return the state of the session that an answer opened. Raises as ``UploadSession.begin``."""
-    return upload.started(
+    profile = profile_of(channel)
+    state = upload.started(
         answer_of(channel, reply),
         registry=channel.host,
         repository=channel.repository_name,
         chunk_size=chunk_size,
         at=time.time(),
         algorithm=algorithm,
-        profile=profile_of(channel),
+        profile=profile,
     )
+    if state.min_chunk > profile.min_chunk and (profile.max_chunk or state.min_chunk) >= state.min_chunk:
+        learn_profile(channel, min_chunk=state.min_chunk)
+    return state
 
 
 def check_stated(reply: Reply, digest: Digest) -> None:
