@@ -43,8 +43,7 @@ def faults(session: nox.Session) -> None:
     workers = 3 * (os.cpu_count() or 2) // 2
     session.run(
         "pytest",
-        "tests/faults",
-        *("-k", "test_f or test_l12", f"--numprocesses={workers}"),
+        *("-k", "test_fault or test_f0 or test_f1 or test_f2 or test_l12", f"--numprocesses={workers}"),
         *session.posargs,
         env={"OCIDIST_ALL_FAULTS": "1"},
     )

@@ -19,6 +19,11 @@ from tests.canary import (  # noqa: F401 -- fixtures and a hook, for every test
     pytest_runtest_makereport,
     secrets_may_show,
 )
+from tests.faults.scoreboard import (  # noqa: F401 -- hooks: faults are counted wherever they are met
+    pytest_collection_modifyitems,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+)
 from tests.peers.clients import Skopeo, umoci_layout
 from tests.peers.docker_registry import DockerRegistries
 from tests.peers.embedded import default_app, serve

@@ -1,14 +1,12 @@
-"""What the fault tests share: waits that take no time, a registry that takes uploads, and the count of what held."""
+"""What the fault tests of blobs share: waits that take no time, and a registry that takes uploads."""
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ocidist.remote import _pushing, _stream, _upload, _upload_answers
-from tests.faults import scoreboard
 from tests.faults.uploads import UploadRegistry
 
 if TYPE_CHECKING:
@@ -29,28 +27,3 @@ def registry(wire_server: WireServer) -> UploadRegistry:
     made = UploadRegistry()
     wire_server.on("*", "/*", made)
     return made
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let tests say which fault they are about."""
-    scoreboard.mark(items)
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Let a run that was to meet all faults fail if one was not survived, or not met."""
-    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is None or not os.environ.get("OCIDIST_ALL_FAULTS") or hasattr(session.config, "workerinput"):
-        return
-    board = scoreboard.Scoreboard(reporter.stats)
-    if (board.lost or board.missing) and session.exitstatus == pytest.ExitCode.OK:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many faults were survived."""
-    board = scoreboard.Scoreboard(terminalreporter.stats)
-    if board.met:
-        terminalreporter.section("faults")
-        for line in board.lines():
-            terminalreporter.line(line)

@@ -8,11 +8,13 @@ Tests say what they are in ``user_properties``, which travel with their reports:
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import attrs
+import pytest
 
 from tests.faults.matrix.fault import Case
 from tests.faults.rows import NOT_BUILT, ROWS
@@ -20,8 +22,8 @@ from tests.faults.rows import NOT_BUILT, ROWS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    import pytest
-
+EVERYTHING: Final = "OCIDIST_ALL_FAULTS"
+"""In the environment of a run that is to meet every fault on every event loop."""
 SCRIPTED: Final = "scripted"
 LOOPS: Final = ("asyncio", "uvloop", "trio", "no loop")
 REGISTRIES: Final = ("embedded", "docker-registry", SCRIPTED)
@@ -45,14 +47,6 @@ class Counted:
     registry: str
     loop: str
     name: str
-
-
-def mark(items: Iterable[pytest.Item]) -> None:
-    """Let tests say what they count as, in their reports."""
-    for item in items:
-        counted = _counted(item)
-        if counted is not None:
-            item.user_properties.append((_PROPERTY, attrs.astuple(counted)))
 
 
 def _counted(item: pytest.Item) -> Counted | None:
@@ -82,6 +76,11 @@ class Scoreboard:
         self.lost = sorted({(each.row, each.name) for each in lost})
         self.missing = sorted(ROWS - {each.row for each in met} - NOT_BUILT.keys())
 
+    @property
+    def complete(self) -> bool:
+        """Whether every fault was met, and survived."""
+        return not self.lost and not self.missing
+
     def lines(self) -> Iterator[str]:
         """Yield what there is to say."""
         for loop in LOOPS:
@@ -100,3 +99,32 @@ def _found(reports: Iterable[pytest.TestReport]) -> Iterator[Counted]:
         for name, value in getattr(report, "user_properties", ()):
             if name == _PROPERTY:
                 yield Counted(*value)
+
+
+# --- what pytest calls -----------------------------------------------------------------------------------------------
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let tests say what they count as, in their reports."""
+    for item in items:
+        counted = _counted(item)
+        if counted is not None:
+            item.user_properties.append((_PROPERTY, attrs.astuple(counted)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many faults were survived, where the run was about that."""
+    board = Scoreboard(terminalreporter.stats)
+    if EVERYTHING in os.environ or any(registry != SCRIPTED for _, registry in board.met):
+        terminalreporter.section("faults")
+        for line in board.lines():
+            terminalreporter.line(line)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Let a run that was to meet all faults fail if one was not survived, or not met."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or EVERYTHING not in os.environ or hasattr(session.config, "workerinput"):
+        return
+    if session.exitstatus == pytest.ExitCode.OK and not Scoreboard(reporter.stats).complete:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -13,6 +13,7 @@ from ocidist.server import RegistryApp
 from ocidist.storage.memory import MemoryRegistry
 from tests.faults.matrix.fault import DOCKER, EMBEDDED, Case
 from tests.faults.matrix.standing import Standing
+from tests.faults.scoreboard import EVERYTHING
 from tests.peers.docker_registry import DockerRegistries
 from tests.peers.embedded import serve
 from tests.peers.peer import Mode
@@ -27,12 +28,12 @@ Standings: TypeAlias = "Callable[[str], Standing]"
 
 
 LOOPS = ("asyncio", "uvloop", "trio")
-EVERYTHING = ("OCIDIST_ALL_FAULTS", "OCIDIST_FAULT_SEED", "NIGHTLY")
+ON_ALL_LOOPS = (EVERYTHING, "OCIDIST_FAULT_SEED", "NIGHTLY")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let each case and each seed take one event loop, in turn; all of them only where the environment says so."""
-    if any(os.environ.get(name) for name in EVERYTHING):
+    if any(os.environ.get(name) for name in ON_ALL_LOOPS):
         return
     kept: list[pytest.Item] = []
     left: list[pytest.Item] = []
