@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import anyio
 
 from tests.peers.answers import head, respond
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from tests.peers.wire_server import Connection, Request
 
@@ -77,3 +80,15 @@ class BlobServer:
         connection.send(bytes(body) if len(body) < 1024 else body)  # type: ignore[arg-type]  # any buffer will do
         if count is not None and count < stop - start:
             connection.close()
+
+
+async def cancelled_after(seconds: float, work: Callable[[], Coroutine[Any, Any, object]], *, native: bool) -> None:
+    """Do some work, and cancel that after so many seconds, by a scope or by asyncio itself."""
+    if not native:
+        with anyio.move_on_after(seconds):
+            await work()
+        return
+    task = asyncio.get_running_loop().create_task(work())
+    await asyncio.wait([task], timeout=seconds)
+    task.cancel()
+    await asyncio.wait([task])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections import Counter
 from functools import partial as partial_of
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import pytest
@@ -16,6 +15,7 @@ from ocidist import (
     Descriptor,
     Digest,
     DigestMismatchError,
+    HostLimits,
     TransferFailed,
     TransferFinished,
     TransferProgressed,
@@ -28,7 +28,7 @@ from ocidist._io import partial
 from ocidist._io.partial import PartialFile
 from ocidist._io.parts import FOOTER, Plan
 from ocidist.remote import _parts, _stream
-from tests.faults.blobs import BlobServer
+from tests.faults.blobs import BlobServer, cancelled_after
 from tests.faults.dialling import left_open, open_files
 from tests.http.support import until
 from tests.peers.answers import respond
@@ -36,7 +36,6 @@ from tests.peers.images import noise
 from tests.remote.support import NAME, repository_on
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
     from ocidist import Event
@@ -246,6 +245,12 @@ async def test_a_missing_blob_has_no_parts(wire_server: WireServer, tmp_path: Pa
     assert names_in(tmp_path) == []
 
 
+async def test_parts_wait_for_a_place_at_the_host(wire_server: WireServer, blob: BlobServer, tmp_path: Path) -> None:
+    async with repository_on(wire_server, limits=HostLimits(concurrency=1)) as repository:
+        await repository.blobs.download(KNOWN, tmp_path / "blob", connections=4)
+    assert (tmp_path / "blob").read_bytes() == BLOB
+
+
 @pytest.mark.parametrize("connections", [0, -1])
 async def test_a_download_takes_at_least_one_connection(
     wire_server: WireServer, tmp_path: Path, connections: int
@@ -358,18 +363,6 @@ async def test_a_download_in_parts_leaves_nothing_where_that_was_asked_for(
         with pytest.raises(TruncatedBodyError):
             await repository.blobs.download(KNOWN, tmp_path / "blob", connections=4, resume=False)
     assert names_in(tmp_path) == []
-
-
-async def cancelled_after(seconds: float, work: Callable[[], Coroutine[Any, Any, object]], *, native: bool) -> None:
-    """Do some work, and cancel that after so many seconds, by a scope or by asyncio itself."""
-    if not native:
-        with anyio.move_on_after(seconds):
-            await work()
-        return
-    task = asyncio.get_running_loop().create_task(work())
-    await asyncio.wait([task], timeout=seconds)
-    task.cancel()
-    await asyncio.wait([task])
 
 
 @pytest.mark.parametrize("way", [(1, False), (4, False), (1, True), (4, True)], ids="{0[0]}, native: {0[1]}".format)

@@ -50,13 +50,18 @@ class Killer:
         self._arguments = [loop, f"127.0.0.1:{wire.port}", name, DIGEST, str(path), str(connections)]
         self._path = path
 
-    def run(self, seconds: float | None) -> bool:
-        """Download, and kill that after so many seconds; return whether it was killed before it was done."""
+    def start(self) -> subprocess.Popen[bytes]:
+        """Begin to download."""
         command = [sys.executable, "-m", "tests.faults.killed", *self._arguments]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, env=environment) as child:
-            assert child.stdout is not None
-            assert child.stdout.readline() == b"begin\n"
+        child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, env=environment)
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"begin\n"
+        return child
+
+    def run(self, seconds: float | None) -> bool:
+        """Download, and kill that after so many seconds; return whether it was killed before it was done."""
+        with self.start() as child:
             try:
                 code = child.wait(seconds)
             except subprocess.TimeoutExpired:
@@ -121,3 +126,32 @@ def test_t71_a_download_that_is_killed_goes_on_where_it_was(
     lost = UNDER_WAY if connections == 1 else UNDER_WAY + connections * PART
     assert again <= (kills + 1) * lost, seed
     print(f"{kills} kills on {loop}, {mode}, {connections}: {again / kills:.0f} bytes again")  # noqa: T201 -- for reports
+
+
+def test_t71_of_two_processes_with_one_target_one_may_be_killed(
+    docker_registry: Peer, fresh_name: str, tmp_path: Path
+) -> None:
+    anyio.run(push, docker_registry, fresh_name)
+    path = tmp_path / "blob"
+    with Throttle(int(docker_registry.host.rpartition(":")[2]), rate=RATE // 4) as wire:
+        killer = Killer(wire, "asyncio", fresh_name, path, 1)
+        with killer.start() as first:
+            while not killer.there():
+                time.sleep(0.01)
+            with killer.start() as second:
+                while len(list(tmp_path.iterdir())) < 2:
+                    time.sleep(0.01)
+                assert first.poll() is None
+                first.kill()
+                assert second.wait(30) == 0
+        # The second one had a file of its own: what the first one left is there for the next.
+        there = killer.there()
+        assert 0 < there < len(BLOB)
+        path.unlink()
+        wire.rate = RATE
+        wire.settle()
+        asked = len(wire.starts)
+        assert not killer.run(None)
+    assert wire.starts[asked:] == [there]
+    assert killer.there() == 0
+    assert path.exists()
