@@ -87,7 +87,8 @@ class PartialFile(AtomicFile):
         Raises:
             StorageError: It cannot be read.
         """
-        more = True
+        # Where there is no file, nobody has to go to a thread to find that out.
+        more = self._file is not None
         while more:
             before = hasher.size
             more = await self._run(self._hash_some, hasher, start, stop)

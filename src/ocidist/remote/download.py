@@ -123,6 +123,7 @@ class Download:
         self._resume = resume
         self._connections = connections if os.name == "posix" else 1
         self._file = PartialFile(path, digest, lasting=resume)
+        self._why = "an earlier download was interrupted"
         self._transfer = Transfer(channel, PULL, digest, None if known is None else known.size)
 
     async def run(self) -> Descriptor:
@@ -177,7 +178,8 @@ class Download:
             )
             try:
                 await parts.run(plan)
-            except PartRefusedError:
+            except PartRefusedError as error:
+                self._why = error.message
                 await self._file.resize(parts.prefix)
                 self._file.there = None
                 return None
@@ -220,7 +222,7 @@ class Download:
             await self._file.clear()
             begun = self._digest.hasher()
         if begun.size:
-            self._transfer.resumed(begun.size, "an earlier download was interrupted")
+            self._transfer.resumed(begun.size, self._why)
         return BlobReader(self._channel, self._digest, known, offset=begun.size, begun=begun, transfer=self._transfer)
 
     async def _read(self, reader: BlobReader) -> None:
