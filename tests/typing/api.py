@@ -85,6 +85,8 @@ async def blobs(repository: Repository, digest: Digest, path: Path) -> None:
     assert_type(await repository.blobs.push(path, mount_from=["a/base"]), Descriptor)
     assert_type(await repository.blobs.push(stream()), Descriptor)
     assert_type(await repository.blobs.download(digest, path), Descriptor)
+    assert_type(await repository.blobs.download(digest, path, resume=False, connections=4), Descriptor)
+    assert_type(await ocidist.sweep_downloads(path, older_than=3600), list[Path])
     async with repository.blobs.open(digest, offset=1) as reader:
         assert_type(reader, BlobReader)
         assert_type(await reader.read(10), bytes)
