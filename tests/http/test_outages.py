@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from ocidist import Digest, Event, OciError, RequestRetried, RetryPolicy, ServerError, TransportError
+from ocidist import ClientClosedError, Digest, Event, OciError, RequestRetried, RetryPolicy, ServerError, TransportError
 from tests.http.support import NAME, SOME_TAGS, TAGS, client_for, in_parallel, list_tags, outcomes, until
 from tests.peers import answers
 from tests.peers.answers import error, respond
@@ -159,6 +159,23 @@ async def test_who_gives_up_while_finding_out_leaves_it_to_the_next(wire_server:
         switch.down = False
         with anyio.fail_after(10):
             await in_parallel(50, lambda: list_tags(client, wire_server))
+
+
+async def test_nobody_waits_for_a_host_once_the_client_is_closed(wire_server: WireServer) -> None:
+    wire_server.on("GET", TAGS, respond(503))
+    client = client_for(wire_server, retry=RetryPolicy(attempts=1000, wait_initial=2.0, wait_max=2.0))
+    found: list[object] = []
+
+    async def work() -> None:
+        found.extend(await outcomes(50, lambda: list_tags(client, wire_server)))
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            group.start_soon(work)
+            await until(lambda: len(wire_server.requests) >= 30)
+            await anyio.sleep(0.1)
+            await client.aclose()
+    assert {type(failure) for failure in found} == {ClientClosedError}
 
 
 async def test_who_never_tries_again_never_waits(wire_server: WireServer) -> None:

@@ -273,6 +273,8 @@ class Session:
         """Tell those who wait for another attempt that there will be none."""
         for scope in list(self._retries):
             scope.cancel()
+        for traffic in self._traffic.values():
+            traffic.close()
 
     async def _attempt(self, request: httpx.Request, call: Call, *, follow: bool) -> httpx.Response:
         place = self._place(request, call)
@@ -313,6 +315,8 @@ class Session:
         traffic = self._traffic.get(host)
         if traffic is None:
             traffic = self._traffic[host] = Traffic(host, config, self._rules)
+            if len(self._traffic) > MAX_SITES:
+                del self._traffic[next(iter(self._traffic))]
         if isinstance(call.endpoint, endpoints.GetBlob):
             lane = traffic.stream
         else:

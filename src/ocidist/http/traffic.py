@@ -127,6 +127,13 @@ class Traffic:
         else:
             _log.info("%s answers again", self._host)
 
+    def close(self) -> None:
+        """Let those go who wait for the host to come back: the client is closed."""
+        for lane in self._lanes:
+            lane.down = False
+        self.outage.down = False
+        self.outage.given_up()
+
     def may_retry(self) -> bool:
         """Take one retry from the host's budget, and return whether there was one."""
         begun = sum(lane.begun for lane in self._lanes)
