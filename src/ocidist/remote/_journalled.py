@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 _MARK: Final = '{"ocidist-journal":'
 VERSION: Final = 1
+NO_CHUNKS_EVER: Final = frozenset({405, 501})
+"""What is answered to a chunk by who does not take any."""
 _log = logging.getLogger("ocidist.remote")
 
 
@@ -83,8 +85,14 @@ async def push_with_journal(
             writer.on_acknowledged = save
             await stack.enter_async_context(writer)
             pieces = await stack.enter_async_context(aclosing(body.open()))
-            async for piece in pieces:
-                await writer.write(piece)
+            try:
+                async for piece in pieces:
+                    await writer.write(piece)
+            except ResponseError as error:
+                # Nobody goes on with chunks where there are none.
+                if error.status in NO_CHUNKS_EVER:
+                    await writer.cancel()
+                raise
         try:
             found = await writer.commit(descriptor)
         except IntegrityError as error:

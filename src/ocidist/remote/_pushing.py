@@ -28,13 +28,13 @@ from ocidist.errors import (
 from ocidist.model.descriptor import Descriptor
 from ocidist.model.mediatype import OCTET_STREAM
 from ocidist.model.result import Mounted, OnExit
-from ocidist.remote._journalled import push_with_journal
+from ocidist.remote._journalled import NO_CHUNKS_EVER, push_with_journal
 from ocidist.remote._memory import learn_profile, profile_of
 from ocidist.remote._stat import stat
 from ocidist.remote._upload import UploadSession
 from ocidist.remote._upload_answers import check_stated, may_pass, opened
 from ocidist.remote.writer import BlobWriter
-from ocidist.wire.endpoints import PatchUpload, PostBlob, PutUpload
+from ocidist.wire.endpoints import PatchUpload, PostBlob, PutUpload, StartUpload
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -190,15 +190,21 @@ class BlobPush:
                     explained = await self._explained(error, self.digest)
                     if explained is not error:
                         raise explained from error
-                again = isinstance(error, TransportError | UploadExpiredError) or (
-                    isinstance(error, ResponseError) and (may_pass(error) or self._is_joined_wrong(error))
-                )
-                if attempt >= attempts or not again:
+                if attempt >= attempts or not self._is_worth_another(error):
                     raise
                 reason = error.message
             attempt += 1
             await anyio.sleep(FIRST_WAIT_S * 2.0**attempt)
             self.transfer.resumed(0, reason)
+
+    def _is_worth_another(self, error: OciError) -> bool:
+        """Return whether sending all of it once more may work."""
+        if error.operation == StartUpload.operation:
+            # Nothing was sent yet, and the request for a session was repeated as often as the policy says.
+            return False
+        if isinstance(error, ResponseError):
+            return may_pass(error) or self._is_joined_wrong(error)
+        return isinstance(error, TransportError | UploadExpiredError)
 
     def _is_joined_wrong(self, error: ResponseError) -> bool:
         """Return whether a refused blob is one of which the registry may have kept another part than it said."""
@@ -225,7 +231,7 @@ class BlobPush:
             self.transfer.resumed(0, error.message)
             return True
         if error.operation == PatchUpload.operation and self._is_about_chunks(error):
-            if status in {405, 501}:
+            if status in NO_CHUNKS_EVER:
                 learn_profile(self._channel, chunked=False)
             if self.digest is None:
                 await self._measure()
