@@ -75,7 +75,8 @@ class Killer:
         if self._path.exists():
             # At no moment is there anything else under its name.
             assert Digest.of(self._path.read_bytes()) == DIGEST
-        parts = list(self._path.parent.glob(".ocidist-*.part"))
+        # Names that are shorter are of files that nobody looks for again.
+        parts = list(self._path.parent.glob(f".ocidist-{'?' * 32}.part"))
         assert len(parts) <= 1
         return sum(part.stat().st_size for part in parts)
 
