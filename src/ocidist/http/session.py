@@ -30,11 +30,12 @@ from ocidist.errors import (
     TransportError,
     TransportTimeoutError,
 )
+from ocidist.http.asking import Asking
 from ocidist.http.auth import NOTHING, Answered, Authenticator, Proof, Turn
 from ocidist.http.failure import translate
 from ocidist.http.guard import CHECK, AddressGuard
 from ocidist.http.lean import LeanRequest, Request, is_authorized, origin_of
-from ocidist.http.message import MAX_ERROR_BODY, ClientFields, build, failure_of, scrubbed
+from ocidist.http.message import MAX_ERROR_BODY, ClientFields, build, failure_of
 from ocidist.http.mirrors import Mirrors, blocked
 from ocidist.http.own import ROOT, OwnRequests
 from ocidist.http.redirect import FOLLOWED, next_hop, replayable
@@ -69,7 +70,6 @@ from ocidist.wire.warning import parse_warnings
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
-    from types import TracebackType
 
     from ocidist._io.body import Body
     from ocidist.credentials.store import Credential, CredentialProvider
@@ -77,7 +77,6 @@ if TYPE_CHECKING:
     from ocidist.hosts.config import HostConfig, HostsConfig
     from ocidist.http.caches import ChallengeCache, TokenCache
     from ocidist.http.limits import HostLimits
-    from ocidist.http.mirrors import Ask
     from ocidist.http.standing import Trial
     from ocidist.http.timeouts import Timeouts
     from ocidist.observe.hooks import Hook
@@ -181,7 +180,7 @@ class Session:
         """Send one endpoint and yield its answer; see ``sender.Sender.exchange``."""
         call = Call(endpoint, endpoint.scopes, body, registry=registry, credential=credential, final=endpoint.final)
         ask = None if self._mirrors is None else self._mirrors.asking(registry, endpoint)
-        return _Exchange(ask or self.ask, registry, endpoint, call, reference)
+        return Asking(ask or self.ask, registry, endpoint, call, reference)
 
     async def ask(self, registry: RegistryName, endpoint: Endpoint, call: Call) -> HttpReply:
         """Send an endpoint and return its answer, whose status is one of success; close it."""
@@ -520,48 +519,6 @@ class Session:
         reason = error.message if isinstance(error, OciError) else type(error).__name__
         _log.info("%s: %s failed (%s), attempt %d; trying again", host, operation, reason, attempt)
         self.emit(RequestRetried(host, operation, attempt, wait, reason))
-
-
-class _Exchange:
-    """One endpoint's exchange with a registry, for ``async with``."""
-
-    __slots__ = ("_ask", "_call", "_endpoint", "_reference", "_registry", "_reply")
-
-    def __init__(
-        self,
-        ask: Ask,
-        registry: RegistryName,
-        endpoint: Endpoint,
-        call: Call,
-        reference: Callable[[], str] | None,
-    ) -> None:
-        self._ask = ask
-        self._registry = registry
-        self._endpoint = endpoint
-        self._call = call
-        self._reference = reference
-        self._reply: HttpReply | None = None
-
-    async def __aenter__(self) -> HttpReply:
-        try:
-            self._reply = await self._ask(self._registry, self._endpoint, self._call)
-        except OciError as error:
-            raise self._told(error) from error.__cause__
-        return self._reply
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        if self._reply is not None:
-            await self._reply.aclose()
-        if isinstance(error, OciError):
-            raise self._told(error) from error.__cause__
-
-    def _told(self, error: OciError) -> OciError:
-        reference = None if self._reference is None else self._reference()
-        attempts = None if self._reply is None else self._reply.attempts
-        operation, host = self._endpoint.operation, str(self._registry)
-        return scrubbed(error.locate(operation=operation, reference=reference, host=host, attempts=attempts))
 
 
 def _explained(turn: Turn, error: AuthError) -> AuthError:
