@@ -56,6 +56,7 @@ MIB = 1024 * 1024
 BLOB = noise(2 * MIB + 5)
 KNOWN = Descriptor.of(BLOB)
 HOST = "registry.acme.io:5000"
+_POINTS = (NumberDataPoint, HistogramDataPoint)
 
 
 @attrs.frozen
@@ -66,22 +67,21 @@ class Telemetry:
     metrics_out: InMemoryMetricReader
     tracer: Tracer
     hook: OpenTelemetryHook
+    seen: dict[str, list[NumberDataPoint | HistogramDataPoint]] = attrs.field(factory=dict)
 
     def spans(self) -> list[ReadableSpan]:
         """Return the spans of transfers that ended."""
         return [span for span in self.spans_out.get_finished_spans() if span.kind is SpanKind.CLIENT]
 
     def points(self, name: str) -> list[NumberDataPoint | HistogramDataPoint]:
-        """Return what was measured under a name."""
+        """Return what was measured under a name; older SDKs report a gauge once only."""
         data = self.metrics_out.get_metrics_data()
         scopes = [scope for resource in (data.resource_metrics if data else ()) for scope in resource.scope_metrics]
-        found = [metric for scope in scopes for metric in scope.metrics if metric.name == name]
-        return [
-            point
-            for metric in found
-            for point in metric.data.data_points
-            if isinstance(point, NumberDataPoint | HistogramDataPoint)
-        ]
+        for metric in [metric for scope in scopes for metric in scope.metrics]:
+            points = [point for point in metric.data.data_points if isinstance(point, _POINTS)]
+            if points:
+                self.seen[metric.name] = points
+        return self.seen.get(name, [])
 
     def numbers(self, name: str) -> list[NumberDataPoint]:
         """Return the numbers that were measured under a name."""
