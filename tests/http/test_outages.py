@@ -15,6 +15,7 @@ from tests.peers import answers
 from tests.peers.answers import error, respond
 
 if TYPE_CHECKING:
+    from tests.conftest import StartWireServer
     from tests.peers.answers import Handler
     from tests.peers.wire_server import Connection, Request, WireServer
 
@@ -143,6 +144,26 @@ async def test_one_kind_of_request_that_fails_says_nothing_of_the_others(wire_se
             await until(lambda: len(wire_server.requests) > 12)
             assert await outcomes(20, lambda: blobs.get(Digest.of(blob))) == [blob] * 20
     assert all(isinstance(failure, ServerError) for failure in found)
+
+
+async def test_a_registry_is_not_down_when_the_place_that_it_redirects_to_is(
+    start_wire_server: StartWireServer,
+) -> None:
+    registry, cdn = start_wire_server(), start_wire_server(address="127.0.0.2")
+    cdn.on("GET", "/store", answers.reset)
+    registry.on("GET", "/v2/*", respond(307, {"Location": f"{cdn.origin}/store"}))
+    registry.on("GET", TAGS, SOME_TAGS)
+    # So long that nobody would come back from waiting for the registry.
+    policy = RetryPolicy(attempts=2, wait_initial=60.0, wait_max=60.0, jitter=0.0)
+    async with client_for(registry, cdn, retry=policy) as client, anyio.create_task_group() as group:
+        blobs = client.repository(f"{registry.host}/{NAME}").blobs
+        for number in range(30):
+            group.start_soon(blobs.get, Digest.of(bytes([number])))
+        await until(lambda: len(cdn.requests) == 30)
+        await anyio.sleep(0.1)
+        with anyio.fail_after(20):
+            assert await list_tags(client, registry) == ["v1"]
+        group.cancel_scope.cancel()
 
 
 async def test_who_gives_up_while_finding_out_leaves_it_to_the_next(wire_server: WireServer) -> None:

@@ -91,6 +91,7 @@ _log = logging.getLogger("ocidist.http")
 _warnings_log = logging.getLogger("ocidist.warnings")
 
 
+_AWAY: Final = "ocidist_away"
 _REFUSALS: Final = frozenset({401, 403})
 _LISTS: Final = (endpoints.ListRepositories, endpoints.ListTags, endpoints.ListReferrers)
 
@@ -287,7 +288,7 @@ class Session:
             if response.status_code in RETRIED_STATUSES:
                 await refuse_busy(request, response, call, patience=self._parts.retry.max_retry_after)
         except Exception as error:
-            failure = place.failed(error)
+            failure = place.failed(error, away=request.extensions.pop(_AWAY, False))
             if failure is error:
                 raise
             raise failure from None
@@ -448,6 +449,7 @@ class Session:
                 break
             seen.add(str(current.url))
             target = Origin.of(str(current.url))
+            request.extensions[_AWAY] = not at_home
             self.emit(RequestRedirected(_host_of(request, call), _operation_of(request, call), target.netloc))
             guard = None if at_home else self._guarded(registry, target, RedirectRefusedError)
             response = await self._hop(current, proof if at_home else NOTHING, call, guard)

@@ -154,8 +154,14 @@ class Traffic:
         self._quota, self._gauged = found, now
         self._emit(RateLimitSeen(self._host, found))
 
-    def failed(self, place: Place, error: Exception) -> Exception:
-        """Draw conclusions from a failure, and return what to raise."""
+    def failed(self, place: Place, error: Exception, *, away: bool) -> Exception:
+        """Draw conclusions from a failure, and return what to raise.
+
+        Args:
+            place: The request.
+            error: What went wrong.
+            away: Whether it went wrong where the host had sent the request.
+        """
         failure = translate(error) if isinstance(error, httpx.RequestError) else error
         busy = isinstance(failure, BusyError)
         if not place.gated:
@@ -167,8 +173,8 @@ class Traffic:
             return error
         told = isinstance(failure, OciError) and failure.operation is not None
         broken = failure.status >= 500 if isinstance(failure, BusyError) else isinstance(failure, TransportError)
-        if told or not broken or not worth_another_try(failure):
-            if self.outage.down and busy:
+        if away or told or not broken or not worth_another_try(failure):
+            if self.outage.down and (away or busy):
                 self.outage.answered()
             elif place.probing:
                 self.outage.given_up()
@@ -281,7 +287,7 @@ class Place(Slot):
             self.probing = False
             self.traffic.outage.answered()
 
-    def failed(self, error: Exception) -> Exception:
-        """Give the place back, and return what to raise for a failure."""
+    def failed(self, error: Exception, *, away: bool) -> Exception:
+        """Give the place back, and return what to raise for a failure; see ``Traffic.failed``."""
         self.release()
-        return self.traffic.failed(self, error)
+        return self.traffic.failed(self, error, away=away)
