@@ -308,6 +308,21 @@ async def test_n13_a_blob_that_is_not_there(blobs: Blobs, told: Told, tmp_path: 
     assert story[-1].done == 0
 
 
+async def test_n13_a_blob_that_is_read_over_several_connections_is_one_transfer(
+    registry: Peer, blobs: Blobs, told: Told, fresh_name: str, tmp_path: Path
+) -> None:
+    large = noise(18 * MIB)
+    async with registry.client() as client:
+        known = await client.repository(f"{registry.host}/{fresh_name}").blobs.push(large)
+    await blobs.download(known, tmp_path / "blob", connections=3)
+    story = told.only()
+    assert names(story) == ["TransferStarted", "TransferProgressed", "TransferFinished"]
+    finished = story[-1]
+    assert isinstance(finished, TransferFinished)
+    assert (finished.done, finished.size) == (known.size, known.size)
+    assert len(story) > 3
+
+
 async def test_n13_a_reader_that_is_left_early(blobs: Blobs, told: Told, stored: Descriptor) -> None:
     async with blobs.open(stored) as reader:
         await reader.read(MIB + 1)
