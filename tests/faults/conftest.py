@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ocidist.remote import _pushing, _stream, _upload, _upload_answers
+from ocidist.remote import _channel, _pushing, _stream, _upload, _upload_answers
 from tests.faults.uploads import UploadRegistry
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_channel, "BREAK_WAIT_S", 0.001)
     monkeypatch.setattr(_stream, "FIRST_WAIT_S", 0.001)
     monkeypatch.setattr(_upload, "FIRST_WAIT_S", 0.001)
     monkeypatch.setattr(_upload_answers, "LAG_WAITS", (0.001, 0.001))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from ocidist.errors import TransportError
+import anyio
+
+from ocidist.errors import TransportError, TransportTimeoutError
 from ocidist.model.digest import Digest
 
 if TYPE_CHECKING:
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from ocidist.http.sender import Reply, Sender
     from ocidist.model.reference import RegistryName, RepositoryName, Tag
     from ocidist.wire.endpoints import Endpoint
+
+MAX_BREAKS: Final = 3
+"""Times in a row that a small answer may break off before it is an error."""
+BREAK_WAIT_S: Final = 0.05
 
 _T = TypeVar("_T")
 
@@ -83,7 +89,7 @@ class Channel:
     ) -> _T:
         """Send an endpoint that only reads, and return what *take* makes of its answer.
 
-        An answer that breaks off is asked for once more; what failed before there was one has been tried again already.
+        An answer that breaks off is asked for again; what failed before there was one has been tried again already.
 
         Args:
             endpoint: What to ask.
@@ -93,13 +99,28 @@ class Channel:
         Raises:
             OciError: One of its subclasses.
         """
-        last = False
+        breaks = Breaks()
         while True:
             reply: Reply | None = None
             try:
                 async with self.exchange(endpoint, about=about) as reply:
                     return await take(reply)
-            except TransportError:
-                if last or reply is None:
+            except TransportError as error:
+                if reply is None or not await breaks.another(error):
                     raise
-                last = True
+
+
+class Breaks:
+    """Counts how often an answer that is read as a whole broke off."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    async def another(self, error: TransportError) -> bool:
+        """Return whether to ask again, after a moment; silence is waited for a second time only."""
+        self._count += 1
+        if self._count > (1 if isinstance(error, TransportTimeoutError) else MAX_BREAKS):
+            error.attempts = self._count
+            return False
+        await anyio.sleep(BREAK_WAIT_S * 2.0**self._count)
+        return True

@@ -27,6 +27,7 @@ from ocidist.model.manifest import Manifest, sniff
 from ocidist.model.mediatype import DEFAULT_ACCEPT, DOCKER_SCHEMA1_SIGNED, OCTET_STREAM, bare
 from ocidist.model.schema1 import signed_payload
 from ocidist.remote._answers import is_page_for_people, restated, stated_digest, unexpected
+from ocidist.remote._channel import Breaks
 from ocidist.remote._encoding import content_encoding, decode
 from ocidist.wire.endpoints import GetManifest, StatManifest
 from ocidist.wire.ranges import content_length
@@ -67,7 +68,7 @@ async def fetch(
 ) -> Fetched:
     """Read a manifest.
 
-    A body that was cut short or altered is asked for once more before the failure is reported.
+    A body that was altered is asked for once more before the failure is reported, one that broke off a few times.
 
     Raises:
         DigestUnsupportedError: The digest cannot be verified; nothing was sent.
@@ -82,7 +83,7 @@ async def fetch(
     if isinstance(reference, Digest) and not reference.verifiable:
         raise DigestUnsupportedError(reference.algorithm)
     endpoint = GetManifest(channel.repository_name, reference, accept=accepted, if_none_match=if_none_match)
-    last = False
+    tries = _Tries()
     cut: set[str] = set()
     while True:
         reply: Reply | None = None
@@ -101,9 +102,25 @@ async def fetch(
                 cut.add(reply.mirror)
                 continue
             # What failed before an answer was there has been tried again already.
-            if last or reply is None or not isinstance(error, IntegrityError | TransportError):
+            if reply is None or not await tries.again(error):
                 raise
-            last = True
+
+
+class _Tries:
+    """Counts how often a manifest did not come as it should."""
+
+    def __init__(self) -> None:
+        self._breaks = Breaks()
+        self._altered = False
+
+    async def again(self, error: OciError) -> bool:
+        """Return whether to ask for it again, after a moment."""
+        if isinstance(error, TransportError):
+            return await self._breaks.another(error)
+        if self._altered or not isinstance(error, IntegrityError):
+            return False
+        self._altered = True
+        return True
 
 
 def _checked(accept: str | None) -> str:

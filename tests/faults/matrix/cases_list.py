@@ -13,6 +13,7 @@ from ocidist import (
     OciError,
     PaginationLoopError,
     ProtocolError,
+    TruncatedBodyError,
     UnsupportedError,
 )
 from tests.faults.matrix import operations as do
@@ -91,6 +92,11 @@ def _lists() -> Iterator[Fault]:
         yield Fault("F091", "a bomb", each, (always(Bomb(), kind),), (ProtocolError,))
         for name, action in _transient().items():
             yield Fault("F095", f"{name} on the first page", each, (once(action, kind),), more=1)
+        for count in (2, 3):
+            rule = once(reset_after(10), kind, count=count)
+            yield Fault("F095", f"reset within, {count} times", each, (rule,), more=count)
+        rule = always(reset_after(10), kind)
+        yield Fault("F095", "reset within, always", each, (rule,), (TruncatedBodyError,), more=3)
     empty = Act(Said(200, (*_JSON, ("Link", f'</v2/{READ}/tags/list?n=5>; rel="next"')), b'{"tags": []}'))
     yield Fault("F092", "an empty first page", do.tags, (once(empty, TAG_LISTS),), more=1)
     null = Act(Said(200, (*_JSON, ("Link", f'</v2/{READ}/tags/list?n=5>; rel="next"')), b'{"tags": null}'))

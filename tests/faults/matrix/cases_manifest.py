@@ -33,6 +33,7 @@ from tests.faults.matrix.actions import (
     chunked,
     endless,
     header,
+    reset_after,
     says,
 )
 from tests.faults.matrix.fault import Fault
@@ -100,6 +101,8 @@ def _sizes() -> Iterator[Fault]:
         rule = always(changed(Truncate(10)), MANIFEST_GETS)
         yield Fault("F075", "cut, always", each, (rule,), (DigestMismatchError,), more=1)
     for each in (do.manifest_by_digest, do.manifest_by_tag):
+        rule = once(reset_after(10), MANIFEST_GETS, count=3)
+        yield Fault("F075", "reset within, three times", each, (rule,), more=3)
         for name, reset in {"reset": True, "closed": False}.items():
             rule = once(changed(delivery=Cut(10, reset=reset)), MANIFEST_GETS)
             yield Fault("F075", f"{name} within, once", each, (rule,), more=1)
