@@ -81,16 +81,17 @@ class Scoreboard:
         """Whether every fault was met, and survived."""
         return not self.lost and not self.missing
 
-    def lines(self) -> Iterator[str]:
-        """Yield what there is to say."""
+    def lines(self, *, everything: bool = False) -> Iterator[str]:
+        """Yield what there is to say, of *everything* if the run was about that."""
         for loop in LOOPS:
             for registry in REGISTRIES:
                 if met := self.met[loop, registry]:
                     yield f"{loop:8} {registry:16} {self.survived[loop, registry]} of {met} faults survived"
         yield f"{'in all':25} {self.survived.total()} of {self.met.total()} faults survived"
         yield from (f"not survived: {row} {name}" for row, name in self.lost)
-        yield from (f"not here: {row}: {reason}" for row, reason in sorted(NOT_BUILT.items()))
-        if self.missing:
+        if everything:
+            yield from (f"not here: {row}: {reason}" for row, reason in sorted(NOT_BUILT.items()))
+        if everything and self.missing:
             yield f"not met in this run: {' '.join(self.missing)}"
 
 
@@ -115,9 +116,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many faults were survived, where the run was about that."""
     board = Scoreboard(terminalreporter.stats)
-    if EVERYTHING in os.environ or any(registry != SCRIPTED for _, registry in board.met):
+    everything = EVERYTHING in os.environ
+    if everything or any(registry != SCRIPTED for _, registry in board.met):
         terminalreporter.section("faults")
-        for line in board.lines():
+        for line in board.lines(everything=everything):
             terminalreporter.line(line)
 
 
