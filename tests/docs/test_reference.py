@@ -137,5 +137,16 @@ def test_every_quirk_has_its_test(row: Row) -> None:
     assert any(wanted.search(path.read_text(encoding="utf-8")) for path in (ROOT / "tests").rglob("test_*.py"))
 
 
+# --- loggers ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_logger_is_in_the_table() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py")]
+    used = {name for text in sources for name in re.findall(r'"(ocidist\.(?!observe)[a-z]+)"', text)}
+    loggers = {name for text in sources for name in re.findall(r'getLogger\("(ocidist[\w.]*)"\)', text)}
+    table = {quoted(row.cells[0])[0] for row in rows(REFERENCE / "events.md") if row.header == ("logger", "says")}
+    assert loggers <= table <= used | loggers
+
+
 def test_no_table_of_the_reference_is_empty() -> None:
     assert min(len(MAPPED), len(LIMITS), len(QUIRKS)) > len(UNITS)
