@@ -14,6 +14,8 @@ from ocidist import (
     Descriptor,
     Digest,
     EgressPolicy,
+    Event,
+    Hook,
     HostConfig,
     Manifest,
     Mounted,
@@ -24,9 +26,11 @@ from ocidist import (
     Repository,
     RepositoryName,
     Tag,
+    TransferProgressed,
     UploadStarted,
     UploadState,
 )
+from ocidist.observe.otel import OpenTelemetryHook
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -98,6 +102,18 @@ async def blobs(repository: Repository, digest: Digest, path: Path) -> None:
     async with repository.blobs.resume(UploadState.from_json("{}"), source=path) as resumed:
         assert_type(resumed, BlobWriter)
     assert_type(await repository.blobs.mount(digest, source="a/base"), Mounted | UploadStarted)
+
+
+def hooks() -> None:
+    """Hooks are plain callables that are given frozen records."""
+
+    def hook(event: Event) -> None:
+        if isinstance(event, TransferProgressed):
+            assert_type(event.done, int)
+            assert_type(event.size, int | None)
+
+    assert_type(ocidist.log_events("a.logger"), Hook)
+    Client(hooks=[hook, ocidist.log_events(), OpenTelemetryHook()])
 
 
 def errors(error: Exception) -> None:
