@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from ocidist import (
 from ocidist._io.partial import KEEP_FROM, PartialFile
 from ocidist.remote import _parts
 from tests.faults.blobs import BlobServer
+from tests.faults.dialling import left_open, open_files
 from tests.peers import answers
 from tests.peers.images import noise
 from tests.remote.support import NAME, repository_on
@@ -223,3 +225,27 @@ async def test_a_disk_that_refuses_is_told_and_has_its_room_back(
     assert names_in(tmp_path) == ["blob"]
     assert isinstance(seen[-1], TransferFailed)
     assert len(large.asked) == (connections == 1)
+
+
+@pytest.mark.usefixtures("large")
+async def test_a_disk_that_is_full_in_the_middle_of_a_part_is_told_and_has_its_room_back(
+    wire_server: WireServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_parts, "MIN_PART", MIB)
+    real, written = os.pwrite, 0
+
+    def pwrite(descriptor: int, data: memoryview, offset: int) -> int:
+        nonlocal written
+        written += len(data)
+        if written > 4 * MIB:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(descriptor, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    before = open_files()
+    async with repository_on(wire_server) as repository:
+        with pytest.raises(StorageError, match="No space left") as caught:
+            await repository.blobs.download(LARGE_KNOWN, tmp_path / "blob", connections=3)
+    assert caught.value.errno == errno.ENOSPC
+    assert names_in(tmp_path) == []
+    assert await left_open(before) == []
