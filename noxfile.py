@@ -93,7 +93,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Compare with other clients, side by side; arguments go to the benchmarks, see ``nox -s bench -- --help``."""
-    session.install(".", *_group("bench"))
+    session.install(".[server,issuer]", *_group("bench"))
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 

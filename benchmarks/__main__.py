@@ -17,7 +17,9 @@ import attrs
 from benchmarks import machine, report, targets
 from benchmarks.content import MIB
 from benchmarks.figures import Results
-from benchmarks.plan import Bench, Options
+from benchmarks.loads import harness
+from benchmarks.loads.plan import LOADS
+from benchmarks.plan import LOOPS, Bench, Options
 from benchmarks.runner import Runner
 from benchmarks.scenarios import imports, mirror, pull, push, small
 from benchmarks.servers import ROOT
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
     from benchmarks.runner import Record
 
 _SCENARIOS = {"pull": pull, "push": push, "small": small, "mirror": mirror, "import": imports}
-_FAMILIES = (*_SCENARIOS, "parsers")
+_COMPARED = (*_SCENARIOS, "parsers")
+# They take an hour, so they are run when somebody asks for them.
+_FAMILIES = (*_COMPARED, "loads")
 _MEMORY = Path("/dev/shm")  # noqa: S108 -- the folder made there has a name of its own
 
 
@@ -38,6 +42,9 @@ def main() -> int:
     with ExitStack() as stack:
         folder = _folder(stack, options)
         print(f"Files are in {folder.parent}.", file=sys.stderr)
+        failed = _loads(options, folder, write=arguments.write) if "loads" in options.only else False
+        if options.only == ("loads",):
+            return 1 if failed else 0
         made = _run(options, folder)
     text = made.markdown()
     print(text)
@@ -47,9 +54,23 @@ def main() -> int:
     if arguments.write:
         from benchmarks.plot import draw  # noqa: PLC0415 -- only who writes needs matplotlib
 
-        report.write(ROOT / "benchmarks" / "README.md", text, "results.svg")
+        text = f"{text}\n\n![The same as bars](results.svg)"
+        report.write(ROOT / "benchmarks" / "README.md", text, "results")
         draw(made.results, made.scenarios, ROOT / "benchmarks" / "results.svg")
-    return 1 if made.failed else 0
+    return 1 if made.failed or failed else 0
+
+
+def _loads(options: Options, folder: Path, *, write: bool) -> bool:
+    """Run the loads that match, print what came of them, and return whether one failed."""
+    names = [(load, loop) for load in LOADS for loop in LOOPS]
+    wanted = [one for one in names if any(part in f"{one[0]} ({one[1]})" for part in options.match)]
+    found = machine.describe()
+    outcomes = harness.measure(Bench(options, folder), wanted)
+    text = report.loads(harness.table(outcomes), found, quick=options.quick)
+    print(text)
+    if write:
+        report.write(ROOT / "benchmarks" / "README.md", text, "loads")
+    return any(outcome.failure for outcome in outcomes)
 
 
 def _run(options: Options, folder: Path) -> report.Report:
@@ -98,8 +119,14 @@ def _parsed(options: Options) -> dict[str, float]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a run of a minute or two, to see that everything works")
-    parser.add_argument("--only", default=",".join(_FAMILIES), help=f"some of {', '.join(_FAMILIES)}")
-    parser.add_argument("--match", default="", help="only contenders whose name contains one of these, as raw,ocidist")
+    parser.add_argument(
+        "--only", default=",".join(_COMPARED), help=f"some of {', '.join(_FAMILIES)}; all but loads if not given"
+    )
+    parser.add_argument(
+        "--match",
+        default="",
+        help="only contenders and loads whose name contains one of these, as raw,ocidist or 'L02 (trio)'",
+    )
     parser.add_argument(
         "--rounds", type=int, help="rounds of each scenario (2, and 4 where targets are narrow; 1 if quick)"
     )
@@ -129,6 +156,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         match=tuple(arguments.match.split(",")),
         quick=quick,
         profile=None if arguments.profile is None else arguments.profile.resolve(),
+        load_rounds=arguments.rounds,
     )
 
 

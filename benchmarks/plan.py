@@ -39,6 +39,7 @@ class Options:
         match: Parts of names: contenders with one of them take part. An empty one is part of all.
         quick: Whether every scenario gets the same number of rounds.
         profile: Folder for profiles, or None.
+        load_rounds: How often each load runs; None for what it says itself.
     """
 
     size: int
@@ -50,6 +51,7 @@ class Options:
     match: tuple[str, ...] = ("",)
     quick: bool = False
     profile: Path | None = None
+    load_rounds: int | None = None
 
 
 @attrs.frozen(kw_only=True)

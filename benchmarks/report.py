@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from benchmarks.plan import Contender, Scenario
     from benchmarks.targets import Target
 
-_START, _END = "<!-- results -->", "<!-- end of results -->"
-
 
 @attrs.frozen(kw_only=True)
 class Report:
@@ -65,17 +63,25 @@ class Report:
         return "\n\n".join(parts)
 
 
-def write(path: Path, text: str, picture: str) -> None:
-    """Put the results into a Markdown file, in place of earlier ones.
+def loads(table: str, machine: Mapping[str, str], *, quick: bool) -> str:
+    """Return the results of loads as Markdown."""
+    about = "\n".join(f"- {name}: {value}" for name, value in machine.items())
+    size = " A quick run: a small part of each." if quick else ""
+    return f"Measured on {datetime.now(UTC):%Y-%m-%d}.{size}\n\n{about}\n\n{table}"
+
+
+def write(path: Path, text: str, name: str) -> None:
+    """Put results into a Markdown file, in place of earlier ones.
 
     Args:
         path: The file.
         text: The results.
-        picture: File name of their picture.
+        name: What is written in the comments before and after them.
     """
-    before, _, rest = path.read_text(encoding="utf-8").partition(_START)
-    after = rest.partition(_END)[2]
-    path.write_text(f"{before}{_START}\n\n{text}\n\n![The same as bars]({picture})\n\n{_END}{after}", encoding="utf-8")
+    start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    before, _, rest = path.read_text(encoding="utf-8").partition(start)
+    after = rest.partition(end)[2]
+    path.write_text(f"{before}{start}\n\n{text}\n\n{end}{after}", encoding="utf-8")
 
 
 def _list(title: str, items: Sequence[str]) -> list[str]:

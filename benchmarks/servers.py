@@ -110,7 +110,7 @@ def docker_registry(home: Path) -> Iterator[str]:
     }
     (home / "config.yml").write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
     try:
-        with _running([binary, "serve", str(home / "config.yml")], host, home / "log"):
+        with running([binary, "serve", str(home / "config.yml")], host, home / "log"):
             yield host
     finally:
         shutil.rmtree(home)
@@ -142,7 +142,7 @@ def nginx(home: Path, tree: Path, digests: Mapping[str, str]) -> Iterator[Nginx]
     text = _NGINX.format(home=home, tree=tree, user=user, host=served.host, tls_host=served.tls_host)
     (home / "nginx.conf").write_text(text, encoding="utf-8")
     command = [binary, "-p", str(home), "-e", str(home / "error.log"), "-c", str(home / "nginx.conf")]
-    with _running(command, served.host, home / "log"):
+    with running(command, served.host, home / "log"):
         yield served
 
 
@@ -151,7 +151,7 @@ def sink(home: Path) -> Iterator[str]:
     """Run the server that takes uploads and keeps nothing."""
     home.mkdir(parents=True)
     host = free_host()
-    with _running([sys.executable, "-m", "benchmarks.sink", host.partition(":")[2]], host, home / "log"):
+    with running([sys.executable, "-m", "benchmarks.sink", host.partition(":")[2]], host, home / "log"):
         yield host
 
 
@@ -162,7 +162,8 @@ def free_host() -> str:
 
 
 @contextmanager
-def _running(command: list[str], host: str, log: Path) -> Iterator[None]:
+def running(command: list[str], host: str, log: Path) -> Iterator[None]:
+    """Run a server until the context ends; it has to listen on *host* soon, and what it says goes to *log*."""
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:
