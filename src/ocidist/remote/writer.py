@@ -154,7 +154,13 @@ class BlobWriter:
             self._told = told.pop_all()
 
     async def _begin(self) -> None:
-        await self._use(await UploadSession.begin(self._channel, chunk_size=self._wanted, algorithm=self._algorithm))
+        session = await UploadSession.begin(self._channel, chunk_size=self._wanted, algorithm=self._algorithm)
+        try:
+            await self._use(session)
+        except BaseException:
+            # Nobody wrote down where it is: nobody could go on with it, or end it.
+            await session.cancel()
+            raise
 
     async def _use(self, session: UploadSession) -> None:
         self._session = session
