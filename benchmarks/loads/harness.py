@@ -73,7 +73,7 @@ def once(bench: Bench, load: str, loop: str) -> tuple[Finding, ...]:
     home = bench.folder("load")
     needs = LOADS[load].needs
     with ExitStack() as stack:
-        source, target, registry, flaky, embedded = "", "", "", "", ""
+        registry, flaky, embedded = "", "", ""
         source, target = (_started(stack, bench, "source", name) for name in ("source", "target"))
         if "registry" in needs:
             registry = stack.enter_context(docker_registry(home / "registry"))
@@ -81,25 +81,32 @@ def once(bench: Bench, load: str, loop: str) -> tuple[Finding, ...]:
             flaky = _started(stack, bench, "flaky", "flaky", registry)
         if "embedded" in needs:
             embedded = free_host()
-            command = [*_apart(1), sys.executable, "-m", "ocidist.server", "--port", embedded.partition(":")[2]]
+            command = [*_apart(bench, 1), sys.executable, "-m", "ocidist.server", "--port", embedded.partition(":")[2]]
             stack.enter_context(running(command, embedded, home / "embedded.log"))
         (home / "work").mkdir()
         seed = time.time_ns() % 1_000_000
         task = Task(
             load, loop, bench.options.quick, source, target, registry, flaky, embedded, f"{home / 'work'}", seed
         )
-        return _asked(task)
+        return _asked(bench, task)
 
 
 def _started(stack: ExitStack, bench: Bench, module: str, name: str, *arguments: str) -> str:
     host = free_host()
-    command = [*_apart(1), sys.executable, "-m", f"benchmarks.loads.{module}", host.partition(":")[2], *arguments]
+    command = [
+        *_apart(bench, 1),
+        sys.executable,
+        "-m",
+        f"benchmarks.loads.{module}",
+        host.partition(":")[2],
+        *arguments,
+    ]
     stack.enter_context(running(command, host, bench.folder(f"load-{name}") / "log"))
     return host
 
 
-def _asked(task: Task) -> tuple[Finding, ...]:
-    command = [*_apart(0), sys.executable, "-m", "benchmarks.loads.worker"]
+def _asked(bench: Bench, task: Task) -> tuple[Finding, ...]:
+    command = [*_apart(bench, 0), sys.executable, "-m", "benchmarks.loads.worker"]
     text = json.dumps(task._asdict())
     done = subprocess.run(
         command, input=text, cwd=ROOT, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S
@@ -111,9 +118,10 @@ def _asked(task: Task) -> tuple[Finding, ...]:
     return tuple(Finding(**one) for one in json.loads(done.stdout))
 
 
-def _apart(core: int) -> list[str]:
+def _apart(bench: Bench, core: int) -> list[str]:
     """Return what makes a program run on one core, where there are several: servers on one, the client on another."""
-    if (os.cpu_count() or 1) < 2:
+    # A quick run may be one of several at once.
+    if bench.options.quick or (os.cpu_count() or 1) < 2:
         return []
     code = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])}); os.execv(sys.argv[2], sys.argv[2:])"
     return [sys.executable, "-I", "-S", "-c", code, str(core)]

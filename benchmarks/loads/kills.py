@@ -178,7 +178,7 @@ class _Victims:
 
 def l13(task: Task) -> list[Finding]:
     """Kill pushes and downloads."""
-    kills = 8 if task.quick else 500
+    kills = 4 if task.quick else 500
     # Half of them each; docker-registry forgets an upload whose answer was lost, the embedded one does not.
     hosts = [host for host in (task.registry, task.embedded) if host]
     chance = random.Random(task.seed)  # noqa: S311 -- no secret

@@ -22,7 +22,7 @@ _CONNECTIONS = 16
 async def l03(task: Task) -> list[Finding]:
     """Download 64 blobs through 16 connections."""
     count = 64
-    sizes = [((2 if task.quick else 64) * MIB) + number for number in range(count)]
+    sizes = [(MIB // 2 if task.quick else 64 * MIB) + number for number in range(count)]
     digests = [await anyio.to_thread.run_sync(digest_of, size) for size in sizes]
     blobs = [Descriptor(OCTETS, digest, size) for digest, size in zip(digests, sizes, strict=True)]
     for blob in blobs:

@@ -120,7 +120,7 @@ async def _pieces() -> AsyncIterator[bytes]:  # noqa: RUF029 -- a source that is
 
 async def l11(task: Task) -> list[Finding]:
     """Cancel a thousand transfers."""
-    count = 150 if task.quick else 1000
+    count = 96 if task.quick else 1000
     complaints = Complaints()
     blob = Descriptor(OCTETS, digest_of(_SIZE), _SIZE)
     for host in (task.source, task.target):

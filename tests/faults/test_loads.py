@@ -1,0 +1,70 @@
+"""A small part of each load of the benchmarks, without the figures that depend on what else the machine has to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from benchmarks.loads import harness
+from benchmarks.plan import Bench, Options
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchmarks.loads.findings import Finding
+
+
+@pytest.fixture
+def loop(anyio_backend: str | tuple[str, dict[str, Any]]) -> str:
+    """The event loop of the load's own process."""
+    return "uvloop" if isinstance(anyio_backend, tuple) else anyio_backend
+
+
+def measured(load: str, loop: str, folder: Path) -> dict[str, Finding]:
+    """Run a load and return what it found, after checking all that has to hold on any machine."""
+    options = Options(size=0, rounds=1, requests=0, images=0, layer=0, only=("loads",), quick=True)
+    found = harness.once(Bench(options, folder), load, loop)
+    broken = [finding for finding in found if not finding.met and not finding.timed]
+    assert broken == []
+    return {finding.what: finding for finding in found}
+
+
+@pytest.mark.timeout(180)
+def test_l02_a_blob_goes_from_registry_to_registry_in_little_memory_and_over_cuts(loop: str, tmp_path: Path) -> None:
+    found = measured("L02", loop, tmp_path)
+    assert found["cuts survived (FIN)"].value == 8
+
+
+@pytest.mark.timeout(180)
+def test_l03_many_blobs_at_once_come_over_few_connections_in_little_memory(loop: str, tmp_path: Path) -> None:
+    assert measured("L03", loop, tmp_path)["most connections"].value <= 16
+
+
+def test_l05_who_leaves_a_list_early_asks_for_no_more_of_it(loop: str, tmp_path: Path) -> None:
+    assert measured("L05", loop, tmp_path)["requests"].value <= 2
+
+
+@pytest.mark.timeout(180)
+def test_l06_thousands_of_referrers_are_listed_and_none_is_lost(loop: str, tmp_path: Path) -> None:
+    assert measured("L06", loop, tmp_path)
+
+
+@pytest.mark.timeout(180)
+def test_l11_a_storm_of_cancellations_leaves_nothing_behind(loop: str, tmp_path: Path) -> None:
+    assert measured("L11", loop, tmp_path)["upload sessions left"].value == 0
+
+
+@pytest.mark.timeout(180)
+def test_l12_nothing_is_lost_or_wrong_where_a_tenth_of_all_requests_fails(loop: str, tmp_path: Path) -> None:
+    assert measured("L12", loop, tmp_path)["corrupted"].value == 0
+
+
+@pytest.mark.timeout(180)
+def test_l13_what_is_killed_is_gone_on_with(loop: str, tmp_path: Path) -> None:
+    measured("L13", loop, tmp_path)
+
+
+@pytest.mark.timeout(180)
+def test_l14_the_loop_gives_way_while_a_blob_moves_and_passwords_are_hashed(loop: str, tmp_path: Path) -> None:
+    measured("L14", loop, tmp_path)
