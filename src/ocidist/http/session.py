@@ -56,14 +56,14 @@ from ocidist.http.scheme import TLS_PORT_ANSWER, SchemeDetector
 from ocidist.http.sender import Call
 from ocidist.http.site import Site
 from ocidist.http.tokens import TokenOptions, TokenSource
-from ocidist.http.traffic import Place, Rules, Traffic
+from ocidist.http.traffic import Place, Rules, Traffic, operation_of
 from ocidist.model.reference import RegistryName
 from ocidist.observe.events import Event, RequestRedirected, RequestRetried, WarningReceived
 from ocidist.observe.hooks import emit
 from ocidist.wire import endpoints
 from ocidist.wire.egress import EgressPolicy, Origin
 from ocidist.wire.errorbody import body_note
-from ocidist.wire.ratelimit import NOTED, parse_rate_limit
+from ocidist.wire.ratelimit import any_noted, parse_rate_limit
 from ocidist.wire.scope import NO_SCOPES
 from ocidist.wire.warning import parse_warnings
 
@@ -248,7 +248,7 @@ class Session:
     async def _more(
         self, failure: Exception, request: httpx.Request, call: Call, *, follow: bool, started: float
     ) -> tuple[httpx.Response, int]:
-        host, operation = _host_of(request, call), _operation_of(request, call)
+        host, operation = _host_of(request, call), operation_of(request, call)
         traffic = self._traffic.get(host)
         with anyio.CancelScope() as scope:
             self._retries.add(scope)
@@ -295,7 +295,10 @@ class Session:
         except BaseException:
             place.given_up()
             raise
-        place.passed()
+        lane = place.lane
+        lane.answered += 1
+        if lane.easing or lane.down:
+            place.passed()
         if response.is_closed or is_whole(response):
             # Nobody has to be waited for any more.
             place.release()
@@ -321,8 +324,7 @@ class Session:
             lane = traffic.stream
         else:
             lane = traffic.read if request.method in SAFE else traffic.write
-        operation, sends = _operation_of(request, call), call.body is not None and lane is traffic.write
-        return Place(traffic, lane, operation, gated=call.trial is None, sends=sends)
+        return Place(traffic, lane, request, call)
 
     async def _authenticated(self, request: httpx.Request, call: Call, *, follow: bool) -> httpx.Response:
         turn = None if call.direct or is_authorized(request) else await self._turn(request, call)
@@ -450,7 +452,7 @@ class Session:
             seen.add(str(current.url))
             target = Origin.of(str(current.url))
             request.extensions[_AWAY] = not at_home
-            self.emit(RequestRedirected(_host_of(request, call), _operation_of(request, call), target.netloc))
+            self.emit(RequestRedirected(_host_of(request, call), operation_of(request, call), target.netloc))
             guard = None if at_home else self._guarded(registry, target, RedirectRefusedError)
             response = await self._hop(current, proof if at_home else NOTHING, call, guard)
         here, there = str(first), str(Origin.of(str(current.url)))
@@ -502,7 +504,7 @@ class Session:
 
     def _notice(self, response: httpx.Response, place: Place) -> None:
         fields = fields_of(response)
-        if not NOTED.isdisjoint(fields):
+        if any_noted(fields):
             quota = parse_rate_limit(response.headers.get, now=sent_at(response))
             # Those of another host are not the registry's.
             if quota is not None and not response.history:
@@ -537,10 +539,6 @@ def _host_of(request: httpx.Request, call: Call) -> str:
     if isinstance(request, LeanRequest):
         return request.site.name
     return str(call.registry or request.url.netloc.decode("ascii"))
-
-
-def _operation_of(request: httpx.Request, call: Call) -> str:
-    return request.method if call.endpoint is None else call.endpoint.operation
 
 
 def _named(url: httpx.URL) -> RegistryName | None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ocidist.hosts.config import HostConfig
     from ocidist.http.limits import HostLimits
     from ocidist.http.retry import RetryPolicy
+    from ocidist.http.sender import Call
     from ocidist.model.ratelimit import RateLimit
     from ocidist.observe.events import Event
 
@@ -37,6 +38,11 @@ GAUGE_SECONDS: Final = 1.0
 
 _COMPLAINTS: Final = frozenset({429, 503})
 _log = logging.getLogger("ocidist.http")
+
+
+def operation_of(request: httpx.Request, call: Call) -> str:
+    """Return what a request asks for, for errors and records."""
+    return request.method if call.endpoint is None else call.endpoint.operation
 
 
 class Kind(enum.Enum):
@@ -195,38 +201,50 @@ class Place(Slot):
     Args:
         traffic: The host.
         lane: The kind of request.
-        operation: What is asked.
-        gated: Whether to wait while the host is down.
-        sends: Whether the request has a body.
+        request: The request.
+        call: The operation.
 
     Attributes:
         traffic: See above.
         lane: See above.
-        operation: See above.
-        gated: See above.
         number: How many requests of the kind had begun, this one included.
         probing: Whether this is the one request that finds out whether the host is back.
     """
 
-    __slots__ = ("_sends", "_task", "gated", "lane", "number", "operation", "probing", "traffic")
+    __slots__ = ("_call", "_request", "_task", "lane", "number", "probing", "traffic")
 
-    def __init__(self, traffic: Traffic, lane: Lane, operation: str, *, gated: bool, sends: bool) -> None:
-        super().__init__(lane.limiter)
+    def __init__(self, traffic: Traffic, lane: Lane, request: httpx.Request, call: Call) -> None:
+        # Not the constructor of slots: every request makes one of these.
+        self._limiter = lane.limiter
+        self._call = call
+        self._request = request
+        self._task = 0
         self.traffic: Traffic = traffic
         self.lane: Lane = lane
-        self.operation: str = operation
-        self.gated: bool = gated
         self.number: int = 0
         self.probing: bool = False
-        self._sends = sends
-        self._task = 0
+
+    @property
+    def operation(self) -> str:
+        """What is asked."""
+        return operation_of(self._request, self._call)
+
+    @property
+    def gated(self) -> bool:
+        """Whether to wait while the host is down: nobody waits for a mirror."""
+        return self._call.trial is None
 
     def take_now(self) -> bool:
         """Take the place if nothing has to be waited for, and return whether that was so."""
-        if not self.lane.clear or not super().take_now():
+        lane = self.lane
+        if not lane.clear or self._limiter is None:
             return False
-        self.lane.begun = self.number = self.lane.begun + 1
-        if self._sends:
+        try:
+            self._limiter.acquire_on_behalf_of_nowait(self)
+        except anyio.WouldBlock:
+            return False
+        lane.begun = self.number = lane.begun + 1
+        if self._call.body is not None:
             self._send()
         return True
 
@@ -256,7 +274,7 @@ class Place(Slot):
             self.release()
             self._limiter = lane.limiter
         lane.begun = self.number = lane.begun + 1
-        if self._sends:
+        if self._call.body is not None:
             self._send()
 
     def _send(self) -> None:
@@ -268,7 +286,9 @@ class Place(Slot):
         if self._task:
             self.traffic.sending.discard(self._task)
             self._task = 0
-        super().release()
+        limiter, self._limiter = self._limiter, None
+        if limiter is not None:
+            limiter.release_on_behalf_of(self)
 
     def given_up(self) -> None:
         """Give the place back; nothing was learned of the host."""
@@ -278,12 +298,10 @@ class Place(Slot):
             self.traffic.outage.given_up()
 
     def passed(self) -> None:
-        """Note that the host answered as one that works."""
-        lane = self.lane
-        lane.answered += 1
-        if lane.easing:
-            lane.eased()
-        if lane.down:
+        """Note that the host answered as one that works, after it was not quite so."""
+        if self.lane.easing:
+            self.lane.eased()
+        if self.lane.down:
             self.probing = False
             self.traffic.outage.answered()
 

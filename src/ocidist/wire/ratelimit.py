@@ -17,12 +17,9 @@ from ocidist.wire.ranges import parse_int
 from ocidist.wire.redact import clean_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterator, Sequence
 
     from ocidist.errors import ErrorInfo
-
-NOTED: Final = frozenset({b"ratelimit-remaining", b"ratelimit", b"x-ratelimit-remaining", b"x-rate-limit-remaining"})
-"""Names of which one is there, in lower case, where an answer says how much is left."""
 
 MAX_SOURCE_CHARS: Final = 128
 
@@ -43,6 +40,20 @@ _WAIT_WORDS: Final = re.compile(r"retry[- ]after:? ?((?:\d{1,9}(?:\.\d{1,9})?(?:
 _DURATION: Final = re.compile(r"([\d.]+)(ns|us|ms|s|m|h)", re.ASCII)
 _UNITS: Final = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _MICRO: Final = str.maketrans("\u00b5\u03bc", "uu")
+
+
+def any_noted(names: Container[bytes]) -> bool:
+    """Return whether header fields say how much is left.
+
+    Args:
+        names: Their names in lower case.
+    """
+    return (
+        b"ratelimit-remaining" in names
+        or b"x-ratelimit-remaining" in names
+        or b"ratelimit" in names
+        or b"x-rate-limit-remaining" in names
+    )
 
 
 def parse_rate_limit(header: Callable[[str], str | None], *, now: float) -> RateLimit | None:
