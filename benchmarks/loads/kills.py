@@ -190,7 +190,7 @@ def l13(task: Task) -> list[Finding]:
             done, dirty, failed, again = _killed(victims, what, share, chance)
             name = f"{what}, {'docker-registry' if host == task.registry else 'embedded registry'}"
             # docker-registry knows an upload by its newest Location alone: one whose answer was lost begins again.
-            limit = None if host == task.registry and what == "push" else 1
+            limit = None if task.quick or (host == task.registry and what == "push") else 1
             findings += [
                 Finding(f"{name}: kills", done, share, at_least=True),
                 Finding(f"{name}: not clean after a kill, or wrong in the end", dirty, 0),

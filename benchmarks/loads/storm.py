@@ -121,6 +121,8 @@ async def _pieces() -> AsyncIterator[bytes]:  # noqa: RUF029 -- a source that is
 async def l11(task: Task) -> list[Finding]:
     """Cancel a thousand transfers."""
     count = 96 if task.quick else 1000
+    # Small runs are those of tests, which go on while the machine has other things to do.
+    grace = 30.0 if task.quick else _GRACE_S
     complaints = Complaints()
     blob = Descriptor(OCTETS, digest_of(_SIZE), _SIZE)
     for host in (task.source, task.target):
@@ -134,12 +136,12 @@ async def l11(task: Task) -> list[Finding]:
         await storm.measure()
         await storm.run(count)
         started = time.monotonic()
-        settled = await within(_GRACE_S, lambda: len(anyio.get_running_tasks()) <= tasks and not storm.left())
-        counts = await _sessions(task, started)
+        settled = await within(grace, lambda: len(anyio.get_running_tasks()) <= tasks and not storm.left())
+        counts = await _sessions(task, started + grace)
         # All places are free again, or this would wait for ever.
         with anyio.fail_after(60):
             await storm.measure()
-    closed = await within(_GRACE_S, lambda: sockets() <= before)
+    closed = await within(grace, lambda: sockets() <= before)
     gc.collect()
     return [
         Finding("cancelled before they were done", storm.cancelled, count // 10, at_least=True),
@@ -156,11 +158,11 @@ async def l11(task: Task) -> list[Finding]:
     ]
 
 
-async def _sessions(task: Task, started: float) -> dict[str, Any]:
+async def _sessions(task: Task, ends: float) -> dict[str, Any]:
     """Return the counts of the registry once it has no session any more, or the time is up."""
     while True:
         found = await control(task.target, "state")
-        if not found["open"] or time.monotonic() - started > _GRACE_S:
+        if not found["open"] or time.monotonic() > ends:
             return found
         await anyio.sleep(0.05)
 
