@@ -29,6 +29,8 @@ LOADS: Final = {
     "L04": Load("lists:l04", "20 million tags on 2000 pages, and 100,000 pages of one tag"),
     "L05": Load("lists:l05", "the first ten of 100,000 repositories", rounds=5),
     "L06": Load("lists:l06", "5000 referrers in one answer and on 50 pages; 50 attached at once", ("registry",)),
+    "L09": Load("pressure:l09", "64 tasks read from a registry that allows 50 requests a second", on_a_loop=False),
+    "L10": Load("pressure:l10", "200 tasks read from a registry that is down for a minute", on_a_loop=False),
     "L11": Load("storm:l11", "1000 transfers that are cancelled at random points"),
     "L12": Load("faults:l12", "a tenth of all requests fails, in many ways", ("registry", "flaky")),
     "L13": Load(
