@@ -73,6 +73,7 @@ class BlobStream:
         joined: Whether the bytes come from more than one answer.
         only_parts: Whether to fail where a registry sends more than the part that was asked for.
         mirrored: The answers of mirrors that took part, by the mirror.
+        asked: How many requests were made.
         on_loss: Told why a connection was lost, before another one is opened.
     """
 
@@ -92,6 +93,7 @@ class BlobStream:
         # Whether a new entity tag means that something changed.
         self._steady = True
         self._losses = 0
+        self.asked = 0
         self._gained = 0
         self._connection: AsyncExitStack | None = None
         self._body: Pieces | None = None
@@ -281,6 +283,7 @@ class BlobStream:
         self._losses = 1 if self._gained >= PROGRESS else self._losses + 1
         self._gained = 0
         if self._losses > MAX_LOSSES:
+            error.attempts = self.asked
             raise self._located(error)
         if self.on_loss is not None:
             self.on_loss(error.message)
@@ -315,6 +318,7 @@ class BlobStream:
         tries = 2
         while tries:
             endpoint = self._endpoint()
+            self.asked += 1
             connection = AsyncExitStack()
             reply = await connection.enter_async_context(self._channel.exchange(endpoint, about=self._digest))
             self._connection = connection
@@ -373,4 +377,5 @@ class BlobStream:
 
     def _located(self, error: OciError) -> OciError:
         about = self._channel.name_of(self._digest)
-        return error.locate(operation=GetBlob.operation, reference=about, host=self._channel.host)
+        host = self._channel.host
+        return error.locate(operation=GetBlob.operation, reference=about, host=host, attempts=self.asked)

@@ -357,5 +357,6 @@ class BlobReader:
         actual = hasher.digest()
         if actual != self._digest:
             error = DigestMismatchError(self._digest, actual, size=hasher.size)
-            raise error.locate(operation=GetBlob.operation, reference=self._where, host=self._host)
+            asked = self._stream.asked
+            raise error.locate(operation=GetBlob.operation, reference=self._where, host=self._host, attempts=asked)
         self._verified = True

@@ -98,6 +98,17 @@ class Asked:
 
 
 @attrs.frozen
+class Begun:
+    """The beginning of what the registry answers, for who breaks off there: the rest of a large blob is not read."""
+
+    count: int
+
+    def __call__(self, exchange: Exchange) -> Answer:
+        """Return it."""
+        return exchange.pass_on(most=self.count)
+
+
+@attrs.frozen
 class Taken:
     """What the registry answers to a part of the body, in a request that is complete: it takes less than was sent."""
 

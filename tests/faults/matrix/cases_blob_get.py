@@ -16,6 +16,7 @@ from tests.faults.matrix import operations as do
 from tests.faults.matrix.actions import (
     Act,
     Asked,
+    Begun,
     Bomb,
     Coded,
     Corrupt,
@@ -152,7 +153,7 @@ def _time() -> Iterator[Fault]:
         yield Fault("F117", "slow but steady", each, (_first(changed(delivery=Throttle(20_000, 0.01))),))
     stuck = (TransportTimeoutError, TruncatedBodyError)
     yield Fault("F117", "stalls", do.get, (_every(changed(delivery=Stall(0, 2.0))),), stuck, more=6, options=SHORT)
-    pieces = _every(changed(delivery=Cut(70_000)))
+    pieces = _every(Act(Begun(70_000), delivery=Cut(70_000)))
     yield Fault("F121", "cut a hundred times", do.read_big, (pieces,), more=100)
     for each in do.SINKS:
         yield Fault("F123", "a reader of its own kind", each, (), more=0)

@@ -17,7 +17,7 @@ import attrs
 import sniffio
 import trio
 
-from ocidist import IntegrityError, ProtocolError, TransportTimeoutError, UploadError, errors
+from ocidist import ProtocolError, UploadError, errors
 from tests.canary import CANARIES
 from tests.faults.auth import assert_no_secrets
 from tests.faults.dialling import left_open, open_files
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 DEADLINE_S = 10.0
 MEMORY = 32 * 1024 * 1024
 _STATUS = Path("/proc/self/status")
-UNCOUNTED = (IntegrityError, ProtocolError, TransportTimeoutError, UploadError)
+UNCOUNTED = (ProtocolError, UploadError)
 _PUBLIC = frozenset(getattr(errors, name) for name in errors.__all__)
 
 

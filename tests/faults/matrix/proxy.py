@@ -75,20 +75,25 @@ class Exchange:
         self.request = request
         self.connection = connection
 
-    def pass_on(self, *, without: tuple[str, ...] = (), query: bool = True, part: float = 1.0) -> Answer:
+    def pass_on(
+        self, *, without: tuple[str, ...] = (), query: bool = True, part: float = 1.0, most: int | None = None
+    ) -> Answer:
         """Let the registry answer, or whoever stands before it.
 
         Args:
             without: Headers that are left out.
             query: Whether the query is passed on.
             part: How much of the body is.
+            most: Bytes of the answer's body that are read; its length is told as it was.
         """
         self.request.read()
         if self.proxy.origin.startswith("https:"):
             # What a registry has to be told so that its Locations are right.
             self.request.headers.append(("X-Forwarded-Proto", "https"))
         refusal = self.proxy.gate(self.request) if self.proxy.gate is not None else None
-        return refusal or passed_on(self.proxy.upstream, self.request, without=without, query=query, part=part)
+        if refusal is not None:
+            return refusal
+        return passed_on(self.proxy.upstream, self.request, without=without, query=query, part=part, most=most)
 
     def fill(self, text: str) -> str:
         """Put the origins of the servers where a text names them (``<cdn>/signed``), and the request's target."""
@@ -182,7 +187,13 @@ class FaultProxy(WireServer):
 
 
 def passed_on(
-    upstream: str, request: Request, *, without: tuple[str, ...] = (), query: bool = True, part: float = 1.0
+    upstream: str,
+    request: Request,
+    *,
+    without: tuple[str, ...] = (),
+    query: bool = True,
+    part: float = 1.0,
+    most: int | None = None,
 ) -> Answer:
     """Send a request to the registry and return its answer; see ``Exchange.pass_on``."""
     connection = http.client.HTTPConnection(upstream, timeout=PATIENCE_S)
@@ -196,9 +207,10 @@ def passed_on(
         connection.endheaders(body or None)
         response = connection.getresponse()
         headers = [(name, value) for name, value in response.getheaders() if name.lower() not in _PER_HOP]
-        if request.method == "HEAD" and (size := response.getheader("Content-Length")) is not None:
+        size = response.getheader("Content-Length")
+        if size is not None and (request.method == "HEAD" or most is not None):
             headers.append(("Content-Length", size))
-        return Answer(response.status, tuple(headers), response.read())
+        return Answer(response.status, tuple(headers), response.read(most))
     finally:
         connection.close()
 
