@@ -118,6 +118,22 @@ async def test_n13_a_blob_that_is_pushed_in_chunks(blobs: Blobs, told: Told) -> 
     assert (finished.done, finished.size) == (SIZE, SIZE)
 
 
+@pytest.mark.parametrize("replayable", [True, False])
+async def test_n13_a_blob_of_which_nothing_is_known_is_named_at_the_end(
+    blobs: Blobs, told: Told, *, replayable: bool
+) -> None:
+    await blobs.push(pieces if replayable else pieces(), chunk_size=MIB)
+    story = told.only()
+    assert names(story) == ["TransferStarted", "TransferProgressed", "TransferFinished"]
+    started, finished = story[0], story[-1]
+    assert isinstance(started, TransferStarted)
+    assert isinstance(finished, TransferFinished)
+    assert started.size is None
+    assert "@" not in started.reference
+    assert finished.reference.endswith(f"@{KNOWN.digest}")
+    assert (finished.done, finished.size) == (SIZE, SIZE)
+
+
 async def test_n13_a_blob_that_is_there_already(blobs: Blobs, told: Told) -> None:
     await blobs.push(BLOB)
     told.events.clear()

@@ -289,6 +289,7 @@ class BlobPush:
                 await writer.write(piece)
             found = await writer.commit(self._descriptor or self.digest)
         self.digest, self.size = found.digest, found.size
+        self.transfer.digest, self.transfer.size = found.digest, found.size
         return found
 
     def _progress(self, done: int, size: int | None) -> None:
