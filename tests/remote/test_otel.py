@@ -178,9 +178,9 @@ async def test_n13_a_transfer_that_failed_is_a_span_with_the_reason(
     (span,) = telemetry.spans()
     assert span.status.status_code is StatusCode.ERROR
     assert span.status.description
-    assert attributes(span)["error.type"] == "_OTHER"
+    assert attributes(span)["error.type"] == "BlobUnknownError"
     (point,) = telemetry.points("ocidist.transfer.duration")
-    assert (point.attributes or {})["error.type"] == "_OTHER"
+    assert (point.attributes or {})["error.type"] == "BlobUnknownError"
     assert telemetry.number("ocidist.transfer.active") == 0
 
 

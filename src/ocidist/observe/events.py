@@ -212,7 +212,9 @@ class TransferFailed(TransferEvent):
     Attributes:
         done: Bytes so far.
         reason: Why; ``cancelled`` if the caller gave up.
+        error: Name of the error's class; empty where there was none: the caller gave up.
     """
 
     done: int
     reason: str
+    error: str = ""

@@ -156,7 +156,7 @@ class OpenTelemetryHook:
         if found is not None:
             self._moved(found, event.done - found.done)
             found.span.set_status(Status(StatusCode.ERROR, event.reason))
-            kind = CANCELLED if event.reason == CANCELLED else OTHER
+            kind = CANCELLED if event.reason == CANCELLED else event.error or OTHER
             self._ended(found, _content(event), {"error.type": kind})
 
     def _moved(self, found: _Transfer, count: int) -> None:

@@ -77,7 +77,8 @@ class Transfer:
             reason = "cancelled"
         else:
             reason = error.message if isinstance(error, OciError) else type(error).__name__
-        self._channel.sender.emit(TransferFailed(*self._about(), self.done, reason))
+        name = type(error).__name__ if isinstance(error, Exception) else ""
+        self._channel.sender.emit(TransferFailed(*self._about(), self.done, reason, name))
 
     def progress(self, done: int, size: int | None) -> None:
         """Take note of how many bytes are there by now; a ``Progress``."""
