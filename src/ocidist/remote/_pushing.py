@@ -306,7 +306,7 @@ class BlobPush:
                 self._session = await UploadSession.begin(
                     self._channel, chunk_size=self._chunk_size, algorithm=digest.algorithm
                 )
-            self._session.on_resume = self.transfer.resumed
+            self._session.on_resume = self.transfer.went_on
             await self._session.finish_whole(digest, watched, size)
         finally:
             # Does nothing after the blob was stored.

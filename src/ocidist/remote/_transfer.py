@@ -94,6 +94,11 @@ class Transfer:
         self.joined = offset > 0
         self._channel.sender.emit(TransferResumed(*self._about(), offset, reason))
 
+    def went_on(self, offset: int, reason: str) -> None:
+        """Tell the same where all before *offset* was moved by this transfer, whether that was reported or not."""
+        self.progress(offset, None)
+        self.resumed(offset, reason)
+
     def mounted(self, source: str) -> None:
         """Tell that the blob was mounted from the repository *source*."""
         self._channel.sender.emit(BlobMounted(*self._about(), source))

@@ -164,7 +164,7 @@ class BlobWriter:
 
     async def _use(self, session: UploadSession) -> None:
         self._session = session
-        session.on_resume = self._transfer.resumed
+        session.on_resume = self._transfer.went_on
         if self.on_acknowledged is not None:
             await self.on_acknowledged(session.state)
 
