@@ -1,4 +1,7 @@
-"""Every promise that was made by number has a test named after it: ``test_q29_...``, ``test_f090_...``."""
+"""Every promise that was made by number has a test named after it: ``test_q29_...``, ``test_f090_...``.
+
+A fault may be a case of the matrix as well.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.faults.matrix.cases import FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +28,8 @@ q1-17 q19-27 q39 q45-49 q51-56 q58-72
 n1-2 n6-8 n10 n13-15
 a1-3 a6-13
 t1-19 t21-32 t34-47 t50 t56-57 t59-60 t64-65 t68-70 t72-74 t76-78
-f1-7 f9-17 f20-27 f30-41 f45-57 f60-66 f70-83 f90-106 f110-124 f130-132 f155-158 f160-164 f175-179 f195-199 f215
+f1-17 f20-27 f30-41 f45-57 f60-66 f70-83 f90-106 f110-124 f130-151 f155-158 f160-164 f175-179 f195-199
+f205 f207-209 f215
 l2-3 l5-14 l18
 """
 
@@ -37,7 +43,7 @@ def _promised() -> Iterator[str]:
 
 @cache
 def _kept() -> frozenset[str]:
-    found = set()
+    found = {f"f{int(fault.row[1:])}" for fault in FAULTS}
     for path in TESTS.rglob("test_*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (named := NAME.match(node.name)):
