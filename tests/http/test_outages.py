@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -112,6 +114,31 @@ async def test_operations_fail_together_with_the_one_that_asks(wire_server: Wire
     assert "closed for today" in str(found[0])
     assert len(route.requests) < 100
     assert {event.reason for event in events if isinstance(event, RequestRetried)} == {"answered 503"}
+
+
+def test_a_program_without_logging_hears_nothing_of_an_outage() -> None:
+    script = """
+import anyio, socket, ocidist
+with socket.create_server(("127.0.0.1", 0)) as listener:
+    host = "127.0.0.1:%d" % listener.getsockname()[1]
+
+async def ping(client):
+    try:
+        await client.registry(host).ping()
+    except ocidist.ConnectError:
+        pass
+
+async def main():
+    policy = ocidist.RetryPolicy(attempts=3, wait_initial=0.01, wait_max=0.01)
+    async with ocidist.Client(hosts={host: ocidist.HostConfig(scheme="http")}, retry=policy) as client:
+        async with anyio.create_task_group() as group:
+            for _ in range(30):
+                group.start_soon(ping, client)
+
+anyio.run(main)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 async def test_raw_requests_fail_with_it_too(wire_server: WireServer) -> None:

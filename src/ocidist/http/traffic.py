@@ -129,7 +129,7 @@ class Traffic:
             lane.down = self.outage.down
             lane.update()
         if self.outage.down:
-            _log.warning("%s fails every request; one at a time finds out whether it is back", self._host)
+            _log.info("%s fails every request; one at a time finds out whether it is back", self._host)
         else:
             _log.info("%s answers again", self._host)
 
