@@ -23,11 +23,11 @@ NAME = re.compile(r"test_([asntqfl])(\d{1,3})_", re.ASCII)
 
 # Seed traps (S), registry quirks (Q), novelties (N), acceptance points (A), threats (T), faults (F) and loads (L).
 PROMISED = """
-s1-13 s15-16
-q1-17 q19-27 q39 q45-49 q51-56 q58-72
-n1-2 n6-8 n10 n13-15
-a1-3 a6-13
-t1-19 t21-32 t34-47 t50 t56-57 t59-60 t64-65 t68-70 t72-74 t76-78
+s1-16
+q1-49 q51-72
+n1-8 n10-11 n13-15
+a1-13
+t1-19 t21-32 t34-47 t50 t56-57 t59-60 t64-78
 f1-17 f20-27 f30-41 f45-57 f60-66 f70-83 f90-106 f110-124 f130-151 f155-158 f160-164 f175-179 f195-199
 f205 f207-209 f215
 l2-3 l5-14 l18
