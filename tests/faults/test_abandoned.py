@@ -56,8 +56,8 @@ def names_in(directory: Path) -> list[str]:
     return [path.name for path in directory.iterdir()]
 
 
-def open_client(server: WireServer, **options: int) -> Client:
-    return Client(hosts={server.host: HostConfig(scheme="http")}, retry=ONCE, limits=HostLimits(**options))
+def open_client(server: WireServer, concurrency: int = 32) -> Client:
+    return Client(hosts={server.host: HostConfig(scheme="http")}, retry=ONCE, limits=HostLimits(concurrency))
 
 
 @pytest.mark.parametrize("work", WORK.values(), ids=WORK)
