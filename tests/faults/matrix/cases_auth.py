@@ -19,23 +19,11 @@ from ocidist import (
     TransportTimeoutError,
     UnauthorizedError,
 )
-from tests.faults.matrix import operations as do
-from tests.faults.matrix.actions import (
-    Act,
-    Bomb,
-    Drop,
-    Fields,
-    Hang,
-    Moved,
-    Renamed,
-    Revoke,
-    Said,
-    Truncate,
-    changed,
-    endless,
-    says,
-)
+from tests.faults.matrix import reads, writes
+from tests.faults.matrix.actions import Act, Bomb, Drop, Hang, Moved, Revoke, Said, changed, says
 from tests.faults.matrix.cases_connect import SHORT
+from tests.faults.matrix.changes import Fields, Renamed, Truncate
+from tests.faults.matrix.deliveries import endless
 from tests.faults.matrix.fault import Errors, Fault
 from tests.faults.matrix.rules import (
     BLOB_GETS,
@@ -61,8 +49,8 @@ if TYPE_CHECKING:
     from tests.faults.matrix.operations import Operation
     from tests.faults.matrix.rules import Action
 
-READS = (do.get, do.manifest_by_tag, do.tags, do.referrers)
-WRITES = (do.push_bytes, do.write, do.push_manifest)
+READS = (reads.get, reads.manifest_by_tag, reads.tags, reads.referrers)
+WRITES = (writes.push_bytes, writes.write, writes.push_manifest)
 DENIED = b'{"errors": [{"code": "DENIED", "message": "requested access is denied"}]}'
 _MALFORMED = {
     "unterminated": 'Bearer realm="http://',
@@ -101,7 +89,7 @@ def _challenge(realm: str, scope: str = "") -> str:
 def _at(operation: Operation, action: Action) -> Rule:
     """Return a rule for the request that an operation is about."""
     if operation in WRITES:
-        return always(action, MANIFEST_PUTS if operation is do.push_manifest else POSTS)
+        return always(action, MANIFEST_PUTS if operation is writes.push_manifest else POSTS)
     return always(action, GETS)
 
 
@@ -109,47 +97,49 @@ def _challenges() -> Iterator[Fault]:
     for each in (*READS, *WRITES):
         yield Fault("F030", "no challenge", each, (_at(each, says(401)),), (AuthError,), more=3)
         yield Fault("F036", "denied", each, (_at(each, says(403, DENIED)),), (DeniedError,), more=1)
-    yield Fault("F036", "denied", do.mount, (always(says(403, DENIED), Where(Kind.UPLOADS)),), (DeniedError,), more=1)
-    yield Fault("F036", "denied", do.delete, (always(says(403, DENIED), DELETES),), (DeniedError,), more=1)
+    yield Fault(
+        "F036", "denied", writes.mount, (always(says(403, DENIED), Where(Kind.UPLOADS)),), (DeniedError,), more=1
+    )
+    yield Fault("F036", "denied", writes.delete, (always(says(403, DENIED), DELETES),), (DeniedError,), more=1)
     for name, text in _MALFORMED.items():
         rule = always(says(401, WWW_Authenticate=text))
-        for each in (do.get, do.tags, do.push_bytes):
+        for each in (reads.get, reads.tags, writes.push_bytes):
             yield Fault("F031", name, each, (rule,), (ChallengeError,), more=1)
     loop = always(says(401, WWW_Authenticate=_challenge("<tokens>/token", "repository:zz/read:pull")))
-    for each in (do.get, do.manifest_by_tag, do.tags, do.push_bytes):
+    for each in (reads.get, reads.manifest_by_tag, reads.tags, writes.push_bytes):
         yield Fault("F033", "for ever", each, (loop,), (CredentialsRejectedError,), more=2, setting=Setting.TOKEN)
     basic = always(says(401, WWW_Authenticate='Basic realm="r"'))
-    for each in (do.get, do.push_bytes):
+    for each in (reads.get, writes.push_bytes):
         yield Fault("F033", "a password for ever", each, (basic,), (UnauthorizedError,), more=2, setting=Setting.BASIC)
 
 
 def _revoked() -> Iterator[Fault]:
     token = Setting.TOKEN
-    for each in (do.pull, do.push_bytes, do.push_stream, do.write, do.attach):
+    for each in (reads.pull, writes.push_bytes, writes.push_stream, writes.write, writes.attach):
         for nth in (3, 4):
             rule = once(Revoke(), first=nth)
             yield Fault("F034", f"revoked at request {nth}", each, (rule,), more=4, setting=token)
-    for each in (do.push_manifest, do.mount):
+    for each in (writes.push_manifest, writes.mount):
         yield Fault("F034", "revoked at request 3", each, (once(Revoke(), first=3),), more=4, setting=token)
     for nth in (1, 3):
         rule = always(Revoke(), every=4, first=nth)
-        yield Fault("F034", f"revoked again and again from {nth}", do.pull, (rule,), more=8, setting=token)
+        yield Fault("F034", f"revoked again and again from {nth}", reads.pull, (rule,), more=8, setting=token)
     wider = _challenge("<tokens>/token", "repository:zz/read:pull,push,delete") + ',error="insufficient_scope"'
-    for each in (do.get, do.tags):
+    for each in (reads.get, reads.tags):
         rule = once(says(401, WWW_Authenticate=wider), GETS, first=2)
         yield Fault("F035", "a larger scope", each, (rule,), more=2, setting=token)
     early = Said(401, (("WWW-Authenticate", _challenge("<tokens>/token")),), early=True)
     rule = once(Act(early), PUTS)
-    for each in (do.push_bytes, do.push_file, do.write):
+    for each in (writes.push_bytes, writes.push_file, writes.write):
         yield Fault("F037", "within a body", each, (rule,), more=3, setting=token)
     lost = (BodyNotReplayableError,)
-    yield Fault("F037", "within a body", do.push_once, (rule,), lost, more=3, setting=token)
+    yield Fault("F037", "within a body", writes.push_once, (rule,), lost, more=3, setting=token)
 
 
 def _places() -> Iterator[Fault]:
     elsewhere = always(Act(Moved(307)), BLOB_GETS)
     refused = always(says(401, WWW_Authenticate=_challenge("<stranger>/token")), CDN)
-    for each in (do.get, do.read, do.download):
+    for each in (reads.get, reads.read, reads.download):
         for setting in (Setting.OPEN, Setting.TOKEN):
             name = f"a CDN that asks, {setting.value}"
             yield Fault("F038", name, each, (elsewhere, refused), (ResponseError,), more=1, setting=setting)
@@ -157,35 +147,35 @@ def _places() -> Iterator[Fault]:
         rule = always(says(401, WWW_Authenticate=_challenge(realm, "repository:zz/read:pull")))
         # Elsewhere a token may be asked for, by nobody: what comes back there is no token.
         allowed: Errors = (TokenError,) if name == "elsewhere" else (AuthRealmRefusedError, ChallengeError)
-        for each in (do.get, do.tags, do.push_bytes):
+        for each in (reads.get, reads.tags, writes.push_bytes):
             yield Fault("F039", name, each, (rule,), allowed, more=1)
     rule = always(says(401, WWW_Authenticate=_challenge("http://127.0.0.1/token")))
-    yield Fault("F039", "http from https", do.get, (rule,), (AuthRealmRefusedError,), setting=Setting.TLS)
+    yield Fault("F039", "http from https", reads.get, (rule,), (AuthRealmRefusedError,), setting=Setting.TLS)
 
 
 def _tokens() -> Iterator[Fault]:
     token = Setting.TOKEN
     for status in (500, 502, 503):
-        for each in (do.get, do.push_bytes):
+        for each in (reads.get, writes.push_bytes):
             rule = once(says(status), TOKENS, count=2)
             yield Fault("F045", f"{status} twice", each, (rule,), more=2, setting=token)
-    yield Fault("F045", "reset twice", do.get, (once(Drop(), TOKENS, count=2),), more=2, setting=token)
+    yield Fault("F045", "reset twice", reads.get, (once(Drop(), TOKENS, count=2),), more=2, setting=token)
     rule = always(says(503), TOKENS)
-    yield Fault("F045", "503 always", do.get, (rule,), (AuthError, ServerError), more=3, setting=token)
-    for each in (do.get, do.push_bytes):
+    yield Fault("F045", "503 always", reads.get, (rule,), (AuthError, ServerError), more=3, setting=token)
+    for each in (reads.get, writes.push_bytes):
         rule = once(says(429, Retry_After="0"), TOKENS)
         yield Fault("F046", "429 once", each, (rule,), more=1, setting=token)
     rule = once(Hang(), TOKENS)
-    yield Fault("F047", "no answer once", do.get, (rule,), more=1, setting=token, options=SHORT)
+    yield Fault("F047", "no answer once", reads.get, (rule,), more=1, setting=token, options=SHORT)
     rule = always(Hang(), TOKENS)
     timeout = (TransportTimeoutError,)
-    yield Fault("F047", "no answer ever", do.get, (rule,), timeout, more=3, setting=token, options=SHORT)
+    yield Fault("F047", "no answer ever", reads.get, (rule,), timeout, more=3, setting=token, options=SHORT)
 
 
 def _token_bodies() -> Iterator[Fault]:
     token = Setting.TOKEN
     for name, action in _BAD_TOKENS.items():
-        for each in (do.get, do.push_bytes):
+        for each in (reads.get, writes.push_bytes):
             rule = always(action, TOKENS)
             yield Fault("F048", name, each, (rule,), (TokenError,), more=3, setting=token)
     bodies: dict[str, Action] = {
@@ -195,27 +185,27 @@ def _token_bodies() -> Iterator[Fault]:
     }
     for name, action in bodies.items():
         rule = always(action, TOKENS)
-        yield Fault("F049", name, do.get, (rule,), (LimitExceededError, TokenError), more=3, setting=token)
+        yield Fault("F049", name, reads.get, (rule,), (LimitExceededError, TokenError), more=3, setting=token)
     fields: dict[str, Action] = {
         "access_token only": changed(Renamed("token", "access_token")),
         "token only": changed(Fields((("access_token", None),))),
         "null beside it": changed(Fields((("refresh_token", None), ("scope", None)))),
     }
     for name, action in fields.items():
-        yield Fault("F050", name, do.get, (always(action, TOKENS),), setting=token)
+        yield Fault("F050", name, reads.get, (always(action, TOKENS),), setting=token)
     for name, value in _LIVES.items():
         rule = always(changed(Fields((("expires_in", value),))), TOKENS)
-        yield Fault("F051", f"expires_in {name}", do.pull, (rule,), more=8, setting=token)
+        yield Fault("F051", f"expires_in {name}", reads.pull, (rule,), more=8, setting=token)
     for name, when in {"in the past": "1970-01-01T00:00:00Z", "in the future": "9999-12-31T23:59:59Z"}.items():
         rule = always(changed(Fields((("issued_at", when),))), TOKENS)
-        yield Fault("F051", f"issued_at {name}", do.pull, (rule,), more=8, setting=token)
+        yield Fault("F051", f"issued_at {name}", reads.pull, (rule,), more=8, setting=token)
     for status in (301, 302, 307, 308):
         rule = always(Act(Moved(status, "<stranger>")), TOKENS)
         refused = (TokenRedirectRefusedError,)
-        yield Fault("F054", f"{status} elsewhere", do.get, (rule,), refused, setting=token)
+        yield Fault("F054", f"{status} elsewhere", reads.get, (rule,), refused, setting=token)
     for name, text in {"a line break": "a\r\nX-Injected: 1", "another script": "t\u00f6ken", "NUL": "a\0b"}.items():
         rule = always(changed(Fields((("token", text), ("access_token", text)))), TOKENS)
-        yield Fault("F056", name, do.get, (rule,), (TokenError,), more=3, setting=token)
+        yield Fault("F056", name, reads.get, (rule,), (TokenError,), more=3, setting=token)
 
 
 FAULTS = (*_challenges(), *_revoked(), *_places(), *_tokens(), *_token_bodies())

@@ -12,32 +12,11 @@ from ocidist import (
     TransportTimeoutError,
     TruncatedBodyError,
 )
-from tests.faults.matrix import operations as do
-from tests.faults.matrix.actions import (
-    Act,
-    Asked,
-    Begun,
-    Bomb,
-    Coded,
-    Corrupt,
-    Cut,
-    Extend,
-    Header,
-    Stall,
-    Status,
-    Swap,
-    Throttle,
-    Truncate,
-    changed,
-    chunked,
-    closed_after,
-    endless,
-    header,
-    reset_after,
-    says,
-    unframed,
-)
+from tests.faults.matrix import reads
+from tests.faults.matrix.actions import Act, Asked, Begun, Bomb, changed, closed_after, header, reset_after, says
 from tests.faults.matrix.cases_connect import SHORT
+from tests.faults.matrix.changes import Coded, Corrupt, Extend, Header, Status, Swap, Truncate
+from tests.faults.matrix.deliveries import Cut, Stall, Throttle, chunked, endless, unframed
 from tests.faults.matrix.fault import Fault
 from tests.faults.matrix.rules import BLOB_GETS, Rule, always, once
 from tests.faults.matrix.stage import Setting
@@ -51,7 +30,7 @@ if TYPE_CHECKING:
 SIZE = len(BLOB)
 HALF = SIZE // 2
 PLACES = {"byte 0": 0, "byte 1": 1, "the middle": HALF, "the last byte": SIZE - 1, "the end": SIZE}
-READERS = (do.get, do.read, do.download)
+READERS = (reads.get, reads.read, reads.download)
 
 
 def _first(action: Action) -> Rule:
@@ -73,15 +52,15 @@ def _cuts() -> Iterator[Fault]:
             if at < SIZE:
                 yield Fault("F110", f"FIN at {name}", each, (_first(closed_after(at)),), more=1)
                 short = changed(Truncate(SIZE - at), delivery=unframed) if at else changed(Swap(b""), delivery=unframed)
-                if each is not do.get:
+                if each is not reads.get:
                     yield Fault("F111", f"end at {name}", each, (_first(short),), more=1)
         yield Fault("F110", "RST again and again", each, (once(reset_after(HALF), BLOB_GETS, count=3),), more=3)
         rule = _every(reset_after(0))
         lost = (TruncatedBodyError,)
         yield Fault("F110", "RST at byte 0, always", each, (rule,), lost, more=6)
-    yield Fault("F110", "RST at the middle, TLS", do.get, (_first(reset_after(HALF)),), more=1, setting=Setting.TLS)
+    yield Fault("F110", "RST at the middle, TLS", reads.get, (_first(reset_after(HALF)),), more=1, setting=Setting.TLS)
     rule = _every(changed(Truncate(HALF), delivery=unframed))
-    yield Fault("F111", "end at the middle, always", do.get, (rule,), (IntegrityError,), more=6)
+    yield Fault("F111", "end at the middle, always", reads.get, (rule,), (IntegrityError,), more=6)
 
 
 def _ranges() -> Iterator[Fault]:
@@ -104,7 +83,7 @@ def _ranges() -> Iterator[Fault]:
             yield Fault("F113", name, each, (cut, _second(action)), more=4)
         other = changed(Swap(OTHER[HALF:]))
         # Who has passed bytes on cannot take them back.
-        expect = (DigestMismatchError,) if each is do.read else ()
+        expect = (DigestMismatchError,) if each is reads.read else ()
         yield Fault("F113", "another object", each, (cut, _second(other)), expect, more=4)
         rules = (cut, always(other, BLOB_GETS, first=2))
         yield Fault("F113", "another object, always", each, rules, (IntegrityError,), more=6)
@@ -117,7 +96,7 @@ def _ranges() -> Iterator[Fault]:
         )
         yield Fault("F122", "another ETag", each, tagged, more=4)
     unasked = changed(Status(206), Header("Content-Range", f"bytes 0-{SIZE - 1}/{SIZE}"))
-    yield Fault("F113", "206 that nobody asked for", do.read, (_every(unasked),), more=4)
+    yield Fault("F113", "206 that nobody asked for", reads.read, (_every(unasked),), more=4)
 
 
 def _bytes() -> Iterator[Fault]:
@@ -130,7 +109,7 @@ def _bytes() -> Iterator[Fault]:
         rule = _every(changed(Extend(b"x"), delivery=chunked))
         yield Fault("F116", "a byte more, in chunks", each, (rule,), extra, more=3)
         yield Fault("F116", "a byte less", each, (_every(changed(Truncate(1))),), extra, more=6)
-        if each is not do.get:
+        if each is not reads.get:
             yield Fault("F116", "without end", each, (_every(changed(delivery=endless)),), extra, more=3)
         yield Fault("F118", "gzip", each, (_every(changed(Coded("gzip"))),), extra, more=3)
         yield Fault("F118", "gzip, gzip", each, (_every(changed(Coded("gzip, gzip"))),), extra, more=3)
@@ -143,8 +122,8 @@ def _bytes() -> Iterator[Fault]:
         yield Fault("F120", "no length", each, (_every(changed(delivery=unframed)),), more=1)
         yield Fault("F120", "in chunks", each, (_every(changed(delivery=chunked)),), more=1)
     for name, delivery in {"in chunks": chunked, "no length": unframed}.items():
-        yield Fault("F120", f"nothing, {name}", do.get_empty, (_every(changed(delivery=delivery)),), more=1)
-    yield Fault("F120", "nothing, asked for in vain", do.get_empty, (_every(changed(Extend(b"x"))),), extra, more=3)
+        yield Fault("F120", f"nothing, {name}", reads.get_empty, (_every(changed(delivery=delivery)),), more=1)
+    yield Fault("F120", "nothing, asked for in vain", reads.get_empty, (_every(changed(Extend(b"x"))),), extra, more=3)
 
 
 def _time() -> Iterator[Fault]:
@@ -152,10 +131,10 @@ def _time() -> Iterator[Fault]:
         yield Fault("F117", "a stall", each, (_first(changed(delivery=Stall(HALF, 2.0))),), more=1, options=SHORT)
         yield Fault("F117", "slow but steady", each, (_first(changed(delivery=Throttle(20_000, 0.01))),))
     stuck = (TransportTimeoutError, TruncatedBodyError)
-    yield Fault("F117", "stalls", do.get, (_every(changed(delivery=Stall(0, 2.0))),), stuck, more=6, options=SHORT)
+    yield Fault("F117", "stalls", reads.get, (_every(changed(delivery=Stall(0, 2.0))),), stuck, more=6, options=SHORT)
     pieces = _every(Act(Begun(70_000), delivery=Cut(70_000)))
-    yield Fault("F121", "cut a hundred times", do.read_big, (pieces,), more=100)
-    for each in do.SINKS:
+    yield Fault("F121", "cut a hundred times", reads.read_big, (pieces,), more=100)
+    for each in reads.SINKS:
         yield Fault("F123", "a reader of its own kind", each, (), more=0)
         yield Fault("F123", "in pieces", each, (_every(changed(delivery=Throttle(50_000, 0.005))),), more=0)
 

@@ -20,26 +20,25 @@ from ocidist import (
     UploadConflictError,
     UploadExpiredError,
 )
-from tests.faults.matrix import operations as do
+from tests.faults.matrix import operations, writes
 from tests.faults.matrix.actions import (
     LOST,
     PARTS,
     Act,
     Asked,
-    Cut,
     Filled,
     Hang,
     Lose,
-    Relative,
     Revoke,
-    Status,
     Taken,
     changed,
     header,
     says,
 )
+from tests.faults.matrix.changes import Relative, Status
+from tests.faults.matrix.deliveries import Cut
 from tests.faults.matrix.fault import DOCKER, EMBEDDED, Errors, Fault
-from tests.faults.matrix.rules import CANCELS, MOUNTS, PATCHES, POSTS, PUTS, Rule, always, once
+from tests.faults.matrix.rules import BLOB_HEADS, CANCELS, MOUNTS, PATCHES, POSTS, PUTS, Rule, always, once
 from tests.faults.matrix.stage import Setting
 from tests.faults.matrix.standing import DIGEST, OTHER, sha512
 from tests.peers.images import sha256
@@ -49,8 +48,8 @@ if TYPE_CHECKING:
 
     from tests.faults.matrix.rules import Action
 
-CHUNKED = (do.push_stream, do.push_chunked, do.write, do.push_journal)
-WHOLE = (do.push_bytes, do.push_file)
+CHUNKED = (writes.push_stream, writes.push_chunked, writes.write, writes.push_journal)
+WHOLE = (writes.push_bytes, writes.push_file)
 _INVALID = b'{"errors": [{"code": "DIGEST_INVALID", "message": "provided digest did not match"}]}'
 _UNKNOWN = b'{"errors": [{"code": "BLOB_UPLOAD_UNKNOWN", "message": "blob upload unknown to registry"}]}'
 
@@ -59,14 +58,14 @@ def _patch(action: Action, nth: int = 1) -> Rule:
     return once(action, PATCHES, first=nth)
 
 
-def _once_only(operation: do.Operation) -> bool:
-    return operation in {do.push_stream, do.write}
+def _once_only(operation: operations.Operation) -> bool:
+    return operation in {writes.push_stream, writes.write}
 
 
 def _starts() -> Iterator[Fault]:
-    for each in (*WHOLE, do.write, do.mount):
+    for each in (*WHOLE, writes.write, writes.mount):
         missing = always(header("Location", None), POSTS)
-        if each is not do.mount:
+        if each is not writes.mount:
             yield Fault("F130", "no Location", each, (missing,), (ProtocolError,), sessions=1)
             for name, url in {"foreign": "<stranger>/upload", "a file": "file:///tmp/x"}.items():
                 rule = always(Filled("Location", url), POSTS)
@@ -78,22 +77,22 @@ def _starts() -> Iterator[Fault]:
             yield Fault("F131", name, each, (once(action, POSTS),), more=3, sessions=1)
         yield Fault("F131", "500 once", each, (once(says(500), POSTS),), more=1)
         # A mount that fails is followed by an upload.
-        more = 7 if each is do.mount else 3
+        more = 7 if each is writes.mount else 3
         yield Fault("F131", "503 always", each, (always(says(503), POSTS),), (ServerError,), more=more)
         yield Fault("F131", "429 once", each, (once(says(429, Retry_After="0"), POSTS),), more=1)
-        if each is not do.mount:
+        if each is not writes.mount:
             for text in ("0", "nonsense", "-5", "99999999999999"):
                 rule = always(header("OCI-Chunk-Min-Length", text), POSTS)
                 yield Fault("F143", f"a minimum of {text}", each, (rule,), more=3)
     plain = always(header("Location", "http://127.0.0.1/upload"), POSTS)
     refused = (LocationRefusedError,)
-    yield Fault("F130", "http from https", do.push_bytes, (plain,), refused, setting=Setting.TLS, sessions=1)
+    yield Fault("F130", "http from https", writes.push_bytes, (plain,), refused, setting=Setting.TLS, sessions=1)
     yield Fault(
-        "F132", "202 for all in one", do.push_single, (once(Act(Asked(query=False)), POSTS),), more=2, sessions=1
+        "F132", "202 for all in one", writes.push_single, (once(Act(Asked(query=False)), POSTS),), more=2, sessions=1
     )
     others: dict[str, Action] = {"413": says(413), "405": says(405)}
     for name, action in {**LOST, **others}.items():
-        yield Fault("F132", f"all in one, {name}", do.push_single, (once(action, POSTS),), more=4, sessions=1)
+        yield Fault("F132", f"all in one, {name}", writes.push_single, (once(action, POSTS),), more=4, sessions=1)
 
 
 def _lost_chunks() -> Iterator[Fault]:
@@ -123,6 +122,8 @@ def _chunks() -> Iterator[Fault]:
         rule = _patch(header("Range", "0-9999999"), 1)
         expect: Errors = (UploadConflictError,) if _once_only(each) else ()
         yield Fault("F136", "more than was sent", each, (rule,), expect, more=9)
+        back = _patch(header("Range", "0-100"), 2)
+        yield Fault("F136", "less than before", each, (back,), more=6)
         yield Fault("F137", "no Range", each, (always(header("Range", None), PATCHES),), more=3)
         yield Fault("F137", "bytes=", each, (_patch(header("Range", "bytes=0-65535"), 1),), more=3)
         yield Fault("F137", "nonsense", each, (_patch(header("Range", "many"), 1),), more=3)
@@ -144,14 +145,14 @@ def _chunks() -> Iterator[Fault]:
             yield Fault("F139", f"404 at {name}", each, (vanished,), expect, more=8, sessions=1)
         for status in (405, 413):
             rule = always(says(status), PATCHES)
-            works = status == 405 and each in {do.push_chunked, do.push_journal}
+            works = status == 405 and each in {writes.push_chunked, writes.push_journal}
             expect = () if works else (ResponseError,)
-            kept = int(not works and each is do.push_journal)
+            kept = int(not works and each is writes.push_journal)
             name = f"{status} always"
             yield Fault("F142", name, each, (rule,), expect, more=6, sessions=kept)
         rule = always(header("Docker-Content-Digest", sha256(OTHER)), PUTS)
         yield Fault("F147", "another digest", each, (rule,), (DigestMismatchError,), more=3)
-    yield Fault("F140", "429 for long", do.write, (_patch(says(429, Retry_After="9999"), 2),), (RateLimitedError,))
+    yield Fault("F140", "429 for long", writes.write, (_patch(says(429, Retry_After="9999"), 2),), (RateLimitedError,))
 
 
 def _ends() -> Iterator[Fault]:
@@ -162,7 +163,7 @@ def _ends() -> Iterator[Fault]:
             moved = name == "half of it"
             expect: Errors = (UploadExpiredError,) if moved and _once_only(each) else ()
             yield Fault("F144", f"{name} applied", each, (rule,), expect, more=9, only=DOCKER, sessions=int(moved))
-        kept = int(each is do.push_journal)
+        kept = int(each is writes.push_journal)
         invalid = always(says(400, _INVALID, Content_Type="application/json"), PUTS)
         expect = (DigestInvalidError, DigestMismatchError)
         yield Fault("F145", "the registry has other bytes", each, (invalid,), expect, more=2, sessions=kept)
@@ -173,22 +174,27 @@ def _ends() -> Iterator[Fault]:
             yield Fault("F146", f"{status} for 201", each, (always(changed(Status(status)), PUTS),), more=3)
         rule = always(header("Docker-Content-Digest", sha512(b"")), PUTS)
         yield Fault("F147", "a digest of another algorithm", each, (rule,))
+    untrue = always(says(201), PUTS)
+    yield Fault("F146", "201 and nothing stored", writes.push_verified, (untrue,), (ProtocolError,), more=6, sessions=1)
+    for count in (1, 2):
+        lag = once(says(404), BLOB_HEADS, first=2, count=count)
+        yield Fault("F146", f"201 and {count} times not there", writes.push_verified, (lag,), more=count)
     refusals = {401: AuthError, 403: DeniedError, 413: PayloadTooLargeError, 500: ServerError}
     for status, error in refusals.items():
         # After 413 what can be read again is sent in chunks.
-        each = do.push_huge_once if status == 413 else do.push_huge
+        each = writes.push_huge_once if status == 413 else writes.push_huge
         for name, delivery in {"then RST": Cut(1000), "then FIN": Cut(1000, reset=False)}.items():
             rule = always(says(status, early=True, delivery=delivery), PUTS)
             yield Fault("F148", f"{status} {name}", each, (rule,), (error,), more=16)
 
 
 def _sources() -> Iterator[Fault]:
-    yield Fault("F149", "raises", do.source_raises, (), more=6)
-    yield Fault("F149", "raises in chunks", do.source_raises_in_chunks, (), more=6)
-    yield Fault("F149", "is too short", do.source_short, (), (SizeMismatchError,), more=6)
-    yield Fault("F149", "is too long", do.source_long, (), (SizeMismatchError,), more=6)
-    yield Fault("F149", "is something else", do.source_other, (), (DigestMismatchError,), more=6)
-    yield Fault("F149", "is cancelled", do.push_cancelled, (), more=8)
+    yield Fault("F149", "raises", writes.source_raises, (), more=6)
+    yield Fault("F149", "raises in chunks", writes.source_raises_in_chunks, (), more=6)
+    yield Fault("F149", "is too short", writes.source_short, (), (SizeMismatchError,), more=6)
+    yield Fault("F149", "is too long", writes.source_long, (), (SizeMismatchError,), more=6)
+    yield Fault("F149", "is something else", writes.source_other, (), (DigestMismatchError,), more=6)
+    yield Fault("F149", "is cancelled", writes.push_cancelled, (), more=8)
     refused = once(says(403, b""), PUTS)
     answers: dict[str, Action] = {
         "404": says(404),
@@ -197,23 +203,23 @@ def _sources() -> Iterator[Fault]:
         "nothing": Hang(),
     }
     for name, action in answers.items():
-        for each in (do.push_bytes, do.write):
+        for each in (writes.push_bytes, writes.write):
             rules = (refused, always(action, CANCELS))
             yield Fault("F151", name, each, rules, (DeniedError,), more=5, sessions=1)
 
 
 def _mounts() -> Iterator[Fault]:
-    yield Fault("F155", "202", do.mount, (always(Act(Asked(query=False)), MOUNTS),), more=3)
+    yield Fault("F155", "202", writes.mount, (always(Act(Asked(query=False)), MOUNTS),), more=3)
     for status in (400, 401, 403, 404, 405, 500):
         rule = always(says(status), MOUNTS)
-        yield Fault("F155", f"{status}", do.mount, (rule,), more=7)
-    yield Fault("F155", "503 once", do.mount, (once(says(503), MOUNTS),), more=1)
+        yield Fault("F155", f"{status}", writes.mount, (rule,), more=7)
+    yield Fault("F155", "503 once", writes.mount, (once(says(503), MOUNTS),), more=1)
     rule = always(header("Docker-Content-Digest", sha256(OTHER)), MOUNTS)
-    yield Fault("F156", "another digest", do.mount, (rule,), more=6)
+    yield Fault("F156", "another digest", writes.mount, (rule,), more=6)
     rule = always(says(201, Location=f"/v2/x/blobs/{DIGEST}"), MOUNTS)
-    yield Fault("F156", "nothing there", do.mount, (rule,), more=6)
+    yield Fault("F156", "nothing there", writes.mount, (rule,), more=6)
     for name, action in LOST.items():
-        yield Fault("F157", name, do.mount, (once(action, MOUNTS),), more=3)
+        yield Fault("F157", name, writes.mount, (once(action, MOUNTS),), more=3)
 
 
 FAULTS = (*_starts(), *_lost_chunks(), *_chunks(), *_ends(), *_sources(), *_mounts())

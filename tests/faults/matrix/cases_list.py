@@ -16,25 +16,23 @@ from ocidist import (
     TruncatedBodyError,
     UnsupportedError,
 )
-from tests.faults.matrix import operations as do
+from tests.faults.matrix import reads, writes
 from tests.faults.matrix.actions import (
     LOST,
     Act,
     Bomb,
-    Corrupt,
     Drop,
     Filled,
     Revoke,
     Said,
-    Swap,
-    Truncate,
     changed,
     closed_after,
-    endless,
     header,
     reset_after,
     says,
 )
+from tests.faults.matrix.changes import Corrupt, Swap, Truncate
+from tests.faults.matrix.deliveries import endless
 from tests.faults.matrix.fault import DOCKER, EMBEDDED, Fault
 from tests.faults.matrix.rules import CATALOG, MANIFEST_PUTS, REFERRERS, TAG_LISTS, Kind, Where, always, once
 from tests.faults.matrix.stage import Setting
@@ -47,7 +45,7 @@ if TYPE_CHECKING:
     from tests.faults.matrix.rules import Action
 
 _JSON = (("Content-Type", "application/json"),)
-_LISTS = {do.tags: TAG_LISTS, do.catalog: CATALOG}
+_LISTS = {reads.tags: TAG_LISTS, reads.catalog: CATALOG}
 _FALLBACK = Where(Kind.MANIFEST, text="sha256-")
 _FALLBACK_GETS = Where(Kind.MANIFEST, "GET", text="sha256-")
 _FALLBACK_PUTS = Where(Kind.MANIFEST, "PUT", text="sha256-")
@@ -98,17 +96,17 @@ def _lists() -> Iterator[Fault]:
         rule = always(reset_after(10), kind)
         yield Fault("F095", "reset within, always", each, (rule,), (TruncatedBodyError,), more=3)
     empty = Act(Said(200, (*_JSON, ("Link", f'</v2/{READ}/tags/list?n=5>; rel="next"')), b'{"tags": []}'))
-    yield Fault("F092", "an empty first page", do.tags, (once(empty, TAG_LISTS),), more=1)
+    yield Fault("F092", "an empty first page", reads.tags, (once(empty, TAG_LISTS),), more=1)
     null = Act(Said(200, (*_JSON, ("Link", f'</v2/{READ}/tags/list?n=5>; rel="next"')), b'{"tags": null}'))
-    yield Fault("F092", "null on the first page", do.tags, (once(null, TAG_LISTS),), more=1)
+    yield Fault("F092", "null on the first page", reads.tags, (once(null, TAG_LISTS),), more=1)
     for name, action in _transient().items():
         for nth in (2, 3):
             rule = once(action, TAG_LISTS, first=nth)
-            yield Fault("F095", f"{name} on page {nth}", do.tags, (rule,), more=1, only=EMBEDDED)
+            yield Fault("F095", f"{name} on page {nth}", reads.tags, (rule,), more=1, only=EMBEDDED)
     for nth in (3, 4):
         rule = once(Revoke(), TAG_LISTS, first=nth)
         name = f"a token revoked at request {nth}"
-        yield Fault("F096", name, do.tags, (rule,), more=3, only=EMBEDDED, setting=Setting.TOKEN)
+        yield Fault("F096", name, reads.tags, (rule,), more=3, only=EMBEDDED, setting=Setting.TOKEN)
 
 
 def _transient() -> dict[str, Action]:
@@ -126,23 +124,23 @@ def _transient() -> dict[str, Action]:
 def _catalog() -> Iterator[Fault]:
     for status in (401, 403):
         rule = always(says(status), CATALOG)
-        yield Fault("F098", f"{status}", do.catalog, (rule,), (DeniedError,), more=2)
+        yield Fault("F098", f"{status}", reads.catalog, (rule,), (DeniedError,), more=2)
     for status in (404, 405, 501):
         rule = always(says(status), CATALOG)
-        yield Fault("F098", f"{status}", do.catalog, (rule,), (UnsupportedError, OciError), more=2)
+        yield Fault("F098", f"{status}", reads.catalog, (rule,), (UnsupportedError, OciError), more=2)
     odd = ["..", "../../etc", "Upper/Case", "a\r\nX: y", "a//b", READ, "", "-a"]
     rule = always(_said({"repositories": odd}), CATALOG)
-    yield Fault("F099", "names that are none", do.catalog, (rule,))
+    yield Fault("F099", "names that are none", reads.catalog, (rule,))
     rule = always(
         _said({"tags": ["..", "a b", "x\r\ny", "-", *TAGS, "plain", IMAGE.digest.replace(":", "-")]}), TAG_LISTS
     )
-    yield Fault("F094", "names that are none", do.tags, (rule,))
+    yield Fault("F094", "names that are none", reads.tags, (rule,))
 
 
 def _referrers() -> Iterator[Fault]:
     for status in (404, 405):
         rule = always(says(status), REFERRERS)
-        yield Fault("F100", f"{status}", do.referrers, (rule,), more=1)
+        yield Fault("F100", f"{status}", reads.referrers, (rule,), more=1)
     bodies: dict[str, Action] = {
         "an image": changed(Swap(IMAGE.manifest.data)),
         "garbage": Act(Said(200, (("Content-Type", OCI_INDEX),), b"\0\1\2")),
@@ -154,35 +152,35 @@ def _referrers() -> Iterator[Fault]:
     absent = always(says(404), REFERRERS)
     for name, action in bodies.items():
         rules = (absent, always(action, _FALLBACK))
-        yield Fault("F101", name, do.referrers, rules, (OciError,), more=2)
+        yield Fault("F101", name, reads.referrers, rules, (OciError,), more=2)
     rule = always(header("OCI-Filters-Applied", None), REFERRERS)
-    yield Fault("F102", "not said to be filtered", do.referrers, (rule,), only=EMBEDDED)
+    yield Fault("F102", "not said to be filtered", reads.referrers, (rule,), only=EMBEDDED)
     rule = always(Filled("Link", '<<self>>; rel="next"'), REFERRERS)
     loop = (PaginationLoopError,)
-    yield Fault("F103", "itself", do.referrers, (rule,), loop, more=2, only=EMBEDDED)
+    yield Fault("F103", "itself", reads.referrers, (rule,), loop, more=2, only=EMBEDDED)
     rules = (
         once(Filled("Link", '<<path>?page=2>; rel="next"'), REFERRERS),
         always(says(404), REFERRERS),
     )
-    yield Fault("F103", "the next page is missing", do.referrers, rules, (NotFoundError,), more=1, only=EMBEDDED)
+    yield Fault("F103", "the next page is missing", reads.referrers, rules, (NotFoundError,), more=1, only=EMBEDDED)
     for name, action in _transient().items():
-        yield Fault("F103", f"{name} once", do.referrers, (once(action, REFERRERS),), more=1)
+        yield Fault("F103", f"{name} once", reads.referrers, (once(action, REFERRERS),), more=1)
     for status in (500, 503):
         rule = always(says(status), REFERRERS)
-        yield Fault("F103", f"{status} always", do.referrers, (rule,), (OciError,), more=3)
+        yield Fault("F103", f"{status} always", reads.referrers, (rule,), (OciError,), more=3)
 
 
 def _attach() -> Iterator[Fault]:
     rule = always(header("OCI-Subject", None), MANIFEST_PUTS)
-    yield Fault("F104", "no OCI-Subject", do.attach, (rule,), more=3, only=EMBEDDED)
+    yield Fault("F104", "no OCI-Subject", writes.attach, (rule,), more=3, only=EMBEDDED)
     for name, action in LOST.items():
-        yield Fault("F105", name, do.attach, (once(action, _FALLBACK_PUTS),), more=4, only=DOCKER)
+        yield Fault("F105", name, writes.attach, (once(action, _FALLBACK_PUTS),), more=4, only=DOCKER)
         rule = once(action, _FALLBACK_GETS)
-        yield Fault("F105", f"what is there {name}", do.attach, (rule,), more=4, only=DOCKER)
+        yield Fault("F105", f"what is there {name}", writes.attach, (rule,), more=4, only=DOCKER)
         rule = once(action, MANIFEST_PUTS)
-        yield Fault("F105", f"the artifact {name}", do.attach, (rule,), more=4)
+        yield Fault("F105", f"the artifact {name}", writes.attach, (rule,), more=4)
     rule = always(says(500), _FALLBACK_PUTS)
-    yield Fault("F105", "500 always", do.attach, (rule,), (OciError,), more=6, only=DOCKER)
+    yield Fault("F105", "500 always", writes.attach, (rule,), (OciError,), more=6, only=DOCKER)
 
 
 FAULTS = (*_lists(), *_catalog(), *_referrers(), *_attach())

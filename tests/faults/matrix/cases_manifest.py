@@ -15,27 +15,10 @@ from ocidist import (
     TruncatedBodyError,
     UnexpectedStatusError,
 )
-from tests.faults.matrix import operations as do
-from tests.faults.matrix.actions import (
-    LOST,
-    Act,
-    Bomb,
-    Coded,
-    Corrupt,
-    Cut,
-    Header,
-    Lose,
-    Said,
-    Status,
-    Swap,
-    Truncate,
-    changed,
-    chunked,
-    endless,
-    header,
-    reset_after,
-    says,
-)
+from tests.faults.matrix import reads, writes
+from tests.faults.matrix.actions import LOST, Act, Bomb, Lose, Said, changed, header, reset_after, says
+from tests.faults.matrix.changes import Coded, Corrupt, Header, Status, Swap, Truncate
+from tests.faults.matrix.deliveries import Cut, chunked, endless
 from tests.faults.matrix.fault import Fault
 from tests.faults.matrix.rules import DELETES, MANIFEST_GETS, MANIFEST_HEADS, MANIFEST_PUTS, always, once
 from tests.faults.matrix.standing import DIGEST, IMAGE, PLAIN
@@ -55,19 +38,19 @@ def _reads() -> Iterator[Fault]:
     for name, at in _PLACES.items():
         flip = changed(Corrupt(at))
         yield Fault(
-            "F070", f"{name} byte, always", do.manifest_by_digest, (always(flip, MANIFEST_GETS),), wrong, more=1
+            "F070", f"{name} byte, always", reads.manifest_by_digest, (always(flip, MANIFEST_GETS),), wrong, more=1
         )
-        yield Fault("F070", f"{name} byte, once", do.manifest_by_digest, (once(flip, MANIFEST_GETS),), more=1)
+        yield Fault("F070", f"{name} byte, once", reads.manifest_by_digest, (once(flip, MANIFEST_GETS),), more=1)
     other = changed(Swap(PLAIN.manifest.data))
-    yield Fault("F070", "another manifest", do.manifest_by_digest, (always(other, MANIFEST_GETS),), wrong, more=1)
+    yield Fault("F070", "another manifest", reads.manifest_by_digest, (always(other, MANIFEST_GETS),), wrong, more=1)
     claimed = changed(Swap(PLAIN.manifest.data), Header("Docker-Content-Digest", IMAGE.digest))
-    yield Fault("F070", "another, claimed", do.manifest_by_digest, (always(claimed, MANIFEST_GETS),), wrong, more=1)
+    yield Fault("F070", "another, claimed", reads.manifest_by_digest, (always(claimed, MANIFEST_GETS),), wrong, more=1)
     for name, at in _PLACES.items():
         rule = always(changed(Corrupt(at)), MANIFEST_GETS)
-        yield Fault("F071", f"{name} byte of a tag's", do.manifest_by_tag, (rule,), wrong, more=1)
+        yield Fault("F071", f"{name} byte of a tag's", reads.manifest_by_tag, (rule,), wrong, more=1)
     rule = always(header("Docker-Content-Digest", PLAIN.digest), MANIFEST_GETS)
-    yield Fault("F071", "a digest that is not its own", do.manifest_by_tag, (rule,), wrong, more=1)
-    for each in (do.manifest_by_digest, do.manifest_by_tag):
+    yield Fault("F071", "a digest that is not its own", reads.manifest_by_tag, (rule,), wrong, more=1)
+    for each in (reads.manifest_by_digest, reads.manifest_by_tag):
         for kind in (OCI_INDEX, "text/html"):
             rule = always(header("Content-Type", kind), MANIFEST_GETS)
             yield Fault("F072", kind.rpartition("/")[2], each, (rule,), (ProtocolError,), more=1)
@@ -82,7 +65,7 @@ def _reads() -> Iterator[Fault]:
 def _sizes() -> Iterator[Fault]:
     large = (LimitExceededError,)
     kind = (("Content-Type", OCI_MANIFEST),)
-    for each in (do.manifest_by_digest, do.manifest_by_tag):
+    for each in (reads.manifest_by_digest, reads.manifest_by_tag):
         rule = always(changed(Swap(b" " * (_LIMIT + 1))), MANIFEST_GETS)
         yield Fault("F073", "a byte above the limit", each, (rule,), large, more=1)
         rule = always(changed(Swap(b" " * (_LIMIT + 1)), delivery=chunked), MANIFEST_GETS)
@@ -100,16 +83,16 @@ def _sizes() -> Iterator[Fault]:
             yield Fault("F074", f"a {coding} bomb", each, (rule,), refused, more=1)
         rule = always(changed(Truncate(10)), MANIFEST_GETS)
         yield Fault("F075", "cut, always", each, (rule,), (DigestMismatchError,), more=1)
-    for each in (do.manifest_by_digest, do.manifest_by_tag):
+    for each in (reads.manifest_by_digest, reads.manifest_by_tag):
         rule = once(reset_after(10), MANIFEST_GETS, count=3)
         yield Fault("F075", "reset within, three times", each, (rule,), more=3)
         for name, reset in {"reset": True, "closed": False}.items():
             rule = once(changed(delivery=Cut(10, reset=reset)), MANIFEST_GETS)
             yield Fault("F075", f"{name} within, once", each, (rule,), more=1)
-    yield Fault("F075", "cut, once", do.manifest_by_digest, (once(changed(Truncate(10)), MANIFEST_GETS),), more=1)
+    yield Fault("F075", "cut, once", reads.manifest_by_digest, (once(changed(Truncate(10)), MANIFEST_GETS),), more=1)
     cut = (TruncatedBodyError, SizeMismatchError)
     rule = always(changed(delivery=Cut(10)), MANIFEST_GETS)
-    yield Fault("F075", "reset within, always", do.manifest_by_digest, (rule,), cut, more=3)
+    yield Fault("F075", "reset within, always", reads.manifest_by_digest, (rule,), cut, more=3)
 
 
 def _heads() -> Iterator[Fault]:
@@ -122,11 +105,11 @@ def _heads() -> Iterator[Fault]:
         "a digest that is none": header("Docker-Content-Digest", "sha256:zz"),
     }
     for name, action in answers.items():
-        yield Fault("F076", name, do.manifest_stat, (always(action, MANIFEST_HEADS),), more=2)
+        yield Fault("F076", name, reads.manifest_stat, (always(action, MANIFEST_HEADS),), more=2)
 
 
 def _writes() -> Iterator[Fault]:
-    for each in (do.push_manifest, do.push_tag):
+    for each in (writes.push_manifest, writes.push_tag):
         for name, action in LOST.items():
             yield Fault("F077", name, each, (once(action, MANIFEST_PUTS),), more=2)
         for part in (0.0, 0.5):
@@ -145,7 +128,7 @@ def _writes() -> Iterator[Fault]:
             yield Fault("F078", f"{status} and nothing stored", each, (rule,), (ProtocolError,), more=4)
             yield Fault("F078", f"{status} for 201", each, (always(changed(Status(status)), MANIFEST_PUTS),), more=2)
         yield Fault("F078", "204", each, (always(says(204), MANIFEST_PUTS),), (UnexpectedStatusError,))
-    for each in (do.delete, do.delete_blob):
+    for each in (writes.delete, writes.delete_blob):
         for name, action in LOST.items():
             yield Fault("F083", name, each, (once(action, DELETES),), more=2)
 

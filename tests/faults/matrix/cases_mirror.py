@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ocidist import TransportError
-from tests.faults.matrix import operations as do
-from tests.faults.matrix.actions import Act, Corrupt, Drop, Hang, Moved, Swap, Truncate, changed, reset_after, says
+from tests.faults.matrix import reads
+from tests.faults.matrix.actions import Act, Drop, Hang, Moved, changed, reset_after, says
 from tests.faults.matrix.cases_connect import SHORT
+from tests.faults.matrix.changes import Corrupt, Swap, Truncate
 from tests.faults.matrix.fault import Fault
 from tests.faults.matrix.rules import MIRROR, MIRROR_BLOBS, MIRROR_MANIFESTS, always, once
 from tests.faults.matrix.stage import Setting
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.faults.matrix.rules import Action
 
-READS = (do.get, do.download, do.manifest_by_digest, do.manifest_by_tag, do.pull)
+READS = (reads.get, reads.download, reads.manifest_by_digest, reads.manifest_by_tag, reads.pull)
 
 
 def _mirrors() -> Iterator[Fault]:
@@ -30,7 +31,7 @@ def _mirrors() -> Iterator[Fault]:
         yield Fault("F162", "404", each, (always(says(404), MIRROR),), more=4, setting=setting)
         asks = always(says(401, WWW_Authenticate='Basic realm="mirror"'), MIRROR)
         yield Fault("F163", "asks for a password", each, (asks,), more=8, setting=setting)
-    for each in (do.get, do.manifest_by_tag):
+    for each in (reads.get, reads.manifest_by_tag):
         rule = always(Hang(), MIRROR)
         yield Fault("F160", "no answer", each, (rule,), more=4, setting=setting, options=SHORT)
         rule = always(Act(Moved(307, "<stranger>")), MIRROR)
@@ -42,15 +43,15 @@ def _mirrors() -> Iterator[Fault]:
         "another blob": changed(Swap(OTHER)),
         "a byte less": changed(Truncate(1)),
     }
-    for each in (do.get, do.read, do.download):
-        if each is do.read:
+    for each in (reads.get, reads.read, reads.download):
+        if each is reads.read:
             continue
         for name, action in wrong.items():
             rule = always(action, MIRROR_BLOBS)
             yield Fault("F161", name, each, (rule,), more=6, setting=setting)
         rule = once(reset_after(100_000), MIRROR_BLOBS)
         yield Fault("F160", "reset half-way", each, (rule,), more=4, setting=setting)
-    for each in (do.manifest_by_digest, do.manifest_by_tag):
+    for each in (reads.manifest_by_digest, reads.manifest_by_tag):
         stale = always(changed(Swap(PLAIN.manifest.data)), MIRROR_MANIFESTS)
         yield Fault("F161", "another manifest", each, (stale,), more=4, setting=setting)
 

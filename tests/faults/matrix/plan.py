@@ -7,20 +7,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
-from tests.faults.matrix.actions import (
-    Cut,
-    Drop,
-    Lose,
-    Slow,
-    Stall,
-    Throttle,
-    changed,
-    chunked,
-    closed_after,
-    reset_after,
-    says,
-    then_closed,
-)
+from tests.faults.matrix.actions import Drop, Lose, Slow, changed, closed_after, reset_after, says
+from tests.faults.matrix.deliveries import Cut, Stall, Throttle, chunked, then_closed
 from tests.faults.matrix.rules import ANYTHING, Rule
 
 if TYPE_CHECKING:

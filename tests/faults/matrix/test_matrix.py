@@ -11,8 +11,8 @@ from ocidist import OciError
 from tests.faults.matrix.cases import FAULTS
 from tests.faults.matrix.fault import DOCKER, EMBEDDED, Case, Fault
 from tests.faults.matrix.invariants import DEADLINE_S, Baseline, check_error
-from tests.faults.matrix.operations import UNFINISHED
 from tests.faults.matrix.stage import Stage
+from tests.faults.matrix.writes import UNFINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,8 +14,9 @@ import attrs
 import pytest
 
 from ocidist import OciError, RetryPolicy, UploadExpiredError
-from tests.faults.matrix import operations as do
-from tests.faults.matrix.actions import Corrupt, Drop, changed
+from tests.faults.matrix import operations, reads, writes
+from tests.faults.matrix.actions import Drop, changed
+from tests.faults.matrix.changes import Corrupt
 from tests.faults.matrix.fault import DOCKER, EMBEDDED, Fault
 from tests.faults.matrix.invariants import DEADLINE_S, Baseline
 from tests.faults.matrix.plan import LENGTH, Misfortune, plan, shrunk
@@ -33,11 +34,37 @@ if TYPE_CHECKING:
 
 PATIENT = RetryPolicy(attempts=8, wait_initial=0.001, wait_max=0.01, jitter=0.0)
 WORK = (
-    *(do.push_bytes, do.pull, do.tags, do.push_chunked, do.get, do.mount, do.attach, do.push_manifest),
-    *(do.referrers, do.download, do.push_file, do.manifest_stat, do.delete, do.write, do.manifest_by_digest),
-    *(do.push_journal, do.catalog, do.stat, do.push_stream, do.read, do.push_tag, do.delete_blob, do.push_single),
+    *(
+        writes.push_bytes,
+        reads.pull,
+        reads.tags,
+        writes.push_chunked,
+        reads.get,
+        writes.mount,
+        writes.attach,
+        writes.push_manifest,
+    ),
+    *(
+        reads.referrers,
+        reads.download,
+        writes.push_file,
+        reads.manifest_stat,
+        writes.delete,
+        writes.write,
+        reads.manifest_by_digest,
+    ),
+    *(
+        writes.push_journal,
+        reads.catalog,
+        reads.stat,
+        writes.push_stream,
+        reads.read,
+        writes.push_tag,
+        writes.delete_blob,
+        writes.push_single,
+    ),
 )
-ONCE_ONLY = (do.write, do.push_stream)
+ONCE_ONLY = (writes.write, writes.push_stream)
 """Work that a registry may make impossible to go on with: what was sent cannot be had again."""
 
 
@@ -75,7 +102,7 @@ class Setup:
         return None
 
 
-async def _do(operation: do.Operation, stage: Stage, client: Client) -> None:
+async def _do(operation: operations.Operation, stage: Stage, client: Client) -> None:
     stage.name = READ
     operation.set_up(stage)
     try:
