@@ -11,7 +11,7 @@ import attrs
 
 from tests.faults.matrix.changes import Header
 from tests.faults.matrix.deliveries import Cut, whole
-from tests.faults.matrix.proxy import Answer, passed_in_part, passed_on
+from tests.faults.matrix.proxy import Answer, passed_in_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -257,16 +257,6 @@ class Slow:
         answer = exchange.pass_on()
         exchange.wait(self.seconds)
         whole(exchange, answer)
-
-
-@attrs.frozen
-class Repeat:
-    """Pass a request on twice, as a proxy does that tries again by itself; the second answer counts."""
-
-    def __call__(self, exchange: Exchange) -> None:
-        """Do so."""
-        exchange.pass_on()
-        whole(exchange, passed_on(exchange.proxy.upstream, exchange.request))
 
 
 @attrs.frozen

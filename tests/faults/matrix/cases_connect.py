@@ -14,10 +14,10 @@ from ocidist import (
     UploadExpiredError,
 )
 from tests.faults.matrix import reads, writes
-from tests.faults.matrix.accepting import AcceptReset, AcceptSays, AcceptSilence, Refuse
+from tests.faults.matrix.accepting import AcceptDelay, AcceptReset, AcceptSays, AcceptSilence, Refuse
 from tests.faults.matrix.actions import Drop, Hang, Lose, Raw, changed, closed_after
 from tests.faults.matrix.changes import Header, Twice
-from tests.faults.matrix.deliveries import Interim, then_closed, then_reset
+from tests.faults.matrix.deliveries import Interim, doubled, then_closed, then_reset
 from tests.faults.matrix.fault import DOCKER, EMBEDDED, Fault
 from tests.faults.matrix.rules import ACCEPTS, BLOB_GETS, DIALS, GETS, PATCHES, POSTS, Where, always, once
 from tests.faults.matrix.stage import Setting
@@ -91,6 +91,8 @@ def _connections() -> Iterator[Fault]:
     for each in (reads.get, reads.manifest_by_tag, reads.tags):
         rule = once(Hang(), GETS)
         yield Fault("F009", "no answer once", each, (rule,), more=1, options=SHORT)
+    for each in (reads.get, writes.push_bytes):
+        yield Fault("F009", "accepted late", each, (once(AcceptDelay(0.3), ACCEPTS),))
     yield Fault("F009", "no answer ever", reads.get, (always(Hang()),), (TransportTimeoutError,), more=3, options=SHORT)
     yield Fault("F009", "black hole", reads.tags, (once(AcceptSilence(), ACCEPTS),), options=SHORT)
     for each in (reads.pull, writes.push_bytes, writes.write, writes.attach, writes.mount, writes.push_manifest):
@@ -113,6 +115,9 @@ def _http() -> Iterator[Fault]:
         for each in (reads.ping, reads.get, reads.manifest_by_tag, reads.tags):
             yield Fault("F014", name, each, (always(action, GETS),), (ProtocolError,), more=3)
         yield Fault("F014", name, writes.push_bytes, (always(action, POSTS),), (ProtocolError,), more=3)
+    for each in (reads.pull, reads.tags, writes.push_bytes, writes.write, writes.push_manifest, writes.attach):
+        # What comes behind an answer is not the answer to what is asked next.
+        yield Fault("F014", "every answer twice", each, (always(changed(delivery=doubled)),), more=1)
     for name, action in _FRAMED.items():
         for each in (reads.get, reads.manifest_by_tag, reads.tags):
             yield Fault("F015", name, each, (always(action, GETS),), (ProtocolError,), more=3)
