@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
@@ -20,7 +21,6 @@ from tests.peers.peer import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.peers.tls import Authority
 
@@ -45,6 +45,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _has_its_turn(item: pytest.Item) -> bool:
+    if Path(__file__).parent not in item.path.parents:
+        # The hook is given all there is.
+        return True
     spec = getattr(item, "callspec", None)
     params = {} if spec is None else spec.params
     case = params.get("case")
