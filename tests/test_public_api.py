@@ -45,6 +45,15 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         ocidist.Nothing  # noqa: B018 -- that is the point
 
 
+def test_nothing_is_printed_by_a_program_that_does_not_configure_logging() -> None:
+    program = (
+        "import logging, ocidist; ocidist.Client; logging.getLogger('ocidist.http').error('heard');"
+        "logging.basicConfig(); logging.getLogger('ocidist.http').error('seen')"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    assert (run.stdout, run.stderr) == ("", "ERROR:ocidist.http:seen\n")
+
+
 def test_errors_end_in_error_and_share_one_root() -> None:
     for name in set(ocidist.errors.__all__) - {"ErrorInfo"}:
         assert name.endswith("Error")

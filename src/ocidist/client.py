@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 import time
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -67,6 +68,10 @@ class HttpxOptions(TypedDict, total=False):
     transport: httpx.AsyncBaseTransport | None
     verify: ssl.SSLContext | bool
     default_encoding: str | Callable[[bytes], str]
+
+
+# A program that does not configure logging gets no lines of ours on its stderr.
+logging.getLogger("ocidist").addHandler(logging.NullHandler())
 
 
 class Client(httpx.AsyncClient):
