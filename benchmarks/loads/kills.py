@@ -156,6 +156,10 @@ class _Victims:
         whole = not text or "ocidist-journal" in json.loads(text)
         return whole and (not self._path.exists() or Digest.of(self._path.read_bytes()) == self.digest)
 
+    def over(self, what: str) -> bool:
+        """Return whether the last child had done all of it before it was killed."""
+        return self._path.exists() if what == "download" else self.told[1] > 0 and not self._journal.exists()
+
     def finished(self) -> bool:
         """Return whether all is there, nothing else is, and make room for the next one."""
         kept = {path.name for path in self._folder.iterdir()}
@@ -231,6 +235,9 @@ def _killed(victims: _Victims, what: str, kills: int, chance: random.Random) -> 
             if status is None:
                 done += 1
                 dirty += not victims.clean()
+                if victims.over(what):
+                    # It was killed when there was nothing left to do.
+                    status = 0
                 # One that was killed before it came to anything changes nothing.
                 before = reached or before
         failed += status != 0
