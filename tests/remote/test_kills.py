@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SIZE = 2 * 1024 * 1024
 CHUNK = 128 * 1024
-KILLS = 200 if os.environ.get("NIGHTLY") else 12
+KILLS = 200 if os.environ.get("NIGHTLY") else 6
 """Kills per registry, all event loops together: run 200 with NIGHTLY=1."""
 _HEAD = re.compile(rb"(POST|PATCH|PUT|GET) (\S*/blobs/uploads/\S*) HTTP/1.1\r\n(.*?)\r\n\r\n", re.DOTALL)
 
