@@ -29,7 +29,8 @@ LOOPS: Final = ("asyncio", "uvloop", "trio", "no loop")
 REGISTRIES: Final = ("embedded", "docker-registry", SCRIPTED)
 _PROPERTY: Final = "fault"
 _NAME: Final = re.compile(r"test_f(\d{3})_", re.ASCII)
-_FAILED: Final = ("failed", "error", "xfailed", "xpassed", "skipped")
+_FAILED: Final = ("failed", "error", "xfailed", "xpassed")
+"""What is skipped does not count: it makes no sense there, as native cancellation on trio."""
 
 
 @attrs.frozen
@@ -70,7 +71,8 @@ class Scoreboard:
 
     def __init__(self, stats: dict[str, list[pytest.TestReport]]) -> None:
         lost = {each for outcome in _FAILED for each in _found(stats.get(outcome, []))}
-        met = lost | set(_found(stats.get("passed", [])))
+        skipped = set(_found(stats.get("skipped", [])))
+        met = lost | (set(_found(stats.get("passed", []))) - skipped)
         self.met = Counter((each.loop, each.registry) for each in met)
         self.survived = Counter((each.loop, each.registry) for each in met - lost)
         self.lost = sorted({(each.row, each.name) for each in lost})

@@ -41,7 +41,8 @@ def test_no_two_cases_have_one_name() -> None:
 
 def test_a_fault_is_survived_only_if_every_phase_of_its_test_passed() -> None:
     passed = [report("F110"), report("F115", name="two"), report("F116", "asyncio")]
-    board = Scoreboard({"passed": passed, "error": [report("F115", name="two", failed=True)]})
+    wrong, skipped = [report("F115", name="two", failed=True)], [report("F117", name="three")]
+    board = Scoreboard({"passed": [*passed, *skipped], "error": wrong, "skipped": skipped})
     lines = list(board.lines())
     assert "trio     embedded         1 of 2 faults survived" in lines
     assert "asyncio  embedded         1 of 1 faults survived" in lines

@@ -118,12 +118,12 @@ def _revoked() -> Iterator[Fault]:
     for each in (reads.pull, writes.push_bytes, writes.push_stream, writes.write, writes.attach):
         for nth in (3, 4):
             rule = once(Revoke(), first=nth)
-            yield Fault("F034", f"revoked at request {nth}", each, (rule,), more=4, setting=token)
+            yield Fault("F034", f"revoked at request {nth}", each, (rule,), more=3, setting=token)
     for each in (writes.push_manifest, writes.mount):
-        yield Fault("F034", "revoked at request 3", each, (once(Revoke(), first=3),), more=4, setting=token)
+        yield Fault("F034", "revoked at request 3", each, (once(Revoke(), first=3),), more=3, setting=token)
     for nth in (1, 3):
         rule = always(Revoke(), every=4, first=nth)
-        yield Fault("F034", f"revoked again and again from {nth}", reads.pull, (rule,), more=8, setting=token)
+        yield Fault("F034", f"revoked again and again from {nth}", reads.pull, (rule,), more=3, setting=token)
     wider = _challenge("<tokens>/token", "repository:zz/read:pull,push,delete") + ',error="insufficient_scope"'
     for each in (reads.get, reads.tags):
         rule = once(says(401, WWW_Authenticate=wider), GETS, first=2)
@@ -177,7 +177,7 @@ def _token_bodies() -> Iterator[Fault]:
     for name, action in _BAD_TOKENS.items():
         for each in (reads.get, writes.push_bytes):
             rule = always(action, TOKENS)
-            yield Fault("F048", name, each, (rule,), (TokenError,), more=3, setting=token)
+            yield Fault("F048", name, each, (rule,), (TokenError,), setting=token)
     bodies: dict[str, Action] = {
         "without end": Act(Said(200, (("Content-Type", "application/json"),), b"{"), delivery=endless),
         "a gzip bomb": Bomb(),
@@ -185,7 +185,7 @@ def _token_bodies() -> Iterator[Fault]:
     }
     for name, action in bodies.items():
         rule = always(action, TOKENS)
-        yield Fault("F049", name, reads.get, (rule,), (LimitExceededError, TokenError), more=3, setting=token)
+        yield Fault("F049", name, reads.get, (rule,), (LimitExceededError, TokenError), setting=token)
     fields: dict[str, Action] = {
         "access_token only": changed(Renamed("token", "access_token")),
         "token only": changed(Fields((("access_token", None),))),
@@ -195,17 +195,17 @@ def _token_bodies() -> Iterator[Fault]:
         yield Fault("F050", name, reads.get, (always(action, TOKENS),), setting=token)
     for name, value in _LIVES.items():
         rule = always(changed(Fields((("expires_in", value),))), TOKENS)
-        yield Fault("F051", f"expires_in {name}", reads.pull, (rule,), more=8, setting=token)
+        yield Fault("F051", f"expires_in {name}", reads.pull, (rule,), more=1, setting=token)
     for name, when in {"in the past": "1970-01-01T00:00:00Z", "in the future": "9999-12-31T23:59:59Z"}.items():
         rule = always(changed(Fields((("issued_at", when),))), TOKENS)
-        yield Fault("F051", f"issued_at {name}", reads.pull, (rule,), more=8, setting=token)
+        yield Fault("F051", f"issued_at {name}", reads.pull, (rule,), more=1, setting=token)
     for status in (301, 302, 307, 308):
         rule = always(Act(Moved(status, "<stranger>")), TOKENS)
         refused = (TokenRedirectRefusedError,)
         yield Fault("F054", f"{status} elsewhere", reads.get, (rule,), refused, setting=token)
     for name, text in {"a line break": "a\r\nX-Injected: 1", "another script": "t\u00f6ken", "NUL": "a\0b"}.items():
         rule = always(changed(Fields((("token", text), ("access_token", text)))), TOKENS)
-        yield Fault("F056", name, reads.get, (rule,), (TokenError,), more=3, setting=token)
+        yield Fault("F056", name, reads.get, (rule,), (TokenError,), setting=token)
 
 
 FAULTS = (*_challenges(), *_revoked(), *_places(), *_tokens(), *_token_bodies())

@@ -83,7 +83,7 @@ def _starts() -> Iterator[Fault]:
         if each is not writes.mount:
             for text in ("0", "nonsense", "-5", "99999999999999"):
                 rule = always(header("OCI-Chunk-Min-Length", text), POSTS)
-                yield Fault("F143", f"a minimum of {text}", each, (rule,), more=3)
+                yield Fault("F143", f"a minimum of {text}", each, (rule,), more=1)
     plain = always(header("Location", "http://127.0.0.1/upload"), POSTS)
     refused = (LocationRefusedError,)
     yield Fault("F130", "http from https", writes.push_bytes, (plain,), refused, setting=Setting.TLS, sessions=1)
@@ -101,15 +101,15 @@ def _lost_chunks() -> Iterator[Fault]:
             for name, action in PARTS.items():
                 text = f"chunk {nth}, {name} applied"
                 rule = _patch(action, nth)
-                yield Fault("F133", text, each, (rule,), more=9, only=EMBEDDED)
+                yield Fault("F133", text, each, (rule,), more=7, only=EMBEDDED)
                 # docker-registry 2.8.2 does not know the session any more under the only name that is known of it.
                 moved = name in {"half of it", "all of it"}
                 fatal = moved and nth > 1 and _once_only(each)
                 expect = (UploadExpiredError,) if fatal else ()
-                yield Fault("F133", text, each, (rule,), expect, more=9, only=DOCKER, sessions=int(moved))
+                yield Fault("F133", text, each, (rule,), expect, more=7, only=DOCKER, sessions=int(moved))
         rule = _patch(Lose(reset=True), 1)
-        yield Fault("F008", "RST under the answer", each, (rule,), more=9, only=EMBEDDED)
-        yield Fault("F008", "RST under the answer", each, (rule,), more=9, only=DOCKER, sessions=1)
+        yield Fault("F008", "RST under the answer", each, (rule,), more=5, only=EMBEDDED)
+        yield Fault("F008", "RST under the answer", each, (rule,), more=5, only=DOCKER, sessions=1)
 
 
 def _chunks() -> Iterator[Fault]:
@@ -117,21 +117,21 @@ def _chunks() -> Iterator[Fault]:
         range_of = {"with a Range": says(416, Range="0-65535"), "without": says(416)}
         for name, action in range_of.items():
             yield Fault("F134", f"416 {name}", each, (_patch(action, 2),), more=4)
-        yield Fault("F135", "half of a chunk taken", each, (_patch(Act(Taken(0.5)), 1),), more=6)
-        yield Fault("F135", "half of the second taken", each, (_patch(Act(Taken(0.5)), 2),), more=6)
+        yield Fault("F135", "half of a chunk taken", each, (_patch(Act(Taken(0.5)), 1),), more=3)
+        yield Fault("F135", "half of the second taken", each, (_patch(Act(Taken(0.5)), 2),), more=3)
         rule = _patch(header("Range", "0-9999999"), 1)
         expect: Errors = (UploadConflictError,) if _once_only(each) else ()
-        yield Fault("F136", "more than was sent", each, (rule,), expect, more=9)
+        yield Fault("F136", "more than was sent", each, (rule,), expect, more=2)
         back = _patch(header("Range", "0-100"), 2)
-        yield Fault("F136", "less than before", each, (back,), more=6)
-        yield Fault("F137", "no Range", each, (always(header("Range", None), PATCHES),), more=3)
-        yield Fault("F137", "bytes=", each, (_patch(header("Range", "bytes=0-65535"), 1),), more=3)
-        yield Fault("F137", "nonsense", each, (_patch(header("Range", "many"), 1),), more=3)
-        yield Fault("F138", "no Location", each, (always(header("Location", None), PATCHES),), more=3, only=EMBEDDED)
+        yield Fault("F136", "less than before", each, (back,), more=2)
+        yield Fault("F137", "no Range", each, (always(header("Range", None), PATCHES),), more=1)
+        yield Fault("F137", "bytes=", each, (_patch(header("Range", "bytes=0-65535"), 1),), more=1)
+        yield Fault("F137", "nonsense", each, (_patch(header("Range", "many"), 1),), more=1)
+        yield Fault("F138", "no Location", each, (always(header("Location", None), PATCHES),), more=1, only=EMBEDDED)
         yield Fault("F138", "a relative Location", each, (always(changed(Relative()), PATCHES),))
         rule = _patch(Filled("Location", "<stranger>/upload"), 1)
         expect = (LocationRefusedError, UnexpectedStatusError)
-        yield Fault("F138", "foreign", each, (rule,), expect, more=2, sessions=1)
+        yield Fault("F138", "foreign", each, (rule,), expect, sessions=1)
         yield Fault("F140", "429", each, (_patch(says(429, Retry_After="0"), 2),), more=2)
         yield Fault("F140", "503", each, (_patch(says(503, Retry_After="0"), 2),), more=2)
         yield Fault("F140", "500", each, (_patch(says(500), 2),), more=2)
@@ -142,16 +142,16 @@ def _chunks() -> Iterator[Fault]:
             vanished = _patch(says(404, _UNKNOWN), nth)
             fatal = nth > 1 and _once_only(each)
             expect = (UploadExpiredError,) if fatal else ()
-            yield Fault("F139", f"404 at {name}", each, (vanished,), expect, more=8, sessions=1)
+            yield Fault("F139", f"404 at {name}", each, (vanished,), expect, more=6, sessions=1)
         for status in (405, 413):
             rule = always(says(status), PATCHES)
             works = status == 405 and each in {writes.push_chunked, writes.push_journal}
             expect = () if works else (ResponseError,)
             kept = int(not works and each is writes.push_journal)
             name = f"{status} always"
-            yield Fault("F142", name, each, (rule,), expect, more=6, sessions=kept)
+            yield Fault("F142", name, each, (rule,), expect, more=1, sessions=kept)
         rule = always(header("Docker-Content-Digest", sha256(OTHER)), PUTS)
-        yield Fault("F147", "another digest", each, (rule,), (DigestMismatchError,), more=3)
+        yield Fault("F147", "another digest", each, (rule,), (DigestMismatchError,), more=1)
     yield Fault("F140", "429 for long", writes.write, (_patch(says(429, Retry_After="9999"), 2),), (RateLimitedError,))
 
 
@@ -159,10 +159,10 @@ def _ends() -> Iterator[Fault]:
     for each in (*WHOLE, *CHUNKED):
         for name, action in PARTS.items():
             rule = once(action, PUTS)
-            yield Fault("F144", f"{name} applied", each, (rule,), more=9, only=EMBEDDED)
+            yield Fault("F144", f"{name} applied", each, (rule,), more=8, only=EMBEDDED)
             moved = name == "half of it"
             expect: Errors = (UploadExpiredError,) if moved and _once_only(each) else ()
-            yield Fault("F144", f"{name} applied", each, (rule,), expect, more=9, only=DOCKER, sessions=int(moved))
+            yield Fault("F144", f"{name} applied", each, (rule,), expect, more=8, only=DOCKER, sessions=int(moved))
         kept = int(each is writes.push_journal)
         invalid = always(says(400, _INVALID, Content_Type="application/json"), PUTS)
         expect = (DigestInvalidError, DigestMismatchError)
@@ -170,12 +170,12 @@ def _ends() -> Iterator[Fault]:
         for status in (202, 204):
             rule = always(says(status), PUTS)
             lied = (ProtocolError,)
-            yield Fault("F146", f"{status} and nothing stored", each, (rule,), lied, more=6, sessions=kept)
+            yield Fault("F146", f"{status} and nothing stored", each, (rule,), lied, more=4, sessions=kept)
             yield Fault("F146", f"{status} for 201", each, (always(changed(Status(status)), PUTS),), more=3)
         rule = always(header("Docker-Content-Digest", sha512(b"")), PUTS)
         yield Fault("F147", "a digest of another algorithm", each, (rule,))
     untrue = always(says(201), PUTS)
-    yield Fault("F146", "201 and nothing stored", writes.push_verified, (untrue,), (ProtocolError,), more=6, sessions=1)
+    yield Fault("F146", "201 and nothing stored", writes.push_verified, (untrue,), (ProtocolError,), more=4, sessions=1)
     for count in (1, 2):
         lag = once(says(404), BLOB_HEADS, first=2, count=count)
         yield Fault("F146", f"201 and {count} times not there", writes.push_verified, (lag,), more=count)
@@ -189,12 +189,12 @@ def _ends() -> Iterator[Fault]:
 
 
 def _sources() -> Iterator[Fault]:
-    yield Fault("F149", "raises", writes.source_raises, (), more=6)
-    yield Fault("F149", "raises in chunks", writes.source_raises_in_chunks, (), more=6)
-    yield Fault("F149", "is too short", writes.source_short, (), (SizeMismatchError,), more=6)
-    yield Fault("F149", "is too long", writes.source_long, (), (SizeMismatchError,), more=6)
-    yield Fault("F149", "is something else", writes.source_other, (), (DigestMismatchError,), more=6)
-    yield Fault("F149", "is cancelled", writes.push_cancelled, (), more=8)
+    yield Fault("F149", "raises", writes.source_raises, (), more=4)
+    yield Fault("F149", "raises in chunks", writes.source_raises_in_chunks, (), more=4)
+    yield Fault("F149", "is too short", writes.source_short, (), (SizeMismatchError,), more=4)
+    yield Fault("F149", "is too long", writes.source_long, (), (SizeMismatchError,), more=4)
+    yield Fault("F149", "is something else", writes.source_other, (), (DigestMismatchError,), more=4)
+    yield Fault("F149", "is cancelled", writes.push_cancelled, (), more=1)
     refused = once(says(403, b""), PUTS)
     answers: dict[str, Action] = {
         "404": says(404),
@@ -205,19 +205,19 @@ def _sources() -> Iterator[Fault]:
     for name, action in answers.items():
         for each in (writes.push_bytes, writes.write):
             rules = (refused, always(action, CANCELS))
-            yield Fault("F151", name, each, rules, (DeniedError,), more=5, sessions=1)
+            yield Fault("F151", name, each, rules, (DeniedError,), more=4, sessions=1)
 
 
 def _mounts() -> Iterator[Fault]:
-    yield Fault("F155", "202", writes.mount, (always(Act(Asked(query=False)), MOUNTS),), more=3)
+    yield Fault("F155", "202", writes.mount, (always(Act(Asked(query=False)), MOUNTS),), more=1)
     for status in (400, 401, 403, 404, 405, 500):
         rule = always(says(status), MOUNTS)
-        yield Fault("F155", f"{status}", writes.mount, (rule,), more=7)
+        yield Fault("F155", f"{status}", writes.mount, (rule,), more=5)
     yield Fault("F155", "503 once", writes.mount, (once(says(503), MOUNTS),), more=1)
     rule = always(header("Docker-Content-Digest", sha256(OTHER)), MOUNTS)
-    yield Fault("F156", "another digest", writes.mount, (rule,), more=6)
+    yield Fault("F156", "another digest", writes.mount, (rule,), more=5)
     rule = always(says(201, Location=f"/v2/x/blobs/{DIGEST}"), MOUNTS)
-    yield Fault("F156", "nothing there", writes.mount, (rule,), more=6)
+    yield Fault("F156", "nothing there", writes.mount, (rule,), more=5)
     for name, action in LOST.items():
         yield Fault("F157", name, writes.mount, (once(action, MOUNTS),), more=3)
 

@@ -113,14 +113,14 @@ def _patches() -> Iterator[Fault]:
 def _http() -> Iterator[Fault]:
     for name, action in _MALFORMED.items():
         for each in (reads.ping, reads.get, reads.manifest_by_tag, reads.tags):
-            yield Fault("F014", name, each, (always(action, GETS),), (ProtocolError,), more=3)
-        yield Fault("F014", name, writes.push_bytes, (always(action, POSTS),), (ProtocolError,), more=3)
+            yield Fault("F014", name, each, (always(action, GETS),), (ProtocolError,))
+        yield Fault("F014", name, writes.push_bytes, (always(action, POSTS),), (ProtocolError,))
     for each in (reads.pull, reads.tags, writes.push_bytes, writes.write, writes.push_manifest, writes.attach):
         # What comes behind an answer is not the answer to what is asked next.
         yield Fault("F014", "every answer twice", each, (always(changed(delivery=doubled)),), more=1)
     for name, action in _FRAMED.items():
         for each in (reads.get, reads.manifest_by_tag, reads.tags):
-            yield Fault("F015", name, each, (always(action, GETS),), (ProtocolError,), more=3)
+            yield Fault("F015", name, each, (always(action, GETS),), (ProtocolError,))
     for each in (reads.get, reads.manifest_by_tag, reads.tags, writes.push_bytes):
         yield Fault("F016", "1000 hints", each, (once(changed(delivery=Interim(1000))),))
     for each in (writes.push_bytes, writes.push_manifest, writes.write):
@@ -144,12 +144,12 @@ def _tls() -> Iterator[Fault]:
         rule = once(Drop(), PATCHES, first=nth)
         yield Fault("F026", f"chunk {nth} reset unread", writes.write, (rule,), more=3, setting=tls)
         rule = once(Lose(), PATCHES, first=nth)
-        lost = Fault("F026", f"chunk {nth} lost", writes.write, (rule,), more=5, setting=tls, only=EMBEDDED)
+        lost = Fault("F026", f"chunk {nth} lost", writes.write, (rule,), more=3, setting=tls, only=EMBEDDED)
         yield lost
     rule = once(Lose(), PATCHES, first=2)
     yield Fault(
         *("F026", "chunk 2 lost", writes.write, (rule,), (UploadExpiredError,)),
-        more=5,
+        more=3,
         setting=tls,
         only=DOCKER,
         sessions=1,

@@ -174,13 +174,13 @@ def _attach() -> Iterator[Fault]:
     rule = always(header("OCI-Subject", None), MANIFEST_PUTS)
     yield Fault("F104", "no OCI-Subject", writes.attach, (rule,), more=3, only=EMBEDDED)
     for name, action in LOST.items():
-        yield Fault("F105", name, writes.attach, (once(action, _FALLBACK_PUTS),), more=4, only=DOCKER)
+        yield Fault("F105", name, writes.attach, (once(action, _FALLBACK_PUTS),), more=2, only=DOCKER)
         rule = once(action, _FALLBACK_GETS)
-        yield Fault("F105", f"what is there {name}", writes.attach, (rule,), more=4, only=DOCKER)
+        yield Fault("F105", f"what is there {name}", writes.attach, (rule,), more=2, only=DOCKER)
         rule = once(action, MANIFEST_PUTS)
-        yield Fault("F105", f"the artifact {name}", writes.attach, (rule,), more=4)
+        yield Fault("F105", f"the artifact {name}", writes.attach, (rule,), more=2)
     rule = always(says(500), _FALLBACK_PUTS)
-    yield Fault("F105", "500 always", writes.attach, (rule,), (OciError,), more=6, only=DOCKER)
+    yield Fault("F105", "500 always", writes.attach, (rule,), (OciError,), more=3, only=DOCKER)
 
 
 FAULTS = (*_lists(), *_catalog(), *_referrers(), *_attach())

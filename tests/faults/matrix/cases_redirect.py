@@ -51,8 +51,8 @@ def _reads() -> Iterator[Fault]:
     circle = always(Act(Moved(308, "<registry>")), GETS)
     chain = always(Act(Moved(307, "<registry>", "?hop=1")), GETS)
     for each in (reads.get, reads.manifest_by_tag, reads.tags):
-        yield Fault("F063", "in a circle", each, (circle,), (RedirectRefusedError,), more=6)
-        yield Fault("F063", "50 hops", each, (chain,), (RedirectRefusedError,), more=6)
+        yield Fault("F063", "in a circle", each, (circle,), (RedirectRefusedError,), more=1)
+        yield Fault("F063", "50 hops", each, (chain,), (RedirectRefusedError,), more=5)
     for name, (url, setting) in _BAD.items():
         rule = always(says(307, Location=url), GETS)
         for each in (reads.get, reads.tags):
