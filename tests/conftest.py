@@ -20,7 +20,7 @@ from tests.canary import (  # noqa: F401 -- fixtures and a hook, for every test
     secrets_may_show,
 )
 from tests.faults.scoreboard import (  # noqa: F401 -- hooks: faults are counted wherever they are met
-    pytest_collection_modifyitems,
+    mark,
     pytest_sessionfinish,
     pytest_terminal_summary,
 )
@@ -32,6 +32,7 @@ from tests.peers.tls import Authority
 from tests.peers.token_server import TokenServer
 from tests.peers.tools import missing
 from tests.peers.wire_server import WireServer
+from tests.turns import choose
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +40,13 @@ if TYPE_CHECKING:
 _ENVIRONMENT = re.compile(
     r"(.*_proxy|docker_.*|registry_auth_file|xdg_.*|ssl_cert_(file|dir)|netrc|ocidist_.*|no_color)", re.IGNORECASE
 )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Choose the event loops of tests that take long, and let tests say which faults they are about."""
+    choose(config, items)
+    mark(items)
+
 
 StartRegistry = Callable[[Mode], Peer]
 StartWireServer = Callable[..., WireServer]

@@ -143,7 +143,7 @@ def test_every_quirk_has_its_test(row: Row) -> None:
 def test_every_logger_is_in_the_table() -> None:
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py")]
     used = {name for text in sources for name in re.findall(r'"(ocidist\.(?!observe)[a-z]+)"', text)}
-    loggers = {name for text in sources for name in re.findall(r'getLogger\("(ocidist[\w.]*)"\)', text)}
+    loggers = {name for text in sources for name in re.findall(r'getLogger\("(ocidist\.[\w.]*)"\)', text)}
     table = {quoted(row.cells[0])[0] for row in rows(REFERENCE / "events.md") if row.header == ("logger", "says")}
     assert loggers <= table <= used | loggers
 

@@ -107,7 +107,7 @@ def _found(reports: Iterable[pytest.TestReport]) -> Iterator[Counted]:
 # --- what pytest calls -----------------------------------------------------------------------------------------------
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def mark(items: list[pytest.Item]) -> None:
     """Let tests say what they count as, in their reports."""
     for item in items:
         counted = _counted(item)

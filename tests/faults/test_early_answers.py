@@ -19,6 +19,7 @@ from ocidist import (
     OnExit,
     PayloadTooLargeError,
     ProtocolError,
+    RegistryProfile,
     Repository,
     ResponseError,
     TransportError,
@@ -120,7 +121,10 @@ def server(
 def open_client(server: WireServer, authority: Authority, **options: Any) -> Client:  # noqa: ANN401 -- the client's own
     """Return a client for the registry."""
     secure = server.origin.startswith("https")
-    config = HostConfig(scheme="https" if secure else "http", ca=authority.ca_path if secure else None)
+    # With chunks as small as they may be, a refusal for their size is final.
+    profile = RegistryProfile(min_chunk=len(LARGE) - PIECE)
+    ca = authority.ca_path if secure else None
+    config = HostConfig(scheme="https" if secure else "http", ca=ca, profile=profile)
     return Client(hosts={server.host: config}, retry=QUICK, **options)
 
 

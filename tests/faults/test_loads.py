@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from benchmarks.loads.findings import Finding
 
 
+pytestmark = pytest.mark.in_turn
+
+
 @pytest.fixture
 def loop(anyio_backend: str | tuple[str, dict[str, Any]]) -> str:
     """The event loop of the load's own process."""

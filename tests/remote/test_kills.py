@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from tests.peers.peer import Peer
 
+pytestmark = pytest.mark.in_turn
+
 SIZE = 2 * 1024 * 1024
 CHUNK = 128 * 1024
 KILLS = 200 if os.environ.get("NIGHTLY") else 6
