@@ -47,6 +47,7 @@ async def _many(client: Client, server: WireServer, count: int, at_once: int) ->
     return found
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("at_once", [1, 20])
 async def test_t68_a_host_that_fails_everything_gets_little_more_than_it_is_asked_for(
     wire_server: WireServer, at_once: int
@@ -60,6 +61,7 @@ async def test_t68_a_host_that_fails_everything_gets_little_more_than_it_is_aske
     assert len(route.requests) / 200 <= SWIFT.attempts
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_t68_a_host_that_fails_half_of_the_time_gets_no_more_than_twice_as_much(
     wire_server: WireServer, seed: int

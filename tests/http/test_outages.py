@@ -41,6 +41,7 @@ class Switch:
         (self._off if self.down else self._on)(request, connection)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("fault", [respond(503), answers.reset], ids=["503", "RST"])
 async def test_l10_an_outage_is_answered_with_patience(wire_server: WireServer, fault: Handler) -> None:
     switch = Switch(fault)
@@ -82,6 +83,7 @@ async def test_l10_an_outage_is_answered_with_patience(wire_server: WireServer, 
     assert more <= 1.1 * useful
 
 
+@pytest.mark.in_turn
 async def test_l10_patient_operations_outlive_an_outage(wire_server: WireServer) -> None:
     switch = Switch(respond(503))
     wire_server.on("GET", TAGS, switch)
