@@ -128,6 +128,11 @@ class Journalled:
             assert self.registry.open == {}
             return
         state = UploadState.from_json(json.loads(self.journal.read_text())["ocidist-journal"]["state"])
+        if not self.registry.open:
+            # asyncio's own cancellation does not wait for the thread that writes the journal: it may write where a
+            # session was that is ended meanwhile. Whoever goes on begins a new one.
+            assert state.offset == 0
+            return
         (session,) = self.registry.open.values()
         # What was written down is there. More may be: the answer was lost.
         assert 0 <= state.offset <= len(session.data)
