@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -32,7 +33,10 @@ ON_ALL_LOOPS = (EVERYTHING, "OCIDIST_FAULT_SEED", "NIGHTLY")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let each case and each seed take one event loop, in turn; all of them only where the environment says so."""
+    """Let each fault take one registry, and each case and each seed one event loop, in turn.
+
+    They take all of them only where the environment says so.
+    """
     if any(os.environ.get(name) for name in ON_ALL_LOOPS):
         return
     kept: list[pytest.Item] = []
@@ -51,6 +55,10 @@ def _has_its_turn(item: pytest.Item) -> bool:
     spec = getattr(item, "callspec", None)
     params = {} if spec is None else spec.params
     case = params.get("case")
+    if isinstance(case, Case) and not case.fault.only:
+        mine = (EMBEDDED, DOCKER)[zlib.crc32(case.fault.label.encode()) % 2]
+        if case.registry != mine:
+            return False
     turn = case.turn if isinstance(case, Case) else params.get("seed")
     if turn is None:
         return True
