@@ -229,9 +229,9 @@ class RateLimitedError(ResponseError):
         """Add what is known of the rate limit."""
         self.quota, self.exhausted = quota, exhausted
         if quota is not None:
-            self.message = f"{self.message} (rate limit: {quota})"
+            vars(self)["message"] = f"{self.message} (rate limit: {quota})"
         if exhausted:
-            self.hint = (
+            vars(self)["hint"] = (
                 "The allowance is used up: wait until there is more, or pull with an account that has a larger one"
             )
         return self

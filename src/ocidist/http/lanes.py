@@ -76,7 +76,7 @@ class Lane:
     def __init__(
         self, most: int, *, adaptive: bool, steady: Pace | None, changed: Callable[[int, float | None], None]
     ) -> None:
-        self.limiter = anyio.CapacityLimiter(most)
+        self.limiter: anyio.CapacityLimiter = anyio.CapacityLimiter(most)
         self._most = self._limit = most
         self._adaptive = adaptive
         self._steady = steady
