@@ -260,6 +260,10 @@ async def test_a_file_that_is_no_journal_is_not_overwritten(
         with pytest.raises(StorageError):
             await blobs.push(file, chunk_size=CHUNK, journal=tmp_path / "missing" / "journal")
         assert not await blobs.exists(KNOWN)
+        # Nor is it removed where the blob is there already.
+        await blobs.push(BLOB)
+        with pytest.raises(UsageError, match="not one"):
+            await blobs.push(file, chunk_size=CHUNK, journal=precious)
     assert precious.read_text() == "precious"
 
 

@@ -64,7 +64,6 @@ async def push_with_journal(
         progress: Told the bytes that the registry has acknowledged.
 
     Raises:
-        UsageError: The file is no journal.
         OciError: See ``Blobs.push``. The session is kept.
     """
     state = _state(journal.text, channel, descriptor)
@@ -123,21 +122,25 @@ async def _opened(
     return None
 
 
+def check_journal(text: str) -> None:
+    """Check that a file may be overwritten and removed.
+
+    Raises:
+        UsageError: It is something else than a journal.
+    """
+    if text and not text.startswith(_MARK):
+        raise UsageError("the file given as journal is not one, and is left as it is: name another, or one that is new")
+
+
 def _text(state: UploadState, descriptor: Descriptor) -> str:
     said = {"version": VERSION, "digest": descriptor.digest, "size": descriptor.size, "state": state.to_json()}
     return f"{_MARK}{json.dumps(said)}}}\n"
 
 
 def _state(text: str, channel: Channel, descriptor: Descriptor) -> UploadState | None:
-    """Return the state in a journal, if it is of this blob's upload and can be read.
-
-    Raises:
-        UsageError: The file is something else, and must not be overwritten.
-    """
+    """Return the state in a journal, if it is of this blob's upload and can be read."""
     if not text:
         return None
-    if not text.startswith(_MARK):
-        raise UsageError("the file given as journal is not one, and is left as it is")
     try:
         said = strictjson.loads(text, what="journal")
         found = said.get("ocidist-journal") if isinstance(said, dict) else None

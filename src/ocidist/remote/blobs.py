@@ -15,6 +15,7 @@ from ocidist.model.descriptor import Descriptor
 from ocidist.model.reference import RepositoryName
 from ocidist.model.result import Mounted, OnExit
 from ocidist.remote._channel import Channel
+from ocidist.remote._journalled import check_journal
 from ocidist.remote._memory import profile_of
 from ocidist.remote._pushing import BlobPush
 from ocidist.remote._resumed import ResumedWriter
@@ -247,6 +248,8 @@ class Blobs:
         async with AsyncExitStack() as stack:
             if journal is not None:
                 push.journal = await stack.enter_async_context(Journal(journal))
+                # Before anything else: it is removed also where nothing has to be sent.
+                check_journal(push.journal.text)
             await push.prepare()
             stack.enter_context(transfer)
             if push.digest is not None and await self._there(push, mount_from, check_exists=check_exists):
