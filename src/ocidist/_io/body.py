@@ -272,12 +272,14 @@ class WatchedBody:
     Attributes:
         failure: What the source raised the last time it was open, or None. Somebody who only sees the request fail
             can tell by it that the connection was not to blame.
+        on_end: Called when its last byte was taken, each time that it is read to the end. None for nobody.
     """
 
     def __init__(self, body: Body, progress: Progress | None = None) -> None:
         self._body = body
         self._progress = progress
         self.failure: Exception | None = None
+        self.on_end: Callable[[], None] | None = None
 
     def __repr__(self) -> str:
         return f"<WatchedBody of {self._body!r}>"
@@ -309,6 +311,8 @@ class WatchedBody:
                     done += len(piece)
                     if self._progress is not None:
                         self._progress(done, self.size)
+            if self.on_end is not None:
+                self.on_end()
         except Exception as error:
             self.failure = error
             raise
@@ -371,6 +375,8 @@ class WatchedFile:
         """Take note of how many bytes were sent."""
         if self._progress is not None:
             self._progress(done, self.size)
+        if done == self.size and self._body.on_end is not None:
+            self._body.on_end()
 
 
 def signature_of(found: os.stat_result) -> Signature:

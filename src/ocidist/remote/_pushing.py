@@ -30,6 +30,7 @@ from ocidist.model.mediatype import OCTET_STREAM
 from ocidist.model.result import Mounted, OnExit
 from ocidist.remote._journalled import NO_CHUNKS_EVER, push_with_journal
 from ocidist.remote._memory import learn_profile, profile_of
+from ocidist.remote._opening import open_session
 from ocidist.remote._stat import stat
 from ocidist.remote._upload import UploadSession
 from ocidist.remote._upload_answers import check_stated, may_pass, opened
@@ -41,10 +42,11 @@ if TYPE_CHECKING:
 
     from ocidist._io.body import Body, Progress
     from ocidist._io.journal import Journal
+    from ocidist.http.sender import Reply
     from ocidist.model.digest import Digest
     from ocidist.remote._channel import Channel
     from ocidist.remote._transfer import Transfer
-    from ocidist.wire.upload_state import UploadStarted
+    from ocidist.wire.upload_state import UploadStarted, UploadState
 
     Mount = Callable[..., Awaitable[Mounted | UploadStarted]]
 
@@ -339,15 +341,20 @@ class BlobPush:
     async def _post(self, digest: Digest, body: WatchedBody) -> bool:
         """Return whether the registry took the blob in a single request; it may have opened a session instead."""
         endpoint = _PostOnce(self._channel.repository_name, digest)
+
+        def take(reply: Reply) -> UploadState | None:
+            if reply.status == 201:
+                check_stated(reply, digest)
+                return None
+            return opened(self._channel, reply, chunk_size=self._chunk_size, algorithm=digest.algorithm)
+
         try:
-            async with self._channel.exchange(endpoint, body=body, about=digest) as reply:
-                if reply.status == 201:
-                    check_stated(reply, digest)
-                    return True
-                state = opened(self._channel, reply, chunk_size=self._chunk_size, algorithm=digest.algorithm)
+            state = await open_session(self._channel, endpoint, take, body=body, about=digest)
         except (TransportError, ResponseError) as error:
             if body.failure is not None or (isinstance(error, ResponseError) and error.status in {401, 403}):
                 raise
             return await self.exists()
+        if state is None:
+            return True
         self._session = UploadSession(self._channel, state)
         return False

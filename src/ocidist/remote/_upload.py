@@ -6,6 +6,7 @@ Spec: distribution-spec, "Pushing a blob in chunks".
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final, Self
 
 import anyio
@@ -20,6 +21,7 @@ from ocidist.errors import (
     UploadExpiredError,
 )
 from ocidist.remote._memory import learn_profile, profile_of
+from ocidist.remote._opening import CANCEL_S, end_session, open_session
 from ocidist.remote._stat import stat
 from ocidist.remote._upload_answers import (
     answer_of,
@@ -33,7 +35,7 @@ from ocidist.remote._upload_answers import (
 )
 from ocidist.wire import upload
 from ocidist.wire.egress import check_location
-from ocidist.wire.endpoints import CancelUpload, PatchUpload, PutUpload, StartUpload, UploadStatus
+from ocidist.wire.endpoints import PatchUpload, PutUpload, StartUpload, UploadStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,8 +47,6 @@ if TYPE_CHECKING:
     from ocidist.wire.upload import Answer
     from ocidist.wire.upload_state import UploadState
 
-CANCEL_S: Final = 2.0
-"""Seconds that ending a session may take; nobody waits longer for a registry that does not answer."""
 MAX_TRIES: Final = 4
 """Times in a row that a chunk, or the closing request, is sent before it is an error."""
 FIRST_WAIT_S: Final = 0.1
@@ -92,15 +92,14 @@ class UploadSession:
             OciError: See ``Sender.exchange``.
         """
         endpoint = StartUpload(channel.repository_name, None if algorithm == "sha256" else algorithm)
+        take = partial(opened, channel, chunk_size=chunk_size, algorithm=algorithm)
         try:
-            async with channel.exchange(endpoint) as reply:
-                return cls(channel, opened(channel, reply, chunk_size=chunk_size, algorithm=algorithm))
+            return cls(channel, await open_session(channel, endpoint, take))
         except ResponseError as error:
             if endpoint.algorithm is None or error.status not in {400, 404, 405}:
                 raise
         # The parameter is new; the digest says the same in the end.
-        async with channel.exchange(StartUpload(channel.repository_name)) as reply:
-            return cls(channel, opened(channel, reply, chunk_size=chunk_size, algorithm=algorithm))
+        return cls(channel, await open_session(channel, StartUpload(channel.repository_name), take))
 
     @classmethod
     async def resume(cls, channel: Channel, state: UploadState) -> Self | None:
@@ -369,9 +368,7 @@ class UploadSession:
         if self._over:
             return
         self._over = True
-        with anyio.move_on_after(CANCEL_S, shield=True), suppress(OciError):
-            async with self._channel.exchange(CancelUpload(self.state.repository, self.state.location)):
-                pass
+        await end_session(self._channel, self.state, within=CANCEL_S)
 
     # --- details -----------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from ocidist.model.result import Mounted, OnExit
 from ocidist.remote._channel import Channel
 from ocidist.remote._journalled import check_journal
 from ocidist.remote._memory import profile_of
+from ocidist.remote._opening import open_session
 from ocidist.remote._pushing import BlobPush
 from ocidist.remote._resumed import ResumedWriter
 from ocidist.remote._stat import stat
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from ocidist._io.body import Progress, Source
     from ocidist.credentials.store import Credential
-    from ocidist.http.sender import Sender
+    from ocidist.http.sender import Reply, Sender
     from ocidist.model.digest import Digest
     from ocidist.model.reference import RegistryName
     from ocidist.wire.upload_state import UploadState
@@ -328,13 +329,17 @@ class Blobs:
         name = digest_of(digest)
         origin = None if source is None else RepositoryName(source)
         endpoint = MountBlob(self._channel.repository_name, name, origin)
-        async with self._channel.exchange(endpoint, about=name) as reply:
+        algorithm = name.algorithm if name.verifiable else "sha256"
+
+        def take(reply: Reply) -> UploadState | None:
             if reply.status == 202:
-                algorithm = name.algorithm if name.verifiable else "sha256"
-                return UploadStarted(
-                    opened(self._channel, reply, chunk_size=self._chunk_size(None), algorithm=algorithm)
-                )
+                return opened(self._channel, reply, chunk_size=self._chunk_size(None), algorithm=algorithm)
             check_stated(reply, name)
+            return None
+
+        state = await open_session(self._channel, endpoint, take, about=name)
+        if state is not None:
+            return UploadStarted(state)
         if not await appeared(self._channel, name, None):
             raise ProtocolError("the registry reported a mount but does not have the blob").locate(
                 operation=endpoint.operation, reference=self._channel.name_of(name), host=self._channel.host
