@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,6 @@ from tests.faults.cancelling import (
 )
 from tests.faults.dialling import left_open, open_files
 from tests.http.support import NAME, ONCE, until
-from tests.peers.answers import respond
 from tests.remote.support import client_for
 
 if TYPE_CHECKING:
@@ -39,7 +37,7 @@ if TYPE_CHECKING:
     from tests.conftest import StartWireServer
     from tests.faults.cancelling import Cancelling
     from tests.faults.uploads import UploadRegistry
-    from tests.peers.wire_server import Connection, Request, WireServer
+    from tests.peers.wire_server import WireServer
 
 CHUNK = 200_000
 WANTED = Descriptor.of(PULLED)
@@ -217,41 +215,6 @@ async def test_f195_an_upload_that_is_resumed_may_be_cancelled_anywhere(
     assert nth > 5
     gc.collect()
     assert await left_open(before) == []
-
-
-@pytest.mark.parametrize("way", ["push", "writer"])
-async def test_l11_a_session_whose_answer_was_on_its_way_is_ended_too(
-    start_wire_server: StartWireServer, registry: UploadRegistry, way: str
-) -> None:
-    opened, answered = threading.Event(), threading.Event()
-
-    def late(uploads: UploadRegistry, request: Request, connection: Connection) -> None:
-        status, headers = uploads.apply(request)
-        opened.set()
-        answered.wait(10)
-        respond(status, {name: value or "" for name, value in headers.items()})(request, connection)
-
-    registry.script("POST", late)
-    server = start_wire_server(registry)
-    async with open_client(server) as client:
-        blobs = client.repository(f"{server.host}/{NAME}").blobs
-
-        async def work() -> None:
-            if way == "push":
-                await blobs.push(BLOB, check_exists=False)
-            else:
-                async with blobs.writer(on_exit=OnExit.CANCEL):
-                    pass
-
-        with anyio.CancelScope() as scope:
-            async with anyio.create_task_group() as group:
-                group.start_soon(work)
-                await until(opened.is_set)
-                # A moment after the caller has given up, the answer comes.
-                threading.Timer(0.2, answered.set).start()
-                scope.cancel()
-    answered.set()
-    assert registry.open == {}
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

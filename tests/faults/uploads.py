@@ -144,11 +144,12 @@ class UploadRegistry:
             return 416, {}
         stored = self._store(dict(request.query)["digest"], bytes(upload.data + data))
         if stored[0] == 201:
-            del self.open[upload.number]
+            # A cancellation may have come over another connection meanwhile.
+            self.open.pop(upload.number, None)
         return stored
 
     def _delete(self, _request: Request, upload: Upload, _data: bytes) -> tuple[int, dict[str, str | None]]:
-        del self.open[upload.number]
+        self.open.pop(upload.number, None)
         self.cancelled += 1
         return 204, {}
 

@@ -6,7 +6,7 @@ Spec: distribution-spec, "Pushing blobs".
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ocidist.wire.endpoints import Endpoint
     from ocidist.wire.upload_state import UploadState
 
+_Opened = TypeVar("_Opened", bound="UploadState | None")
+
 CANCEL_S: Final = 2.0
 """Seconds that ending a session may take; nobody waits longer for a registry that does not answer."""
 GRACE_S: Final = 1.0
@@ -32,11 +34,11 @@ GRACE_S: Final = 1.0
 async def open_session(
     channel: Channel,
     endpoint: Endpoint,
-    take: Callable[[Reply], UploadState | None],
+    take: Callable[[Reply], _Opened],
     *,
     body: WatchedBody | None = None,
     about: Digest | None = None,
-) -> UploadState | None:
+) -> _Opened:
     """Send a request that may open a session, and return where it stands; None if it opened none.
 
     A cancellation ends it at once while it waits for its turn, for a token or for a connection. Once the last byte was
@@ -56,15 +58,15 @@ async def open_session(
     sent = body or WatchedBody(BytesBody(b""))
     answered = anyio.Event()
     failure: Exception | None = None
-    state: UploadState | None = None
+    found: list[_Opened] = []
     hold = anyio.CancelScope()
 
     async def ask() -> None:
-        nonlocal failure, state
+        nonlocal failure
         try:
             with hold:
                 async with channel.exchange(endpoint, body=sent, about=about) as reply:
-                    state = take(reply)
+                    found.append(take(reply))
         except Exception as error:  # noqa: BLE001 -- raised again where the caller waits
             failure = error
         finally:
@@ -80,12 +82,13 @@ async def open_session(
                 hold.deadline = anyio.current_time() + GRACE_S
                 raise
     except BaseException:
-        if state is not None:
-            await end_session(channel, state, within=GRACE_S)
+        for state in found:
+            if state is not None:
+                await end_session(channel, state, within=GRACE_S)
         raise
     if failure is not None:
         raise failure
-    return state
+    return found[0]
 
 
 async def end_session(channel: Channel, state: UploadState, *, within: float) -> None:

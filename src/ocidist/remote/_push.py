@@ -102,7 +102,7 @@ async def _put_once(channel: Channel, endpoint: PutManifest, manifest: Manifest)
     if proven or await _arrived(channel, endpoint.reference, manifest):
         return stored
     raise ProtocolError("the registry reported success but does not have the manifest").locate(
-        operation=endpoint.operation, reference=channel.name_of(endpoint.reference), host=channel.host
+        operation=endpoint.operation, reference=channel.name_of(endpoint.reference), host=channel.host, attempts=1
     )
 
 

@@ -139,7 +139,7 @@ async def _update(
                 return
             await _write(channel, tag, state, wanted)
     raise ProtocolError(f"the referrers index {tag} did not keep a change in {MAX_ROUNDS} attempts").locate(
-        operation="update referrers index", reference=channel.name_of(tag), host=channel.host
+        operation="update referrers index", reference=channel.name_of(tag), host=channel.host, attempts=MAX_ROUNDS
     )
 
 
@@ -152,7 +152,7 @@ async def _read(channel: Channel, tag: Tag) -> _State:
     view = found.manifest.parse() if found.manifest.media_type == OCI_INDEX else None
     if not isinstance(view, ImageIndex):
         raise ProtocolError(f"the tag {tag} is not an index of referrers but {found.manifest.media_type}").locate(
-            operation="update referrers index", reference=channel.name_of(tag), host=channel.host
+            operation="update referrers index", reference=channel.name_of(tag), host=channel.host, attempts=1
         )
     return _State(view, found.etag)
 

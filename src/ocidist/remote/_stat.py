@@ -70,7 +70,7 @@ async def _size_by_reading(channel: Channel, digest: Digest) -> int:
         size = 0 if digest.verifiable and digest == Digest.of(b"", digest.algorithm) else None
     if size is None:
         raise ProtocolError("the registry does not say how large the blob is").locate(
-            operation=StatBlob.operation, reference=channel.name_of(digest), host=channel.host
+            operation=StatBlob.operation, reference=channel.name_of(digest), host=channel.host, attempts=1
         )
     return size
 

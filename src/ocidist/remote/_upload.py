@@ -79,6 +79,8 @@ class UploadSession:
         # Offset after a chunk that was accepted, although the registry says that it has less; then the rest is sent.
         self._short: int | None = None
         self._closing = False
+        # How often its bytes were sent since the registry last had more of them.
+        self._attempts = 0
         # Why the last request failed.
         self._trouble: str | None = None
 
@@ -151,6 +153,7 @@ class UploadSession:
         stop = upload.piece_stop(state, stop, profile.max_chunk)
         endpoint = PatchUpload(state.repository, state.location, state.offset, stop)
         self._sent = stop
+        self._attempts += 1
         with memoryview(chunk) as view, view[state.offset - start : stop - start] as part:
             async with self._channel.exchange(endpoint, body=BytesBody(part)) as reply:
                 # Before anything is awaited: a cancellation must not make this chunk doubtful again.
@@ -164,6 +167,7 @@ class UploadSession:
                 await self._conflict(step)
 
     def _goes_on(self, state: UploadState) -> None:
+        self._attempts = 0 if state.offset > self.state.offset else self._attempts
         self.state = state
         self._sent = self._short = None
         self._asked = self._unclear = False
@@ -195,6 +199,7 @@ class UploadSession:
                 case upload.Conflict():
                     await self._conflict(step)
                 case upload.Advance() | upload.Resend():
+                    self._attempts = 0 if step.state.offset > self.state.offset else self._attempts
                     self.state = step.state
                     self._sent = None
                     # Of a chunk that was refused no byte was taken.
@@ -349,6 +354,7 @@ class UploadSession:
         state = self.state
         endpoint = PutUpload(state.repository, state.location, digest, state.offset or None, stop)
         self._sent, self._closing = stop, True
+        self._attempts += 1
         async with self._channel.exchange(endpoint, body=body, about=digest) as reply:
             proven = reply.status == 201 and not reply.early and is_home(self._channel, reply.url)
             check_stated(reply, digest)
@@ -381,12 +387,18 @@ class UploadSession:
     async def _conflict(self, step: upload.Conflict) -> None:
         await self.cancel()
         raise UploadConflictError(step.reason).locate(
-            operation=PatchUpload.operation, reference=self._channel.name_of(), host=self._channel.host
+            operation=PatchUpload.operation,
+            reference=self._channel.name_of(),
+            host=self._channel.host,
+            attempts=max(1, self._attempts),
         )
 
     async def _given_up(self, step: upload.Restart) -> UploadExpiredError:
         self._over = self._over or step.gone
         await self.cancel()
         return UploadExpiredError(step.reason).locate(
-            operation=PatchUpload.operation, reference=self._channel.name_of(), host=self._channel.host
+            operation=PatchUpload.operation,
+            reference=self._channel.name_of(),
+            host=self._channel.host,
+            attempts=max(1, self._attempts),
         )

@@ -103,4 +103,5 @@ async def appeared(channel: Channel, digest: Digest, size: int | None) -> bool:
 def missing(channel: Channel, operation: str, digest: Digest) -> OciError:
     """Return the error for a registry that does not have what it said it has."""
     error = ProtocolError("the registry reported success but does not have the blob")
-    return error.locate(operation=operation, reference=channel.name_of(digest), host=channel.host)
+    asked = len(LAG_WAITS) + 1
+    return error.locate(operation=operation, reference=channel.name_of(digest), host=channel.host, attempts=asked)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ocidist._io.body import as_body
 from ocidist._io.journal import Journal
-from ocidist.errors import NotFoundError, ProtocolError, UsageError
+from ocidist.errors import NotFoundError, UsageError
 from ocidist.model.descriptor import Descriptor
 from ocidist.model.reference import RepositoryName
 from ocidist.model.result import Mounted, OnExit
@@ -341,9 +341,7 @@ class Blobs:
         if state is not None:
             return UploadStarted(state)
         if not await appeared(self._channel, name, None):
-            raise ProtocolError("the registry reported a mount but does not have the blob").locate(
-                operation=endpoint.operation, reference=self._channel.name_of(name), host=self._channel.host
-            )
+            raise missing(self._channel, endpoint.operation, name)
         return Mounted(name, origin)
 
     async def delete(self, digest: Digest | Descriptor | str) -> None:

@@ -142,7 +142,7 @@ class Manifests:
         if fallback_get:
             return (await fetch(self._channel, wanted, accept=accept)).manifest.descriptor
         raise ProtocolError(f"the answer to HEAD cannot be used: {found}").locate(
-            operation="stat manifest", reference=self._channel.name_of(wanted), host=self._channel.host
+            operation="stat manifest", reference=self._channel.name_of(wanted), host=self._channel.host, attempts=1
         )
 
     async def exists(self, reference: Tag | Digest | Descriptor | str) -> bool:
