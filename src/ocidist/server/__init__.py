@@ -2,13 +2,54 @@
 
 ``RegistryApp(MemoryRegistry())`` runs under uvicorn, hypercorn or any other ASGI server, and inside a larger
 application; ``python -m ocidist.server`` runs it alone, on loopback. ``PasswordGuard`` and ``TokenGuard`` decide who is
-let in.
+let in. ``Quirks`` and ``Faults`` let it behave as other registries do, and fail, for tests.
 """
 
 from __future__ import annotations
 
 from ocidist.server.app import RegistryApp
 from ocidist.server.auth import PasswordGuard, TokenGuard
+from ocidist.server.faults import FOREVER, Fault, Faults
 from ocidist.server.limits import Limits
+from ocidist.server.quirks import (
+    PRESETS,
+    ChallengeStyle,
+    Chunks,
+    Deletion,
+    DigestHeader,
+    ErrorBody,
+    LinkStyle,
+    LocationStyle,
+    ManifestType,
+    Mounts,
+    Quirks,
+    ReferrersApi,
+    UploadRange,
+)
+from ocidist.server.rate import Caller, FailedLogins, RateLimit
 
-__all__ = ["Limits", "PasswordGuard", "RegistryApp", "TokenGuard"]
+__all__ = [
+    "FOREVER",
+    "PRESETS",
+    "Caller",
+    "ChallengeStyle",
+    "Chunks",
+    "Deletion",
+    "DigestHeader",
+    "ErrorBody",
+    "FailedLogins",
+    "Fault",
+    "Faults",
+    "Limits",
+    "LinkStyle",
+    "LocationStyle",
+    "ManifestType",
+    "Mounts",
+    "PasswordGuard",
+    "Quirks",
+    "RateLimit",
+    "ReferrersApi",
+    "RegistryApp",
+    "TokenGuard",
+    "UploadRange",
+]

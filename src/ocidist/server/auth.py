@@ -43,8 +43,8 @@ MAX_CHECKS: Final = 64
 class Guard(Protocol):
     """Decides whether a request is let in."""
 
-    async def admit(self, exchange: Exchange, needed: ScopeSet) -> None:
-        """Return if the request may do what it needs to.
+    async def admit(self, exchange: Exchange, needed: ScopeSet) -> str:
+        """Return who asks if the request may do what it needs to; an empty text for somebody who need not say.
 
         Args:
             exchange: The request; nothing of its body was read.
@@ -66,18 +66,23 @@ class PasswordGuard:
             returns what is allowed.
         realm: What the password is for, as clients show it.
 
+    Attributes:
+        unrestricted: Whether everybody who is let in may read everything; mounts without a source look in all
+            repositories then.
+
     Raises:
         UsageError: The realm cannot be written into a header.
     """
 
     def __init__(self, users: Users, authorize: Authorizer | None = None, *, realm: str = "registry") -> None:
+        self.unrestricted: bool = authorize is None
         self._users = users
         self._authorize = authorize
         self._challenge = _written(Challenge(BASIC, {"realm": realm}))
         self._checks = 0
 
-    async def admit(self, exchange: Exchange, needed: ScopeSet) -> None:
-        """Return if the user name and password are right and allow what is needed; see ``Guard``."""
+    async def admit(self, exchange: Exchange, needed: ScopeSet) -> str:
+        """Return the user name if it and the password are right and allow what is needed; see ``Guard``."""
         from ocidist.issuer.users import parse_basic  # noqa: PLC0415 -- only registries that ask for passwords need it
 
         login = parse_basic(exchange.headers.get("authorization", ""), most=MAX_LOGIN_CHARS)
@@ -85,6 +90,7 @@ class PasswordGuard:
             raise _refused("a user name and password are needed", self._challenge)
         if self._authorize is not None and not (await self._authorize(login.name, needed)).covers(needed):
             raise said(DeniedError, 403, "this account may not do that", str(needed))
+        return login.name
 
     async def _is_right(self, login: Login) -> bool:
         if self._checks >= MAX_CHECKS:
@@ -116,8 +122,8 @@ class TokenGuard:
         self._params = {"realm": realm, "service": verifier.service}
         _written(Challenge(BEARER, self._params))
 
-    async def admit(self, exchange: Exchange, needed: ScopeSet) -> None:
-        """Return if the token is good and allows what is needed; see ``Guard``.
+    async def admit(self, exchange: Exchange, needed: ScopeSet) -> str:
+        """Return the token's account if it is good and allows what is needed; see ``Guard``.
 
         Spec: docker registry auth, "Verifying the token" and "Resource Provider Use".
         """
@@ -130,7 +136,7 @@ class TokenGuard:
             problem = error.message
         else:
             if claims.scopes.covers(needed):
-                return
+                return claims.account
             # 401 and not 403, as docker-registry has it: with another token the same client may be let in.
             raise self._refused("the token does not allow this", needed, error="insufficient_scope")
         finally:

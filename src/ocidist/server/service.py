@@ -45,12 +45,15 @@ class Service:
         store: What is served.
         limits: How much is taken.
         sessions: The open uploads.
+        anonymous_mounts: Whether a mount that names no source looks in all repositories: not where some of them are
+            not everybody's to read.
         turns: Locks for changes that depend on what is there.
     """
 
     store: Namespace
     limits: Limits
     sessions: Sessions
+    anonymous_mounts: bool = True
     turns: Turns = attrs.field(factory=Turns)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ocidist.model.reference import RepositoryName
     from ocidist.server.limits import Limits
-    from ocidist.storage.protocols import BlobWriter, Namespace
+    from ocidist.storage.protocols import Namespace
     from ocidist.wire.upload_state import UploadState
 
 RETRY_AFTER_S: Final = 5
@@ -32,6 +32,7 @@ class Session:
 
     Attributes:
         repository: The only repository it may be used for.
+        account: The only account that may use it; empty where nobody is asked.
         state: Where the store goes on.
         used_at: Reading of the clock when it was last used.
         id: Identifier that nobody can guess.
@@ -41,6 +42,7 @@ class Session:
     """
 
     repository: RepositoryName
+    account: str
     state: UploadState
     used_at: float
     id: str = attrs.field(factory=lambda: str(uuid.uuid4()))
@@ -53,11 +55,6 @@ class Session:
         """Path of the session."""
         return f"/v2/{self.repository}/blobs/uploads/{self.id}"
 
-    def follow(self, writer: BlobWriter) -> None:
-        """Take over how far a writer has come."""
-        self.state = writer.state
-        self.size = writer.size
-
 
 class Sessions:
     """All open sessions, the longest unused one first.
@@ -66,6 +63,9 @@ class Sessions:
         store: Where their bytes are.
         limits: How many there may be, and for how long.
         clock: Seconds from any moment on.
+
+    Attributes:
+        pending: Bytes of all open sessions.
     """
 
     def __init__(self, store: Namespace, limits: Limits, clock: Callable[[], float]) -> None:
@@ -73,6 +73,7 @@ class Sessions:
         self._limits = limits
         self._clock = clock
         self._open: OrderedDict[str, Session] = OrderedDict()
+        self.pending: int = 0
         self._begun = 0
 
     def __len__(self) -> int:
@@ -85,8 +86,7 @@ class Sessions:
         Raises:
             RateLimitedError: There are too many uploads even so.
         """
-        deadline = self._clock() - self._limits.upload_ttl
-        expired = [each for each in self._open.values() if each.used_at < deadline and not each.users]
+        expired = [each for each in self._open.values() if self._is_expired(each)]
         for session in expired:
             self.drop(session)
         for session in expired:
@@ -101,44 +101,55 @@ class Sessions:
         finally:
             self._begun -= 1
 
-    def add(self, repository: RepositoryName, state: UploadState) -> Session:
+    def add(self, repository: RepositoryName, account: str, state: UploadState) -> Session:
         """Open a session for an upload that the store has begun."""
-        session = Session(repository, state, self._clock())
+        session = Session(repository, account, state, self._clock())
         self._open[session.id] = session
         return session
 
-    def find(self, repository: RepositoryName, session_id: str) -> Session:
+    def find(self, repository: RepositoryName, session_id: str, account: str) -> Session:
         """Return an open session.
 
         Raises:
-            BlobUploadUnknownError: There is none of this identifier, or it is another repository's.
+            BlobUploadUnknownError: There is none of this identifier, it is another repository's or another account's,
+                or nobody used it for too long.
         """
         found = self._open.get(session_id)
-        if found is None or found.repository != repository:
+        if found is None or (found.repository, found.account) != (repository, account) or self._is_expired(found):
             raise said(BlobUploadUnknownError, 404, "the upload session is not known")
         return found
 
     @asynccontextmanager
-    async def use(self, repository: RepositoryName, session_id: str) -> AsyncIterator[Session]:
+    async def use(self, repository: RepositoryName, session_id: str, account: str) -> AsyncIterator[Session]:
         """Have a session to oneself; others that want it wait.
 
         Raises:
             BlobUploadUnknownError: See ``find``; also if the session ended during the wait.
         """
-        session = self.find(repository, session_id)
+        session = self.find(repository, session_id, account)
         session.users += 1
         try:
             async with session.lock:
-                yield self.find(repository, session_id)
+                yield self.find(repository, session_id, account)
         finally:
             session.users -= 1
             session.used_at = self._clock()
             if session.id in self._open:
                 self._open.move_to_end(session.id)
 
+    def grow(self, session: Session, size: int) -> None:
+        """Say how many bytes of a session the store has."""
+        if session.id in self._open:
+            self.pending += size - session.size
+        session.size = size
+
     def drop(self, session: Session) -> None:
         """Forget a session; does nothing the second time."""
-        self._open.pop(session.id, None)
+        if self._open.pop(session.id, None) is not None:
+            self.pending -= session.size
+
+    def _is_expired(self, session: Session) -> bool:
+        return session.used_at < self._clock() - self._limits.upload_ttl and not session.users
 
     async def _discard(self, session: Session) -> None:
         blobs = self._store.repository(session.repository).blobs

@@ -17,6 +17,7 @@ from ocidist.errors import (
     NotFoundError,
     PayloadTooLargeError,
     RangeInvalidError,
+    ServerError,
     SizeInvalidError,
 )
 from ocidist.model.digest import Hasher
@@ -62,11 +63,18 @@ async def post(exchange: Exchange, service: Service, endpoint: PostBlob) -> None
 async def mount(exchange: Exchange, service: Service, endpoint: MountBlob) -> None:
     """Link a blob of another repository, or open a session for it (end-11)."""
     _check_verifiable(endpoint.digest)
+    if endpoint.source is None and not service.anonymous_mounts:
+        await _start(exchange, service, endpoint.repository, endpoint.digest.algorithm)
+        return
     blobs = service.store.repository(endpoint.repository).blobs
     try:
         async with service.sessions.room():
             result = await blobs.mount(endpoint.digest, source=endpoint.source)
-            session = None if isinstance(result, Mounted) else service.sessions.add(endpoint.repository, result.state)
+            session = (
+                None
+                if isinstance(result, Mounted)
+                else service.sessions.add(endpoint.repository, exchange.account, result.state)
+            )
     except NotFoundError:
         await _start(exchange, service, endpoint.repository, endpoint.digest.algorithm)
         return
@@ -78,7 +86,7 @@ async def mount(exchange: Exchange, service: Service, endpoint: MountBlob) -> No
 
 async def patch(exchange: Exchange, service: Service, endpoint: PatchUpload) -> None:
     """Take a chunk, or a stream of unknown length (end-5). A client that goes away leaves what had arrived."""
-    async with service.sessions.use(endpoint.repository, endpoint.session) as session:
+    async with service.sessions.use(endpoint.repository, endpoint.session, exchange.account) as session:
         await _append(exchange, service, session, endpoint)
         await _accepted(exchange, service, session)
 
@@ -86,7 +94,7 @@ async def patch(exchange: Exchange, service: Service, endpoint: PatchUpload) -> 
 async def put(exchange: Exchange, service: Service, endpoint: PutUpload) -> None:
     """Close a session, with or without its last bytes (end-6)."""
     _check_verifiable(endpoint.digest)
-    async with service.sessions.use(endpoint.repository, endpoint.session) as session:
+    async with service.sessions.use(endpoint.repository, endpoint.session, exchange.account) as session:
         await _append(exchange, service, session, endpoint)
         blobs = service.store.repository(session.repository).blobs
         async with blobs.resume(session.state) as writer:
@@ -102,13 +110,13 @@ async def put(exchange: Exchange, service: Service, endpoint: PutUpload) -> None
 
 async def status(exchange: Exchange, service: Service, endpoint: UploadStatus) -> None:
     """Say how many bytes a session has (end-13); does not wait for a chunk that is under way."""
-    session = service.sessions.find(endpoint.repository, endpoint.session)
-    await exchange.respond(204, _where(exchange, session))
+    session = service.sessions.find(endpoint.repository, endpoint.session, exchange.account)
+    await exchange.respond(204, where(exchange, session))
 
 
 async def cancel(exchange: Exchange, service: Service, endpoint: CancelUpload) -> None:
     """End a session (end-14)."""
-    async with service.sessions.use(endpoint.repository, endpoint.session) as session:
+    async with service.sessions.use(endpoint.repository, endpoint.session, exchange.account) as session:
         service.sessions.drop(session)
         async with service.store.repository(session.repository).blobs.resume(session.state) as writer:
             await writer.cancel()
@@ -119,7 +127,7 @@ async def _start(exchange: Exchange, service: Service, repository: RepositoryNam
     Hasher(algorithm)  # refuses what cannot be verified before the store is asked
     opening = service.store.repository(repository).blobs.writer(algorithm=algorithm)
     async with service.sessions.room(), opening as writer:
-        session = service.sessions.add(repository, writer.state)
+        session = service.sessions.add(repository, exchange.account, writer.state)
     await _accepted(exchange, service, session)
 
 
@@ -147,19 +155,23 @@ async def _feed(
     stop: int | None = None,
 ) -> None:
     limit = service.limits.max_blob
+    pending = service.limits.max_pending
     try:
         while (piece := await exchange.next_piece()) is not None:
             if limit is not None and writer.size + len(piece) > limit:
                 raise too_large(limit)
+            if session is not None and pending is not None and service.sessions.pending + len(piece) > pending:
+                raise said(ServerError, 507, "uploads that are not finished take all the room there is for them")
             if stop is not None and writer.size + len(piece) > stop:
                 raise said(SizeInvalidError, 400, "the chunk is longer than its Content-Range")
             await writer.write(piece)
             if session is not None:
-                session.size = writer.size
+                service.sessions.grow(session, writer.size)
         await writer.flush()
     finally:
         if session is not None:
-            session.follow(writer)
+            session.state = writer.state
+            service.sessions.grow(session, writer.size)
 
 
 async def _commit(writer: BlobWriter, digest: Digest) -> None:
@@ -177,7 +189,7 @@ def _check_verifiable(digest: Digest) -> None:
 def _check_start(exchange: Exchange, session: Session, offset: int | None) -> None:
     if offset is not None and offset != session.size:
         message = f"the session has {session.size} bytes, the chunk begins at {offset}"
-        raise RefusedError(said(RangeInvalidError, 416, message), _where(exchange, session))
+        raise RefusedError(said(RangeInvalidError, 416, message), where(exchange, session))
 
 
 def _check_length(exchange: Exchange, endpoint: PatchUpload | PutUpload) -> None:
@@ -193,7 +205,8 @@ def _check_size(exchange: Exchange, service: Service, before: int = 0) -> None:
         raise too_large(limit)
 
 
-def _where(exchange: Exchange, session: Session) -> tuple[tuple[str, str], ...]:
+def where(exchange: Exchange, session: Session) -> tuple[tuple[str, str], ...]:
+    """Return the header fields that say where a session is, and how far."""
     # "0-0" also stands for nothing: the header cannot say so, and real registries do the same.
     return (
         ("Location", exchange.root + session.location),
@@ -205,7 +218,7 @@ def _where(exchange: Exchange, session: Session) -> tuple[tuple[str, str], ...]:
 async def _accepted(exchange: Exchange, service: Service, session: Session) -> None:
     wish = service.limits.min_chunk
     minimum = (("OCI-Chunk-Min-Length", str(wish)),) if wish else ()
-    await exchange.respond(202, (*_where(exchange, session), *minimum))
+    await exchange.respond(202, (*where(exchange, session), *minimum))
 
 
 async def _created(exchange: Exchange, repository: RepositoryName, digest: Digest) -> None:

@@ -110,7 +110,11 @@ async def test_a_token_for_exactly_that_is_let_in_and_one_for_less_is_not(method
         assert challenge_of(refused).scopes == ScopeSet.parse(scope)
 
 
-@pytest.mark.parametrize("attack", [name for name in ATTACKS if name not in {"not ASCII", "half a character"}])
+# No header can hold the first two, and the third is refused before anybody reads it (431).
+UNSENT = {"not ASCII", "half a character", "a header of a mebibyte"}
+
+
+@pytest.mark.parametrize("attack", [name for name in ATTACKS if name not in UNSENT])
 async def test_f215_a_token_that_does_not_verify_is_answered_with_401(attack: str) -> None:
     token = ATTACKS[attack]()
     answer = await call(with_tokens(), "GET", "/v2/a/b/tags/list", headers=[("Authorization", f"Bearer {token}")])
