@@ -60,6 +60,9 @@ if TYPE_CHECKING:
     from ocidist.remote.repository import Repository
     from ocidist.remote.tags import TagDelete, Tags
     from ocidist.remote.writer import BlobWriter
+    from ocidist.storage.layout import Layout, LayoutRegistry
+    from ocidist.storage.layout_fsck import FsckProblem, FsckProblemKind, FsckReport
+    from ocidist.storage.layout_gc import GcReport
     from ocidist.storage.memory import MemoryRegistry
     from ocidist.wire.challenge import Challenge
     from ocidist.wire.egress import EgressPolicy
@@ -71,16 +74,17 @@ __all__ = [
     "ANONYMOUS", "Anonymous", "AuthFile", "Basic", "BlobMounted", "BlobReader", "BlobWriter", "Blobs", "Body", "Call",
     "ChainCredentials", "Challenge", "ChallengeCache", "Client", "ConcurrencyChanged", "Credential",
     "CredentialHelper", "CredentialProvider", "CredentialSource", "Credentials", "DefaultCredentials", "Descriptor",
-    "Digest", "EgressPolicy", "Event", "FileCredentials", "FileTokenCache", "ForeignLayers", "Hasher", "Hook",
-    "HostConfig", "HostLimits", "HostsConfig", "IdentityToken", "ImageIndex", "ImageManifest", "Manifest",
-    "Manifests", "MemoryChallengeCache", "MemoryRegistry", "MemoryTokenCache", "Mirror", "MirrorFailed", "MirrorTags",
-    "Mounted", "NamesSkipped", "OnExit", "Page", "Paginator", "Platform", "Progress", "PushResult", "RateLimit",
-    "RateLimitSeen", "Reference", "Registry", "RegistryInfo", "RegistryName", "RegistryProfile", "RegistryToken",
-    "Repository", "RepositoryName", "RequestRedirected", "RequestRetried", "RetryPolicy", "Schema1View", "Scope",
-    "ScopeSet", "ShortNames", "Source", "StaticCredentials", "Tag", "TagDelete", "Tags", "Timeouts", "Token",
-    "TokenCache", "TokenOptions", "TokenOwner", "TransferEvent", "TransferFailed", "TransferFinished",
-    "TransferProgressed", "TransferResumed", "TransferStarted", "UploadStarted", "UploadState", "WarningReceived",
-    "build_artifact", "build_image", "build_index", "log_events", "sweep_downloads",
+    "Digest", "EgressPolicy", "Event", "FileCredentials", "FileTokenCache", "ForeignLayers", "FsckProblem",
+    "FsckProblemKind", "FsckReport", "GcReport", "Hasher", "Hook", "HostConfig", "HostLimits", "HostsConfig",
+    "IdentityToken", "ImageIndex", "ImageManifest", "Layout", "LayoutRegistry", "Manifest", "Manifests",
+    "MemoryChallengeCache", "MemoryRegistry", "MemoryTokenCache", "Mirror", "MirrorFailed", "MirrorTags", "Mounted",
+    "NamesSkipped", "OnExit", "Page", "Paginator", "Platform", "Progress", "PushResult", "RateLimit", "RateLimitSeen",
+    "Reference", "Registry", "RegistryInfo", "RegistryName", "RegistryProfile", "RegistryToken", "Repository",
+    "RepositoryName", "RequestRedirected", "RequestRetried", "RetryPolicy", "Schema1View", "Scope", "ScopeSet",
+    "ShortNames", "Source", "StaticCredentials", "Tag", "TagDelete", "Tags", "Timeouts", "Token", "TokenCache",
+    "TokenOptions", "TokenOwner", "TransferEvent", "TransferFailed", "TransferFinished", "TransferProgressed",
+    "TransferResumed", "TransferStarted", "UploadStarted", "UploadState", "WarningReceived", "build_artifact",
+    "build_image", "build_index", "log_events", "sweep_downloads",
 ]
 __all__ += errors.__all__
 
@@ -127,6 +131,9 @@ _WHERE = {
     "remote.repository": "Repository",
     "remote.tags": "TagDelete Tags",
     "remote.writer": "BlobWriter",
+    "storage.layout": "Layout LayoutRegistry",
+    "storage.layout_fsck": "FsckProblem FsckProblemKind FsckReport",
+    "storage.layout_gc": "GcReport",
     "storage.memory": "MemoryRegistry",
     "wire.challenge": "Challenge",
     "wire.egress": "EgressPolicy",

@@ -14,9 +14,10 @@ from ocidist.errors import UsageError
 from ocidist.model.descriptor import Descriptor
 from ocidist.model.digest import Digest
 from ocidist.model.reference import RepositoryName
+from ocidist.storage.answers import at_once, paginated
 from ocidist.storage.memory_blobs import MemoryBlobs
 from ocidist.storage.memory_manifests import MemoryManifests, MemoryTags
-from ocidist.storage.memory_state import State, paginated
+from ocidist.storage.memory_state import State
 
 if TYPE_CHECKING:
     from ocidist._io.pages import Paginator
@@ -70,7 +71,9 @@ class MemoryRepository:
             )
             return [found[digest] for digest in sorted(fitting)[:limit]]
 
-        return paginated(take, lambda each: each.digest, after=None, page_size=None, what=f"the referrers of {wanted}")
+        return paginated(
+            at_once(take), lambda each: each.digest, after=None, page_size=None, what=f"the referrers of {wanted}"
+        )
 
 
 class MemoryRegistry:
@@ -117,7 +120,7 @@ class MemoryRegistry:
         Raises:
             UsageError: The page size is not positive.
         """
-        return paginated(self._state.order.after, str, after=after, page_size=page_size, what="repositories")
+        return paginated(at_once(self._state.order.after), str, after=after, page_size=page_size, what="repositories")
 
     async def remove(self, name: RepositoryName | str) -> None:
         """Remove a repository with everything in it, unfinished uploads included.

@@ -22,7 +22,8 @@ from ocidist.model.digest import Digest, Hasher
 from ocidist.model.mediatype import OCTET_STREAM
 from ocidist.model.reference import RepositoryName
 from ocidist.model.result import Mounted, OnExit
-from ocidist.storage.memory_state import Snapshot, Upload, refusal
+from ocidist.storage.answers import Snapshot, refusal
+from ocidist.storage.memory_state import Upload
 from ocidist.storage.memory_writer import MemoryBlobReader, MemoryBlobWriter
 from ocidist.wire.upload import DEFAULT_CHUNK
 from ocidist.wire.upload_state import UploadStarted

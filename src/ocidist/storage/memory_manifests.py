@@ -7,26 +7,23 @@ from typing import TYPE_CHECKING
 from anyio.lowlevel import checkpoint
 
 from ocidist.errors import (
-    ErrorInfo,
-    ManifestBlobUnknownError,
     ManifestUnknownRevisionError,
     NotModifiedError,
-    SchemaV1UnsupportedError,
     TagUnknownError,
-    UsageError,
 )
 from ocidist.model.descriptor import Descriptor
 from ocidist.model.digest import Digest
-from ocidist.model.manifest import Manifest
-from ocidist.model.mediatype import FOREIGN_LAYER_TYPES, INDEX_TYPES, SCHEMA1_TYPES
+from ocidist.model.mediatype import INDEX_TYPES
 from ocidist.model.reference import Tag
 from ocidist.model.result import PushResult
-from ocidist.storage.memory_state import Snapshot, paginated, refusal
+from ocidist.storage.answers import Snapshot, at_once, paginated, refusal
+from ocidist.storage.pushed import lacking, made, needed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from ocidist._io.pages import Paginator
+    from ocidist.model.manifest import Manifest
     from ocidist.model.reference import RepositoryName
     from ocidist.storage.memory_state import Content, State
 
@@ -102,22 +99,22 @@ class MemoryManifests:
         """
         await checkpoint()
         names = tuple(dict.fromkeys(map(Tag, tags)))
-        made = _made(manifest, media_type)
-        subject = made.subject
+        new = made(manifest, media_type)
+        subject = new.subject
         if self._state.check_references:
-            self._check_references(made)
-        before = self._known().get(made.digest)
+            self._check_references(new)
+        before = self._known().get(new.digest)
         if before is None:
-            self._state.budget.take(made.size)
+            self._state.budget.take(new.size)
         content = self._state.open(self._name)
         if before is not None:
             refer_no_more(content, before)  # as another media type the same bytes may have no subject
-        content.manifests[made.digest] = made
+        content.manifests[new.digest] = new
         if subject is not None:
-            content.referrers.setdefault(subject.digest, {})[made.digest] = made.as_referrer()
+            content.referrers.setdefault(subject.digest, {})[new.digest] = new.as_referrer()
         for name in names:
-            point(content, name, made.digest)
-        return PushResult(made.descriptor, names, subject=None if subject is None else subject.digest)
+            point(content, name, new.digest)
+        return PushResult(new.descriptor, names, subject=None if subject is None else subject.digest)
 
     async def delete(self, digest: Digest | str) -> None:
         """Delete a manifest by digest, with every tag that names it; its subject forgets it as a referrer.
@@ -144,24 +141,12 @@ class MemoryManifests:
         return {} if content is None else content.manifests
 
     def _check_references(self, manifest: Manifest) -> None:
-        lacking = list(dict.fromkeys(self._lacking(manifest)))
-        if not lacking:
-            return
-        error = refusal(ManifestBlobUnknownError, 400, f"the manifest names content that is not in {self._name}")
-        error.errors = tuple(
-            ErrorInfo("MANIFEST_BLOB_UNKNOWN", "the manifest names content that is not there", digest)
-            for digest in lacking
-        )
-        error.digests = tuple(lacking)
-        raise error
-
-    def _lacking(self, manifest: Manifest) -> Iterable[Digest]:
-        known = self._known()
-        lists_manifests = manifest.media_type in INDEX_TYPES
-        for descriptor in manifest.references:
-            there = self._state.has(self._name, descriptor.digest)
-            if not (there or (lists_manifests and descriptor.digest in known) or _is_elsewhere(descriptor)):
-                yield descriptor.digest
+        known = self._known() if manifest.media_type in INDEX_TYPES else {}
+        found = [
+            digest for digest in needed(manifest) if digest not in known and not self._state.has(self._name, digest)
+        ]
+        if found:
+            raise lacking(self._name, found)
 
 
 class MemoryTags:
@@ -225,7 +210,7 @@ class MemoryTags:
             NameUnknownError: There is no such repository; raised when the list is read.
         """
         return paginated(
-            self._page,
+            at_once(self._page),
             str,
             after=after,
             page_size=page_size,
@@ -293,21 +278,3 @@ def refer_no_more(content: Content, manifest: Manifest) -> None:
     others.pop(manifest.digest, None)
     if not others:
         del content.referrers[subject.digest]
-
-
-def _made(manifest: Manifest | bytes, media_type: str | None) -> Manifest:
-    if isinstance(manifest, Manifest):
-        if media_type is not None and media_type != manifest.media_type:
-            raise UsageError(f"the manifest is {manifest.media_type}, it cannot be stored as {media_type}")
-        manifest.digest.verify(manifest.data)
-        made = manifest
-    else:
-        made = Manifest.of(manifest, media_type)
-    if made.media_type in SCHEMA1_TYPES:
-        raise refusal(SchemaV1UnsupportedError, 400, "schema 1 manifests are not taken")
-    return made
-
-
-def _is_elsewhere(descriptor: Descriptor) -> bool:
-    # Their licence keeps these layers off registries; they are read from their own URLs.
-    return descriptor.media_type in FOREIGN_LAYER_TYPES and bool(descriptor.urls)

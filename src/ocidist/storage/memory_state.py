@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
-from anyio.lowlevel import checkpoint
 
-from ocidist._io.pages import Paginator
-from ocidist.errors import BlobUnknownError, ErrorInfo, NameUnknownError, ResponseError, UsageError
-from ocidist.model.result import Page
+from ocidist.errors import BlobUnknownError, NameUnknownError
+from ocidist.storage.answers import refusal
 from ocidist.storage.memory_pool import Budget, Pieces, Pool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-
-    from ocidist._io.pages import NextPage
     from ocidist.model.descriptor import Descriptor
     from ocidist.model.digest import Digest, Hasher
     from ocidist.model.manifest import Manifest
     from ocidist.model.reference import RepositoryName, Tag
 
-DEFAULT_PAGE: Final = 1000
-"""Entries per page of a list, unless the caller says otherwise."""
-
-T = TypeVar("T")
 _Name = TypeVar("_Name", bound=str)
-_Error = TypeVar("_Error", bound=ResponseError)
 
 
 class Names(Generic[_Name]):
@@ -180,68 +170,3 @@ class State:
         del self.uploads[upload.id]
         self.pool.add(digest, upload.pieces)
         self.link(upload.repository, digest)
-
-
-class Snapshot(Generic[T]):
-    """Iterates asynchronously over what there was when it was made."""
-
-    def __init__(self, values: Iterable[T]) -> None:
-        self._values = iter(tuple(values))
-
-    def __aiter__(self) -> AsyncIterator[T]:
-        return self
-
-    async def __anext__(self) -> T:
-        for value in self._values:
-            return value
-        raise StopAsyncIteration
-
-
-def paginated(
-    take: Callable[[str | None, int], Sequence[T]],
-    name: Callable[[T], str],
-    *,
-    after: str | None,
-    page_size: int | None,
-    what: str,
-) -> Paginator[T]:
-    """Return a list that is read page by page, so that changes between two pages are seen.
-
-    Args:
-        take: Returns the entries after a name, at most so many.
-        name: Returns the name of an entry.
-        after: Only entries after this name.
-        page_size: Most entries per page; None for ``DEFAULT_PAGE``.
-        what: What the entries are, for messages.
-
-    Raises:
-        UsageError: The page size is not positive.
-    """
-    size = DEFAULT_PAGE if page_size is None else page_size
-    if size <= 0:
-        raise UsageError("a page holds at least one entry")
-
-    def begin() -> NextPage[T]:
-        last, done = after, False
-
-        async def fetch() -> Page[T] | None:
-            nonlocal last, done
-            await checkpoint()
-            if done:
-                return None
-            found = take(last, size + 1)
-            done = len(found) <= size
-            items = tuple(found[:size])
-            last = name(items[-1]) if items else last
-            return Page(items, more=not done)
-
-        return fetch
-
-    return Paginator(begin, what=what)
-
-
-def refusal(kind: type[_Error], status: int, message: str, detail: str = "") -> _Error:
-    """Return the error a registry would answer with."""
-    error = kind(status, errors=[ErrorInfo(kind.code or "UNKNOWN", message, detail)])
-    error.message = message
-    return error

@@ -10,8 +10,8 @@ from anyio.lowlevel import checkpoint
 from ocidist.errors import BlobUploadUnknownError, DigestMismatchError, SizeMismatchError, UsageError
 from ocidist.model.descriptor import Descriptor
 from ocidist.model.mediatype import OCTET_STREAM
+from ocidist.storage.answers import refusal
 from ocidist.storage.memory_pool import HASH_AT_ONCE, octets
-from ocidist.storage.memory_state import refusal
 from ocidist.wire.upload_state import UploadState
 
 if TYPE_CHECKING:
