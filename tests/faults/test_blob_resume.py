@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
 from ocidist import (
@@ -275,3 +276,35 @@ async def test_f122_a_part_with_another_tag_is_not_taken_even_if_the_server_send
     async with repository_on(wire_server) as repository:
         assert await read(repository) == BLOB
     assert [request.header("Range") for request in route.requests] == [None, f"bytes={HALF}-", None]
+
+
+@pytest.mark.parametrize("framed", ["in chunks", "by its end"])
+@pytest.mark.parametrize("way", ["get", "download", "part"])
+async def test_t22_a_server_that_always_ends_early_without_a_length_is_asked_a_few_times_only(
+    wire_server: WireServer, tmp_path: Path, framed: str, way: str
+) -> None:
+    short = BLOB[:HALF]
+    answer = answers.respond_chunked(200, {}, [short])
+    if framed == "by its end":
+        answer = chain(answers.raw(answers.head(200) + short), close)
+    route = wire_server.on("GET", TARGET, answer)
+    async with repository_on(wire_server) as repository:
+        with anyio.fail_after(20), pytest.raises(TruncatedBodyError) as caught:
+            if way == "get":
+                await repository.blobs.get(KNOWN)
+            elif way == "download":
+                await repository.blobs.download(KNOWN, tmp_path / "blob")
+            else:
+                async with repository.blobs.open(KNOWN, offset=10, length=len(BLOB) - 10) as reader:
+                    await reader.read()
+    assert len(route.requests) == caught.value.attempts
+    assert len(route.requests) <= 7
+    assert names_in(tmp_path) == []
+
+
+async def test_t22_a_server_that_ends_early_without_a_length_once_is_gone_on_with(wire_server: WireServer) -> None:
+    wire_server.on(
+        "GET", TARGET, answers.respond_chunked(200, {}, [BLOB[:HALF]]), answers.respond_chunked(200, {}, [BLOB])
+    )
+    async with repository_on(wire_server) as repository:
+        assert await repository.blobs.get(KNOWN) == BLOB

@@ -149,3 +149,15 @@ async def test_chance_adds_to_what_is_asked_for_and_takes_from_what_is_not(
     waits = [policy.wait(1, None) or 0.0 for _ in range(1000)]
     assert 0 <= min(waits) < 0.2
     assert 1.8 < max(waits) <= 2.0
+
+
+async def test_t35_a_host_that_asks_for_days_time_after_time_holds_nobody_up(
+    wire_server: WireServer, slept: list[float]
+) -> None:
+    route = wire_server.on("GET", TAGS, respond(429, {"Retry-After": f"{DAY:.0f}"}))
+    async with client_for(wire_server, retry=PATIENT) as client:
+        with anyio.fail_after(10):
+            for _ in range(9):
+                with pytest.raises(RateLimitedError):
+                    await list_tags(client, wire_server)
+    assert (len(route.requests), slept) == (9, [])

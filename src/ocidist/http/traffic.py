@@ -95,6 +95,7 @@ class Traffic:
         self.sending: set[int] = rules.sending
         self._emit = rules.emit
         self._patient = rules.retry.attempts > 1
+        self._patience = rules.retry.max_retry_after
         self.outage: Outage = Outage(rules.retry, self._changed)
         self._budget = RetryBudget(rules.retry.budget, rules.retry.reserve)
         self.retried: int = 0
@@ -174,7 +175,9 @@ class Traffic:
             # A mirror that fails is set aside by those who ask it.
             return error
         if isinstance(failure, BusyError) and failure.status in _COMPLAINTS and not failure.spent:
-            place.lane.complained(place.number, failure.status, failure.retry_after)
+            # Where a wait is too long to be waited for, everybody is told so at once.
+            asked = failure.retry_after if (failure.retry_after or 0.0) <= self._patience else None
+            place.lane.complained(place.number, failure.status, asked)
         if not self._patient:
             return error
         told = isinstance(failure, OciError) and failure.operation is not None

@@ -265,11 +265,15 @@ class BlobStream:
                 continue
             if piece:
                 return piece
-            if self._span.stop is None or self.at >= self._span.stop:
+            expected = self._span.stop
+            if expected is None and self.size is not None:
+                # It did not say how much it would send.
+                expected = self.end
+            if expected is None or self.at >= expected:
                 # Where a part was sent completely, what is missing, if anything, is the next part.
                 await self.close()
                 return None
-            await self._lost(TruncatedBodyError(self._span.stop, self.at))
+            await self._lost(TruncatedBodyError(expected, self.at))
 
     async def _pull(self, body: Pieces) -> bytes:
         async for piece in body:
