@@ -441,9 +441,14 @@ async def _opened(path: Path, offset: int) -> AsyncIterator[FileIO]:
 
 
 async def _pieces(stream: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
+    if not isinstance(stream, AsyncIterable):
+        raise UsageError(f"a callable that opens content returns an asynchronous iterable, not {type(stream).__name__}")
     try:
         async for piece in stream:
-            yield piece if isinstance(piece, bytes) else _octets(piece)
+            octets = piece if isinstance(piece, bytes) else _octets(piece)
+            # An empty piece would be taken for the end, or for the last one.
+            if octets:
+                yield octets
     finally:
         close = getattr(stream, "aclose", None)
         if close is not None:

@@ -33,8 +33,9 @@ from ocidist.remote._memory import learn_profile, profile_of
 from ocidist.remote._opening import open_session
 from ocidist.remote._stat import stat
 from ocidist.remote._upload import UploadSession
-from ocidist.remote._upload_answers import check_stated, may_pass, opened
+from ocidist.remote._upload_answers import appeared, check_stated, is_home, may_pass, opened
 from ocidist.remote.writer import BlobWriter
+from ocidist.wire import upload
 from ocidist.wire.endpoints import PatchUpload, PostBlob, PutUpload, StartUpload
 
 if TYPE_CHECKING:
@@ -227,9 +228,12 @@ class BlobPush:
         status = getattr(error, "status", None)
         if status == 413 and error.operation == PutUpload.operation and profile.chunked:
             # Proxies limit what may come in one request.
-            if (self.size or 0) <= self._chunk_size or profile.max_body is not None:
+            size = self.size or 0
+            most = self._chunk_size if size > self._chunk_size else max(size // 4, upload.LEAST_CHUNK)
+            if most >= min(size, profile.max_body or size):
                 return False
-            learn_profile(self._channel, max_body=self._chunk_size)
+            self._chunk_size = most
+            learn_profile(self._channel, max_body=most)
             self.transfer.resumed(0, error.message)
             return True
         if error.operation == PatchUpload.operation and self._is_about_chunks(error):
@@ -341,9 +345,12 @@ class BlobPush:
     async def _post(self, digest: Digest, body: WatchedBody) -> bool:
         """Return whether the registry took the blob in a single request; it may have opened a session instead."""
         endpoint = _PostOnce(self._channel.repository_name, digest)
+        proven = True
 
         def take(reply: Reply) -> UploadState | None:
+            nonlocal proven
             if reply.status == 201:
+                proven = not reply.early and is_home(self._channel, reply.url)
                 check_stated(reply, digest)
                 return None
             return opened(self._channel, reply, chunk_size=self._chunk_size, algorithm=digest.algorithm)
@@ -355,6 +362,7 @@ class BlobPush:
                 raise
             return await self.exists()
         if state is None:
-            return True
+            # What was answered too early, or elsewhere, is no proof.
+            return proven or await appeared(self._channel, digest, self.size)
         self._session = UploadSession(self._channel, state)
         return False

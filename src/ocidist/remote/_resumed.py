@@ -5,12 +5,11 @@ Spec: distribution-spec, "Pushing a blob in chunks".
 
 from __future__ import annotations
 
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Self
 
 from ocidist._io.body import blame_source
 from ocidist._io.verify import update
-from ocidist.errors import DigestMismatchError, UploadConflictError, UploadExpiredError
+from ocidist.errors import DigestMismatchError, UploadConflictError, UploadExpiredError, UsageError
 from ocidist.model.digest import Hasher
 from ocidist.model.result import OnExit
 from ocidist.remote._upload import UploadSession
@@ -53,6 +52,7 @@ class ResumedWriter(BlobWriter):
         # What the registry does not have of the source: the end of the piece in hand, and the pieces after it.
         self._left = b""
         self._rest: AsyncGenerator[bytes, None] | None = None
+        self._failed = False
 
     async def __aenter__(self) -> Self:
         """Ask the registry where the session stands, and hash again what it has.
@@ -106,14 +106,31 @@ class ResumedWriter(BlobWriter):
         """Send the rest of the source, if there is one and nothing was written here, and finish the blob.
 
         See ``BlobWriter.commit``. Without a source the expected digest is required, and only the registry checks it.
+        If this fails or is cancelled, it can be called again, unless it was the source that failed.
+
+        Raises:
+            UsageError: The source failed before, so that the rest of it is not known.
         """
         if self._rest is not None:
-            rest, self._rest = self._rest, None
-            async with aclosing(rest):
-                await super().write(self._left)
-                async for piece in rest:
-                    await super().write(piece)
+            await self._send_rest(self._rest)
+            await self._close_source()
         return await super().commit(expected)
+
+    async def _send_rest(self, rest: AsyncGenerator[bytes, None]) -> None:
+        while True:
+            before = self.size
+            try:
+                await super().write(self._left)
+            finally:
+                self._left = self._left[self.size - before :]
+            if self._failed:
+                raise UsageError("the source failed before its end: resume the upload with a new one")
+            # A stream that raised looks, the next time, as if it had ended.
+            self._failed = True
+            self._left = await anext(rest, b"")
+            self._failed = False
+            if not self._left:
+                return
 
     async def _catch_up(self, source: Body) -> None:
         """Hash the first bytes of the source, as many as the registry has."""

@@ -265,15 +265,16 @@ class BlobStream:
                 continue
             if piece:
                 return piece
-            expected = self._span.stop
-            if expected is None and self.size is not None:
-                # It did not say how much it would send.
-                expected = self.end
+            expected = self._announced()
             if expected is None or self.at >= expected:
                 # Where a part was sent completely, what is missing, if anything, is the next part.
                 await self.close()
                 return None
             await self._lost(TruncatedBodyError(expected, self.at))
+
+    def _announced(self) -> int | None:
+        """Return the offset after the last byte of the current answer, if it or anybody before it said so."""
+        return self.end if self._span.stop is None and self.size is not None else self._span.stop
 
     async def _pull(self, body: Pieces) -> bytes:
         async for piece in body:
