@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import nox
@@ -20,6 +21,16 @@ import ocidist
 assert resources.files(ocidist).joinpath("py.typed").is_file()
 print(ocidist.__version__, *(getattr(ocidist, name) for name in getattr(ocidist, "__all__", ())), sep="\\n")
 """
+
+SAMPLE_OPTIONS = (
+    *("-q", "-W", "error", "--strict-markers", "--rootdir", "."),
+    *("-o", "asyncio_default_fixture_loop_scope=function"),  # pytest-asyncio warns of its own default
+)
+SAMPLE_RUNS = [
+    ("plain", "with_anyio", "asyncio_strict"),
+    ("--asyncio-mode=auto", "plain", "asyncio_auto"),
+    ("--numprocesses=2", "plain"),
+]
 
 
 def _group(name: str) -> list[str]:
@@ -123,3 +134,11 @@ def wheel(session: nox.Session) -> None:
     session.install(str(built))
     session.chdir(folder)
     session.run("python", "-W", "error", "-c", WHEEL_CHECK)
+    # Somebody else's project, which uses the pytest plugin in all the ways there are.
+    session.install(f"{built}[testing]", "anyio[trio]", "pytest", "pytest-asyncio", "pytest-xdist")
+    sample = Path(session.create_tmp()) / "sample"
+    shutil.rmtree(sample, ignore_errors=True)
+    shutil.copytree(ROOT / "tests" / "testing" / "sample", sample, ignore=shutil.ignore_patterns("__pycache__"))
+    session.chdir(sample)
+    for arguments in SAMPLE_RUNS:
+        session.run("python", "-m", "pytest", *SAMPLE_OPTIONS, *arguments)

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from ocidist import (
+    Basic,
+    CredentialsRejectedError,
+    Digest,
+    ImageManifest,
+    InvalidCredentialError,
+    MemoryRegistry,
+    TlsError,
+    UnsupportedError,
+    UsageError,
+)
+from ocidist.server import Limits
+from ocidist.testing import Content, SeenRequest, serve
+from ocidist.wire import endpoints
+from tests.peers.tools import program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LOGIN = ("ci", "s3cret-of-the-test")
+
+
+async def test_n12_a_registry_runs_while_its_block_does() -> None:
+    async with serve() as registry:
+        built = registry.add("demo/app", Content().image("app", tags=["v1"]).artifact("sbom", subject="app"))
+        async with registry.client() as client:
+            repository = client.repository(f"{registry.host}/demo/app")
+            manifest = await repository.manifests.get("v1")
+            assert manifest.digest == built["app"].digest
+            view = manifest.parse()
+            assert isinstance(view, ImageManifest)
+            assert await repository.blobs.get(view.layers[0]) == built[".app.layer"].data
+            assert [each.digest for each in await repository.referrers(manifest).collect()] == [built["sbom"].digest]
+            await repository.blobs.push(b"pushed")
+            assert registry.connections >= 1
+        found = registry.store.repository("demo/app").blobs
+        assert registry.call(found.get, Digest.of(b"pushed")) == b"pushed"
+    with pytest.raises(RuntimeError):
+        registry.add("demo/app", Content())
+
+
+async def test_what_it_was_asked_is_noted() -> None:
+    async with serve(auth=LOGIN) as registry, registry.client() as client:
+        repository = client.repository(f"{registry.host}/demo/app")
+        await repository.blobs.push(b"x" * 1000)
+        await repository.blobs.exists(f"sha256:{'0' * 64}")
+        last = registry.requests[-1]
+        assert (last.method, last.path, last.status) == ("HEAD", f"/v2/demo/app/blobs/sha256:{'0' * 64}", 404)
+        assert isinstance(last.endpoint, endpoints.StatBlob)
+        assert str(last) == f"HEAD {last.path} -> 404"
+        put = next(each for each in registry.requests if each.method == "PUT")
+        assert (put.received, put.status) == (1000, 201)
+        assert str(put) == f"PUT {put.path}?{put.query} -> 201"
+        assert put.headers["authorization"] == "Basic"
+        assert not any(LOGIN[1] in repr(each) + repr(dict(each.headers)) for each in registry.requests)
+        registry.requests.clear()
+        await client.get(f"{registry.url}/nothing")
+        assert [(each.status, each.endpoint) for each in registry.requests] == [(404, None)]
+        assert registry.requests[0] == SeenRequest("GET", "/nothing", "", registry.requests[0].headers, 0, 404)
+
+
+@pytest.mark.parametrize(("tokens", "tls"), [(False, False), (True, True)], ids=["passwords", "tokens-over-tls"])
+async def test_n12_it_asks_who_somebody_is(tokens: bool, tls: bool) -> None:
+    async with serve(auth={LOGIN[0]: LOGIN[1], "other": "0ther"}, tokens=tokens, tls=tls) as registry:
+        assert (registry.username, registry.password) == LOGIN
+        assert registry.url.startswith("https://" if tls else "http://")
+        async with registry.client() as client:
+            blob = await client.repository(f"{registry.host}/demo/app").blobs.push(b"x")
+        async with registry.client(credentials={registry.host: Basic("other", "0ther")}) as client:
+            assert await client.repository(f"{registry.host}/demo/app").blobs.get(blob) == b"x"
+        async with registry.client(credentials={}) as client:
+            with pytest.raises(CredentialsRejectedError):
+                await client.repository(f"{registry.host}/demo/app").blobs.push(b"x")
+        async with registry.client(credentials={registry.host: Basic(LOGIN[0], "wrong")}) as client:
+            with pytest.raises(CredentialsRejectedError):
+                await client.repository(f"{registry.host}/demo/app").blobs.push(b"x")
+        assert any(each.path == "/token" for each in registry.requests) == tokens
+        assert LOGIN[1] not in repr(registry)
+
+
+async def test_its_certificate_is_trusted_by_nobody_else() -> None:
+    async with serve(tls=True) as registry:
+        assert registry.ca is not None
+        async with registry.client() as client:
+            await client.registry(registry.host).ping()
+        async with registry.client(hosts={}) as client:
+            with pytest.raises(TlsError):
+                await client.registry(registry.host).ping()
+        assert [path.name for path in registry.ca.parent.iterdir()] == ["ca.pem"]
+    assert not registry.ca.exists()
+
+
+def test_other_clients_like_its_certificate_and_passwords(tmp_path: Path) -> None:
+    import subprocess
+
+    with serve(auth=LOGIN, tls=True) as registry:
+        registry.add("demo/app", Content().layer("root", {"etc/motd": "x"}).image("app", ["root"], tags=["v1"]))
+        assert registry.ca is not None
+        (tmp_path / "ca.crt").write_bytes(registry.ca.read_bytes())
+        copied = subprocess.run(
+            [
+                *(program("skopeo"), "--insecure-policy", "copy", f"--src-cert-dir={tmp_path}", "--src-creds"),
+                *(":".join(LOGIN), f"docker://{registry.host}/demo/app:v1", f"dir:{tmp_path / 'out'}"),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=50,
+        )
+        assert copied.returncode == 0, copied.stderr
+
+
+async def test_it_can_be_read_only_and_take_less_and_serve_a_store_of_ones_own() -> None:
+    store = MemoryRegistry(check_references=False)
+    async with serve(store, read_only=True) as registry:
+        assert registry.store is store
+        built = registry.add("demo/app", Content().image("app", tags=["v1"]))
+        async with registry.client() as client:
+            repository = client.repository(f"{registry.host}/demo/app")
+            assert (await repository.manifests.get("v1")).digest == built["app"].digest
+            with pytest.raises(UnsupportedError):
+                await repository.blobs.push(b"x")
+    async with serve(limits=Limits(max_blob=10)) as registry, registry.client() as client:
+        with pytest.raises(UsageError):
+            registry.add("no/such", {"images": {"a": ["gone"]}})
+        assert (await client.get(f"{registry.url}/v2/")).status_code == 200
+
+
+def test_arguments_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(UsageError, match="auth says who they are"):
+        serve(tokens=True)
+    with pytest.raises(UsageError, match="needs a user"):
+        serve(auth={})
+    with pytest.raises(InvalidCredentialError), serve(auth=("ci", "")):
+        pytest.fail("it runs")
+
+
+def _running() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "ocidist-loopback"]
+
+
+async def _stopped(before: list[threading.Thread]) -> None:
+    for thread in _running():
+        if thread not in before:
+            await anyio.to_thread.run_sync(thread.join, 5)
+            assert not thread.is_alive()
+
+
+async def test_a_registry_that_is_waited_for_no_longer_is_stopped() -> None:
+    before = _running()
+    with anyio.move_on_after(0) as scope:
+        async with serve():
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+    await _stopped(before)
+
+
+async def test_a_native_cancellation_leaves_no_registry(anyio_backend_name: str) -> None:
+    if anyio_backend_name != "asyncio":
+        return
+    before = _running()
+
+    async def use() -> None:
+        async with serve():
+            await asyncio.sleep(60)
+
+    for turns in range(4):
+        task = asyncio.ensure_future(use())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    await anyio.sleep(0.05)
+    await _stopped(before)
