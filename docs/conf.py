@@ -28,10 +28,15 @@ exclude_patterns = ["_build", "changes", "examples"]
 nitpicky = True
 nitpick_ignore_regex = [
     # What other projects document; nothing is fetched while building, so that it works without a network.
-    (r"py:.*", r"(httpx|typing|cryptography|logging|opentelemetry|collections\.abc|pathlib|datetime|enum)\..*"),
+    (
+        r"py:.*",
+        r"(httpx|typing|cryptography|logging|opentelemetry|socket|ssl|collections\.abc|pathlib|datetime|enum)\..*",
+    ),
     # Annotations name what is imported for type checkers only, and type variables, without their modules.
     (r"py:class", r"\w+"),
     (r"py:class", r"ocidist\.[\w.]+\.T"),
+    # The classes of the specification's table are read in the code.
+    (r"py:class", r"ocidist\.wire\.endpoints\.Endpoint"),
 ]
 
 html_theme = "furo"

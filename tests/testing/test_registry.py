@@ -11,14 +11,16 @@ from ocidist import (
     Basic,
     CredentialsRejectedError,
     Digest,
+    DigestMismatchError,
     ImageManifest,
     InvalidCredentialError,
     MemoryRegistry,
+    RetryPolicy,
     TlsError,
     UnsupportedError,
     UsageError,
 )
-from ocidist.server import Limits
+from ocidist.server import Fault, Limits, Quirks
 from ocidist.testing import Content, SeenRequest, serve
 from ocidist.wire import endpoints
 from tests.peers.tools import program
@@ -135,7 +137,39 @@ async def test_it_can_be_read_only_and_take_less_and_serve_a_store_of_ones_own()
         assert (await client.get(f"{registry.url}/v2/")).status_code == 200
 
 
+async def test_n12_it_does_as_other_registries_do() -> None:
+    async with serve(quirks="docker-registry-2", faults=[Fault(on=endpoints.Ping, status=503)]) as registry:
+        built = registry.add("demo/app", Content().image("app", tags=["v1"]).artifact("sbom", subject="app"))
+        async with registry.client(retry=RetryPolicy(attempts=1)) as client:
+            assert (await client.get(f"{registry.url}/v2/")).status_code == 503
+            missing = await client.get(f"{registry.url}/v2/demo/app/referrers/{built['app'].digest}")
+            assert missing.status_code == 404
+    async with serve(quirks=Quirks(catalog=False)) as registry, registry.client() as client:
+        assert (await client.get(f"{registry.url}/v2/_catalog")).status_code == 404
+
+
+async def test_n12_it_fails_the_way_a_test_wants_it_to() -> None:
+    async with serve() as registry:
+        data = b"x" * 300_000
+        built = registry.add("demo/app", Content().blob("data", data))
+        async with registry.client(retry=RetryPolicy(wait_initial=0.01)) as client:
+            blobs = client.repository(f"{registry.host}/demo/app").blobs
+            registry.faults.add(Fault(on=endpoints.GetBlob, drop_answer_after=100_000))
+            assert await blobs.get(built["data"].digest) == data
+            assert [each.status for each in registry.requests if each.method == "GET"] == [200, 206]
+            registry.faults.add(Fault(on=endpoints.GetBlob, corrupt_at=5))
+            with pytest.raises(DigestMismatchError):
+                await blobs.get(built["data"].digest)
+            registry.requests.clear()
+            registry.faults.add(Fault(on=endpoints.GetBlob, drop_answer_after=0))
+            assert await blobs.get(built["data"].digest) == data
+            assert [each.status for each in registry.requests if each.method == "GET"] == [0, 200]
+        assert len(registry.faults.met) == 3
+
+
 def test_arguments_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(UsageError, match="no registry 'docker' is known, only docker-registry-2, "):
+        serve(quirks="docker")
     with pytest.raises(UsageError, match="auth says who they are"):
         serve(tokens=True)
     with pytest.raises(UsageError, match="needs a user"):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ocidist.model.descriptor import Descriptor
-    from ocidist.storage.protocols import Repository
+    from ocidist.storage import protocols
     from ocidist.testing.pieces import Make
 
 DEFAULT_PLATFORM: Final = "linux/amd64"
@@ -253,7 +253,7 @@ class Content:
             building.piece(name)
         return Built(building.done)
 
-    async def push_to(self, repository: Repository) -> Built:
+    async def push_to(self, repository: protocols.Repository) -> Built:
         """Build the content and put it into a repository of any store.
 
         Args:

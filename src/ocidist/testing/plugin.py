@@ -36,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         f"{_MARKER}(**options): arguments of ocidist.testing.serve for the registry of this test, such as "
-        "auth=('user', 'password'), tokens=True, tls=True, read_only=True",
+        "auth=('user', 'password'), tokens=True, tls=True, quirks='docker-registry-2'",
     )
 
 

@@ -20,19 +20,23 @@ import anyio.to_thread
 
 from ocidist.errors import UsageError
 from ocidist.server.app import RegistryApp
+from ocidist.server.faults import Faults
+from ocidist.server.quirks import PRESETS
 from ocidist.storage.memory import MemoryRegistry
 from ocidist.testing.content import Content
 from ocidist.testing.requests import SeenRequest, Watched
 from ocidist.testing.runner import LOOPBACK, loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
     from types import TracebackType
 
     from ocidist.client import Client
     from ocidist.issuer.keys import KeyMaterial
     from ocidist.server.auth import Guard
+    from ocidist.server.faults import Fault
     from ocidist.server.limits import Limits
+    from ocidist.server.quirks import Quirks
     from ocidist.storage.protocols import Namespace
     from ocidist.testing.pieces import Built
     from ocidist.testing.runner import LoopbackServer
@@ -55,6 +59,7 @@ class LoopbackRegistry:
         url: The same with the scheme before it.
         store: What it serves. It belongs to the registry's thread: use it through ``call``.
         requests: What it was asked so far, in the order of the answers; ``requests.clear()`` begins anew.
+        faults: What goes wrong: ``faults.add(Fault(...))`` lets more of it do so, ``faults.met`` is what did.
         ca: PEM file of the certificate to trust, or None without TLS.
         username: Who may do everything, where it asks; else None.
         password: Their password.
@@ -65,6 +70,7 @@ class LoopbackRegistry:
         server: LoopbackServer,
         store: Namespace,
         requests: list[SeenRequest],
+        faults: Faults,
         *,
         ca: Path | None = None,
         login: tuple[str, str] | None = None,
@@ -74,6 +80,7 @@ class LoopbackRegistry:
         self.url: str = server.url
         self.store: Namespace = store
         self.requests: list[SeenRequest] = requests
+        self.faults: Faults = faults
         self.ca: Path | None = ca
         self.username: str | None = login[0] if login else None
         self.password: str | None = login[1] if login else None
@@ -216,6 +223,8 @@ def serve(
     tls: bool = False,
     read_only: bool = False,
     limits: Limits | None = None,
+    quirks: Quirks | str | None = None,
+    faults: Iterable[Fault] = (),
 ) -> Serving:
     """Return a registry on 127.0.0.1, on a port of the kernel's choice, that runs while its block does.
 
@@ -229,9 +238,12 @@ def serve(
             ``issuer``.
         read_only: Whether it refuses everything but reading; ``add`` works all the same.
         limits: How much it takes.
+        quirks: What it does as other registries do, or the name of one of them in ``ocidist.server.PRESETS``, such as
+            ``"docker-registry-2"``.
+        faults: What goes wrong from the beginning; ``LoopbackRegistry.faults`` takes more.
 
     Raises:
-        UsageError: The arguments do not fit together.
+        UsageError: The arguments do not fit together, or no such registry is known.
         InvalidCredentialError: A user name cannot be sent, or a password is empty.
     """
     users = dict([auth] if isinstance(auth, tuple) else auth or {})
@@ -239,7 +251,11 @@ def serve(
         raise UsageError("auth needs a user")
     if tokens and not users:
         raise UsageError("tokens are given to users: auth says who they are")
+    if isinstance(quirks, str) and quirks not in PRESETS:
+        raise UsageError(f"no registry {quirks!r} is known, only {', '.join(PRESETS)}")
     login = next(iter(users.items())) if users else None
+    ways = PRESETS[quirks] if isinstance(quirks, str) else quirks
+    wrong = Faults(*faults)
 
     @contextmanager
     def running() -> Iterator[LoopbackRegistry]:
@@ -249,11 +265,11 @@ def serve(
             origin = f"{'https' if tls else 'http'}://{LOOPBACK}:{listener.getsockname()[1]}"
             app: Callable[..., Awaitable[None]]
             guard, token_app = _doors(users, origin, tokens=tokens)
-            app = RegistryApp(served, auth=guard, read_only=read_only, limits=limits)
+            app = RegistryApp(served, auth=guard, read_only=read_only, limits=limits, quirks=ways, faults=wrong)
             app = app if token_app is None else _Beside(app, token_app)
             ca, context = _tls(Path(folder)) if tls else (None, None)
             with loopback(Watched(app, seen), tls=context, lifespan="off", listener=listener) as server:
-                yield LoopbackRegistry(server, served, seen, ca=ca, login=login)
+                yield LoopbackRegistry(server, served, seen, wrong, ca=ca, login=login)
 
     return Serving(running)
 

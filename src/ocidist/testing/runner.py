@@ -125,12 +125,12 @@ class _Server(uvicorn.Server):
 
     async def open(self, listener: socket.socket) -> None:
         """Start the application and listen."""
-        self.lifespan = self.config.lifespan_class(self.config)
+        self.lifespan: Any = self.config.lifespan_class(self.config)
         try:
             await self.startup([listener])
         except SystemExit:
             raise UsageError("the application did not start: its own log says why") from None
-        self._date = asyncio.create_task(self._tell_the_date())
+        self._date: asyncio.Task[None] = asyncio.create_task(self._tell_the_date())
 
     async def close(self) -> None:
         """Stop listening, let go of all connections, and stop the application."""
