@@ -13,6 +13,9 @@ import pytest
 from blockbuster import blockbuster_ctx
 
 import ocidist.client  # noqa: F401 -- imported here as a program does, not inside an event loop where it would block
+from ocidist.testing.plugin import (  # noqa: F401 -- its marker, whether or not the installed package has the plugin
+    pytest_configure,
+)
 from tests.canary import (  # noqa: F401 -- fixtures and a hook, for every test
     no_secret_escapes,
     no_secret_stays,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from ocidist.testing.plugin import (  # noqa: F401 -- fixtures and a hook
+from ocidist.testing.plugin import (  # noqa: F401 -- fixtures
     oci_content,
     oci_registry,
     oci_registry_factory,
     oci_registry_options,
-    pytest_configure,
 )
 
 # A project of its own: test_plugin.py copies it and runs its tests.

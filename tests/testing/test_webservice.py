@@ -81,7 +81,7 @@ def target(oci_content: BoundContent) -> str:
     return f"/images/demo/app/blobs/{oci_content.blob('data', BLOB).push('demo/app')['data'].digest}"
 
 
-def test_a14_a_blob_comes_whole(service: LoopbackServer, target: str) -> None:
+def test_a_blob_comes_whole(service: LoopbackServer, target: str) -> None:
     whole = ask(service, "GET", target)
     assert (whole.status, whole.body, whole.headers["etag"]) == (200, BLOB, ETAG)
     head = ask(service, "HEAD", target)
@@ -91,7 +91,7 @@ def test_a14_a_blob_comes_whole(service: LoopbackServer, target: str) -> None:
     assert head.headers["content-length"] == "1000"
 
 
-def test_a14_a_part_of_a_blob_is_asked_for_at_the_registry_too(
+def test_a_part_of_a_blob_is_asked_for_at_the_registry_too(
     service: LoopbackServer, oci_registry: LoopbackRegistry, target: str
 ) -> None:
     for wanted, start, stop in [
@@ -113,9 +113,7 @@ def test_a14_a_part_of_a_blob_is_asked_for_at_the_registry_too(
         assert (answer.status, answer.body) == (200, BLOB)
 
 
-def test_a14_conditions_are_about_the_digest(
-    service: LoopbackServer, oci_registry: LoopbackRegistry, target: str
-) -> None:
+def test_conditions_are_about_the_digest(service: LoopbackServer, oci_registry: LoopbackRegistry, target: str) -> None:
     for known in (ETAG, f"W/{ETAG}", f'"other", {ETAG}', "*"):
         answer = ask(service, "GET", target, If_None_Match=known)
         assert (answer.status, answer.body, answer.headers["etag"]) == (304, b"", ETAG)
@@ -125,7 +123,7 @@ def test_a14_conditions_are_about_the_digest(
     assert ask(service, "GET", target, Range="bytes=0-0", If_Range='"other"').status == 200
 
 
-def test_a14_a_client_that_leaves_ends_the_transfer_at_the_registry(
+def test_a_client_that_leaves_ends_the_transfer_at_the_registry(
     service: LoopbackServer, oci_registry: LoopbackRegistry, oci_content: BoundContent
 ) -> None:
     digest = oci_content.blob("large", LARGE).push("demo/app")["large"].digest
@@ -142,7 +140,7 @@ def test_a14_a_client_that_leaves_ends_the_transfer_at_the_registry(
     assert (answer.status, len(answer.body)) == (200, len(LARGE))
 
 
-def test_a14_errors_become_statuses(service: LoopbackServer, target: str) -> None:
+def test_errors_become_statuses(service: LoopbackServer, target: str) -> None:
     for name, reference, status, error in [
         ("demo/app", NOWHERE, 404, "BlobUnknownError"),
         ("demo/app", "sha256:short", 400, "InvalidDigestError"),
@@ -153,7 +151,7 @@ def test_a14_errors_become_statuses(service: LoopbackServer, target: str) -> Non
         assert f'"error":"{error}"'.encode() in answer.body
 
 
-def test_a14_a_registry_that_does_not_answer_is_a_bad_gateway(create_app: Callable[..., Any]) -> None:
+def test_a_registry_that_does_not_answer_is_a_bad_gateway(create_app: Callable[..., Any]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         address = f"127.0.0.1:{unused.getsockname()[1]}"
     new_client = partial(Client, credentials={}, retry=RetryPolicy(attempts=1))
@@ -162,7 +160,7 @@ def test_a14_a_registry_that_does_not_answer_is_a_bad_gateway(create_app: Callab
 
 
 @pytest.mark.oci_registry(auth=("service", "s3cret"))
-def test_a14_refused_credentials_are_the_services_own_problem(
+def test_refused_credentials_are_the_services_own_problem(
     create_app: Callable[..., Any], oci_registry: LoopbackRegistry
 ) -> None:
     with loopback(
@@ -173,7 +171,7 @@ def test_a14_refused_credentials_are_the_services_own_problem(
         assert b"CredentialsRejectedError" in answer.body
 
 
-def test_a14_the_registry_works_under_a_path(service: LoopbackServer) -> None:
+def test_the_registry_works_under_a_path(service: LoopbackServer) -> None:
     assert ask(service, "GET", "/registry/v2/").status == 200
     started = ask(service, "POST", "/registry/v2/demo/app/blobs/uploads/")
     assert started.status == 202
