@@ -10,6 +10,7 @@ Spec: distribution-spec, "Pulling manifests" (names and tags); the grammar and D
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, Literal, Self
 
@@ -54,6 +55,8 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
 _LETTER = re.compile(r"[a-z]", re.ASCII)
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:[./]|__?|-+)[a-z0-9]+)*", re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
+# Possessive, so that the lines before are not remembered.
+_TAGS = re.compile(rf"(?:{_TAG.pattern}\n)*+", re.ASCII)
 _ID_LENGTH = 64
 _HEX_ID = re.compile(rf"[0-9a-f]{{{_ID_LENGTH}}}", re.ASCII)
 
@@ -253,6 +256,14 @@ class Tag(str):
             msg = f"{_show(value)} is not a tag (letters, digits, '_', '.', '-'; at most {MAX_TAG_LENGTH})"
             raise InvalidReferenceError(msg)
         return super().__new__(cls, value)
+
+
+def all_tags(texts: Sequence[str]) -> list[Tag] | None:
+    """Return every text as a tag, or None if one of them is none: for long lists, where looking at each takes long."""
+    lines = "\n".join(texts) + "\n" if texts else ""
+    if _TAGS.fullmatch(lines) is None or lines.count("\n") != len(texts):
+        return None
+    return [str.__new__(Tag, text) for text in texts]
 
 
 def repository_name(text: str) -> RepositoryName:

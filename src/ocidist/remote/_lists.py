@@ -6,7 +6,7 @@ Spec: distribution-spec, "Listing Tags".
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar, cast
 
 import attrs
 
@@ -37,13 +37,11 @@ class ListOf(Generic[_Name]):
     Attributes:
         channel: Where it is.
         key: Name of the list in the answer's body.
-        kind: Class of its entries.
         refusal: Given what made the first page fail, returns what to raise instead.
     """
 
     channel: Channel
     key: _Key
-    kind: Callable[[str], _Name]
     refusal: Callable[[OciError], OciError] = lambda error: error
 
 
@@ -109,7 +107,10 @@ class _Walk(Generic[_Name]):
         page, fresh = await self._channel.read(self._endpoint(request), self._take)
         if page.invalid:
             self._report(page.invalid)
-        found = tuple(self._listed.kind(name) for name in fresh if self._is_wanted(name))
+        if self._after is not None:
+            fresh = tuple(name for name in fresh if self._is_wanted(name))
+        # Tags or names, as the key says: that is what the page was read for.
+        found = cast("tuple[_Name, ...]", fresh)
         return Page(found, more=self._pager.request is not None)
 
     async def _take(self, reply: Reply) -> tuple[Listing, tuple[str, ...]]:

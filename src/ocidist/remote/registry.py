@@ -121,7 +121,7 @@ class Registry:
 
         Spec: Docker Registry HTTP API V2, "Catalog".
         """
-        listed = ListOf(self._channel, "repositories", RepositoryName, _refusal)
+        listed = ListOf[RepositoryName](self._channel, "repositories", _refusal)
         return names(listed, after=after, page_size=page_size)
 
 

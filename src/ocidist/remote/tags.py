@@ -176,7 +176,7 @@ class Tags:
 
         Spec: distribution-spec, "Listing Tags".
         """
-        return names(ListOf(self._channel, "tags", Tag), after=after, page_size=page_size)
+        return names(ListOf[Tag](self._channel, "tags"), after=after, page_size=page_size)
 
     async def lookup(self, digest: Digest | Descriptor | Manifest | str) -> tuple[Tag, ...]:
         """Return the tags that name a manifest, in the registry's order.

@@ -14,7 +14,7 @@ import attrs
 
 from ocidist.errors import InvalidReferenceError, LimitExceededError, PaginationLoopError, ProtocolError, UsageError
 from ocidist.model import strictjson
-from ocidist.model.reference import RepositoryName, Tag
+from ocidist.model.reference import RepositoryName, Tag, all_tags
 from ocidist.wire.egress import DEFAULT_POLICY, EgressPolicy, check_link, resolve
 from ocidist.wire.link import next_target
 from ocidist.wire.ranges import parse_int
@@ -80,12 +80,14 @@ def parse_page(data: bytes, key: Literal["tags", "repositories"]) -> Listing:
         return Listing(())
     if not isinstance(entries, list):
         raise ProtocolError(f"{key!r} in the list page is not a list")
+    if set(map(type, entries)) - {str}:
+        raise ProtocolError(f"{key!r} in the list page holds something that is not a string")
+    if key == "tags" and (tags := all_tags(entries)) is not None:
+        return Listing(tuple(dict.fromkeys(tags)), (), len(entries))
     kind = Tag if key == "tags" else RepositoryName
     items: dict[str, None] = {}
     invalid: dict[str, None] = {}
     for entry in entries:
-        if not isinstance(entry, str):
-            raise ProtocolError(f"{key!r} in the list page holds something that is not a string")
         try:
             items[kind(entry)] = None
         except InvalidReferenceError:
@@ -216,6 +218,8 @@ class Pager:
             # A registry that ignores n ignores last too, and a place the caller named may not be among the items.
             ignored = self._pages == 0 or (request.n is not None and page.count > request.n)
             items = _after(items, request.last, by_order=ignored)
+        if self._previous.isdisjoint(items):
+            return items
         return tuple(item for item in items if item not in self._previous)
 
     def _count(self, page: Listing, fresh: tuple[str, ...]) -> None:

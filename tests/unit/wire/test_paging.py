@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from ocidist.errors import LimitExceededError, LinkRefusedError, PaginationLoopError, ProtocolError, UsageError
+from ocidist.model.reference import Tag
 from ocidist.wire import paging
 from ocidist.wire.paging import Listing, NextPage, Pager, parse_next, parse_page
 
@@ -132,6 +133,17 @@ def test_f094_names_that_break_the_grammar_are_reported_apart_and_duplicates_dro
     assert listing.items == ("v1", "v2")
     assert listing.invalid == ("x?y=z", "..", "a/b", "", "[31mred", "v" * 129)
     assert listing.count == len(tags)
+
+
+@pytest.mark.parametrize("odd", ["v1\nv2", "v1\n", "\n", "", "a" * 129, ".v1", "v 1", "v\u0661", "a" * 128])
+def test_f094_one_odd_name_among_many_is_the_only_one_left_out(odd: str) -> None:
+    """Long lists are checked at once, and must be no laxer for it."""
+    found = parse_page(json.dumps({"tags": ["v1", odd, "v3", "v1"]}).encode(), "tags")
+    good = ("v1", "v3") if len(odd) != 128 else ("v1", odd, "v3")
+    assert found.items == good
+    assert {type(item) for item in found.items} == {Tag}
+    assert len(found.invalid) == (len(odd) != 128)
+    assert found.count == 4
 
 
 def test_f094_repository_names_are_held_to_their_own_grammar() -> None:
