@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -49,6 +50,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Choose the event loops of tests that take long, and let tests say which faults they are about."""
     choose(config, items)
     mark(items)
+
+
+def pytest_collection_finish() -> None:
+    """Hide what was collected from the garbage collector, which tests that look for leaks run hundreds of times."""
+    gc.collect()
+    gc.freeze()
 
 
 StartRegistry = Callable[[Mode], Peer]
