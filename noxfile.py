@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nox
 
@@ -23,7 +24,7 @@ print(ocidist.__version__, *(getattr(ocidist, name) for name in getattr(ocidist,
 """
 
 SAMPLE_OPTIONS = (
-    *("-q", "-W", "error", "--strict-markers", "--rootdir", "."),
+    *("-q", "-W", "error", "--strict-markers"),
     *("-o", "asyncio_default_fixture_loop_scope=function"),  # pytest-asyncio warns of its own default
 )
 SAMPLE_RUNS = [
@@ -125,7 +126,7 @@ def fuzz(session: nox.Session) -> None:
 @nox.session
 def wheel(session: nox.Session) -> None:
     """Build the wheel, and use it where there is nothing but what it asks for."""
-    folder = Path(session.create_tmp()) / "dist"
+    folder = Path(session.create_tmp()).resolve() / "dist"
     session.install("build")
     for old in folder.glob("*"):
         old.unlink()
@@ -134,11 +135,11 @@ def wheel(session: nox.Session) -> None:
     session.install(str(built))
     session.chdir(folder)
     session.run("python", "-W", "error", "-c", WHEEL_CHECK)
-    # Somebody else's project, which uses the pytest plugin in all the ways there are.
     session.install(f"{built}[testing]", "anyio[trio]", "pytest", "pytest-asyncio", "pytest-xdist")
-    sample = Path(session.create_tmp()) / "sample"
-    shutil.rmtree(sample, ignore_errors=True)
-    shutil.copytree(ROOT / "tests" / "testing" / "sample", sample, ignore=shutil.ignore_patterns("__pycache__"))
-    session.chdir(sample)
-    for arguments in SAMPLE_RUNS:
-        session.run("python", "-m", "pytest", *SAMPLE_OPTIONS, *arguments)
+    # Somebody else's project, which uses the pytest plugin in all the ways there are.
+    with TemporaryDirectory() as outside:
+        sample = shutil.copytree(ROOT / "tests" / "testing" / "sample", Path(outside) / "sample")
+        session.chdir(sample)
+        for arguments in SAMPLE_RUNS:
+            session.run("python", "-m", "pytest", *SAMPLE_OPTIONS, *arguments)
+        session.chdir(folder)
