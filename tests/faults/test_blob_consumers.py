@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import threading
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,10 @@ import pytest
 from ocidist import (
     BlobReader,
     Digest,
+    StorageError,
     TransferFailed,
+    TruncatedBodyError,
+    UsageError,
 )
 from tests.faults.blobs import BlobServer
 from tests.peers import answers
@@ -155,3 +160,59 @@ async def test_f123_a_consumer_that_is_cancelled_releases_the_connection(
         assert flood.over.is_set()
     assert [event.reason for event in seen if isinstance(event, TransferFailed)] == ["cancelled"]
     assert names_in(tmp_path) == []
+
+
+# --- what is poured --------------------------------------------------------------------------------------------------
+
+
+def fails(_piece: bytes | memoryview) -> None:
+    raise OSError("no room")
+
+
+@pytest.mark.usefixtures("blob")
+async def test_f123_what_was_poured_into_something_that_failed_is_not_gone_on_with(wire_server: WireServer) -> None:
+    async with repository_on(wire_server) as repository, repository.blobs.open(DIGEST) as reader:
+        with pytest.raises(OSError, match="no room"):
+            await reader.pour(fails)
+        # Nobody knows what was taken: the bytes would be handed over again, and never be proven.
+        with pytest.raises(UsageError, match="open the blob again"):
+            await reader.pour(lambda _piece: None)
+        with pytest.raises(UsageError, match="open the blob again"):
+            await reader.read()
+
+
+async def test_f123_what_is_poured_on_after_a_lost_connection_is_still_proven(
+    wire_server: WireServer, blob: BlobServer
+) -> None:
+    blob.breaks = lambda number, _start: 1000 if number < 6 else None
+    taken = bytearray()
+
+    def take(piece: bytes | memoryview) -> None:
+        taken.extend(piece)
+
+    async with repository_on(wire_server) as repository, repository.blobs.open(DIGEST) as reader:
+
+        async def pour_all() -> None:
+            while await reader.pour(take):
+                pass
+
+        with pytest.raises(TruncatedBodyError):
+            await pour_all()
+        await pour_all()
+        assert reader.verified
+    assert taken == BLOB
+
+
+# --- places that are no files ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("blob")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX systems alone have them")
+async def test_f123_a_pipe_or_a_device_is_not_replaced_by_a_file(wire_server: WireServer, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    async with repository_on(wire_server) as repository:
+        with pytest.raises(StorageError, match="it is a device, a pipe or a socket"):
+            await repository.blobs.download(DIGEST, pipe)
+    assert stat.S_ISFIFO(pipe.lstat().st_mode)
+    assert names_in(tmp_path) == ["pipe"]

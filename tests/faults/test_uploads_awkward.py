@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import TYPE_CHECKING
 
@@ -11,18 +12,21 @@ import pytest
 
 from ocidist import (
     DigestMismatchError,
+    OnExit,
+    ServerError,
     UploadInterruptedError,
     UploadState,
     UsageError,
 )
 from ocidist.wire import upload
-from tests.faults.uploads import BLOB, BLOBS, DIGEST, KNOWN, UploadRegistry, bodies
+from tests.faults.uploads import BLOB, BLOBS, DIGEST, KNOWN, UploadRegistry, bodies, refuse
 from tests.peers import answers
 from tests.peers.images import noise
 from tests.remote.support import repository_on
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from ocidist import Repository
     from tests.faults.uploads import Step
@@ -182,3 +186,77 @@ async def test_q34_a_proxy_that_takes_less_than_a_chunk_gets_a_blob_that_is_smal
     assert len(registry.of("PUT")) == 3
     assert len(registry.blobs) == 2
     assert registry.open == {}
+
+
+# --- registries that want to be left alone ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+async def test_t35_an_upload_that_is_told_to_wait_for_days_fails_at_once(
+    wire_server: WireServer, registry: UploadRegistry, method: str
+) -> None:
+    registry.script(method, *[refuse(503, {"Retry-After": "86400"})] * 9)
+    async with repository_on(wire_server) as repository:
+        with anyio.fail_after(5), pytest.raises(ServerError) as caught:
+            await repository.blobs.push(BLOB, chunk_size=300 if method == "PATCH" else None)
+    assert caught.value.retry_after == 86400
+    assert len(registry.of(method)) == 1
+    assert registry.open == {}
+
+
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+async def test_t35_an_upload_that_is_told_to_wait_a_moment_waits_for_it(
+    wire_server: WireServer, registry: UploadRegistry, method: str
+) -> None:
+    registry.script(method, refuse(503, {"Retry-After": "0.3"}))
+    async with repository_on(wire_server) as repository:
+        began = anyio.current_time()
+        await repository.blobs.push(BLOB, chunk_size=300 if method == "PATCH" else None)
+        assert anyio.current_time() - began >= 0.3
+    assert list(registry.blobs) == [DIGEST]
+
+
+async def test_q32_a_minimum_that_was_learned_meanwhile_limits_how_small_chunks_become(
+    wire_server: WireServer, registry: UploadRegistry
+) -> None:
+    async with repository_on(wire_server) as repository, repository.blobs.writer(chunk_size=1_000_000) as writer:
+        registry.headers = {"OCI-Chunk-Min-Length": "300000"}
+        async with repository.blobs.writer(on_exit=OnExit.CANCEL):
+            pass
+        registry.headers = {}
+        big = noise(900_000)
+        await writer.write(big)
+        registry.script("PATCH", *[no_more_than(500_000)] * 9)
+        await writer.flush()
+        await writer.commit()
+    assert [len(body) for body in bodies(registry, "PATCH")] == [900_000, *[300_000] * 3]
+    assert list(registry.blobs.values()) == [big]
+
+
+# --- journals and states ---------------------------------------------------------------------------------------------
+
+
+async def test_n3_a_push_that_goes_on_sends_chunks_of_the_size_it_is_given(
+    wire_server: WireServer, registry: UploadRegistry, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal"
+    registry.script("PATCH", None, *[cut] * 9)
+    async with repository_on(wire_server) as repository:
+        with pytest.raises(UploadInterruptedError):
+            await repository.blobs.push(BLOB, journal=journal, chunk_size=400)
+        registry.forgive()
+        before = len(registry.of("PATCH"))
+        await repository.blobs.push(BLOB, journal=journal, chunk_size=200)
+    assert [len(body) for body in bodies(registry, "PATCH")[before:]] == [200, 200]
+    assert list(registry.blobs) == [DIGEST]
+
+
+async def test_n3_a_state_that_was_opened_after_the_end_of_time_is_damaged(
+    wire_server: WireServer, registry: UploadRegistry
+) -> None:
+    async with repository_on(wire_server) as repository:
+        said = json.loads((await begun(repository)).to_json())
+    assert UploadState.from_json(json.dumps(said)).offset == 200
+    with pytest.raises(UsageError, match="started_at"):
+        UploadState.from_json(json.dumps(said | {"started_at": 1e12}))
+    assert len(registry.of("POST")) == 1

@@ -140,6 +140,11 @@ class AtomicFile:
     def _check_target(self) -> None:
         if self._path.is_dir():
             raise IsADirectoryError(None, "it is a directory")
+        with contextlib.suppress(FileNotFoundError):
+            kind = self._path.lstat().st_mode
+            # The rename would put a file in the place of /dev/null.
+            if not stat.S_ISREG(kind) and not stat.S_ISLNK(kind):
+                raise FileExistsError(None, "it is a device, a pipe or a socket")
 
     def _write(self, pieces: Iterable[bytes | memoryview]) -> None:
         with self._lock:

@@ -149,6 +149,11 @@ class Sender(Protocol):
         """The client's egress policy."""
         ...
 
+    @property
+    def patience(self) -> float:
+        """Longest time that a registry may ask to wait, in seconds; see ``RetryPolicy.max_retry_after``."""
+        ...
+
     def host_config(self, registry: RegistryName) -> HostConfig:
         """Return what is configured for a host."""
         ...

@@ -140,6 +140,11 @@ class Session:
         """The client's egress policy."""
         return self._parts.egress
 
+    @property
+    def patience(self) -> float:
+        """Longest time that a registry may ask to wait, in seconds."""
+        return self._parts.retry.max_retry_after
+
     def host_config(self, registry: RegistryName) -> HostConfig:
         """Return what is configured for a host."""
         return self._parts.hosts.for_host(registry)

@@ -10,6 +10,8 @@ import logging
 from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from ocidist.errors import (
     DigestMismatchError,
     EgressError,
@@ -26,6 +28,7 @@ from ocidist.model.result import OnExit
 from ocidist.remote._resumed import ResumedWriter
 from ocidist.remote._upload_answers import is_home, may_pass
 from ocidist.remote.writer import BlobWriter
+from ocidist.wire.upload import MAX_MIN_CHUNK
 from ocidist.wire.upload_state import UploadState
 
 if TYPE_CHECKING:
@@ -75,6 +78,8 @@ async def push_with_journal(
 
     async with AsyncExitStack() as stack:
         if state is not None:
+            # The caller's wish counts, and nothing that a file says should fill the memory.
+            state = attrs.evolve(state, chunk_size=max(chunk_size, min(state.min_chunk, MAX_MIN_CHUNK)))
             resumed = ResumedWriter(channel, state, body, OnExit.KEEP, transfer)
             resumed.on_acknowledged = save
             writer = await _opened(stack, resumed, channel, transfer, state)

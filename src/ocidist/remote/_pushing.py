@@ -33,7 +33,7 @@ from ocidist.remote._memory import learn_profile, profile_of
 from ocidist.remote._opening import open_session
 from ocidist.remote._stat import stat
 from ocidist.remote._upload import UploadSession
-from ocidist.remote._upload_answers import appeared, check_stated, is_home, may_pass, opened
+from ocidist.remote._upload_answers import appeared, check_stated, is_home, may_pass, opened, wait_of
 from ocidist.remote.writer import BlobWriter
 from ocidist.wire import upload
 from ocidist.wire.endpoints import PatchUpload, PostBlob, PutUpload, StartUpload
@@ -193,11 +193,12 @@ class BlobPush:
                     explained = await self._explained(error, self.digest)
                     if explained is not error:
                         raise explained from error
-                if attempt >= attempts or not self._is_worth_another(error):
+                wait = wait_of(self._channel, error)
+                if attempt >= attempts or wait is None or not self._is_worth_another(error):
                     raise
                 reason = error.message
             attempt += 1
-            await anyio.sleep(FIRST_WAIT_S * 2.0**attempt)
+            await anyio.sleep(max(wait, FIRST_WAIT_S * 2.0**attempt))
             self.transfer.resumed(0, reason)
 
     def _is_worth_another(self, error: OciError) -> bool:

@@ -32,6 +32,7 @@ from ocidist.remote._upload_answers import (
     may_pass,
     missing,
     opened,
+    wait_of,
 )
 from ocidist.wire import upload
 from ocidist.wire.egress import check_location
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
 MAX_TRIES: Final = 4
 """Times in a row that a chunk, or the closing request, is sent before it is an error."""
 FIRST_WAIT_S: Final = 0.1
-_MAX_WAIT_S: Final = 30.0
 
 
 class UploadSession:
@@ -211,15 +211,13 @@ class UploadSession:
 
     async def _overcome(self, error: TransportError | ResponseError, tries: int) -> None:
         """Prepare another try, or raise."""
-        wait = 0.0
-        if isinstance(error, ResponseError):
-            if await self._adapted(error):
-                return
-            wait = error.retry_after or 0.0
-        if tries >= MAX_TRIES:
+        if isinstance(error, ResponseError) and await self._adapted(error):
+            return
+        wait = wait_of(self._channel, error)
+        if tries >= MAX_TRIES or wait is None:
             raise error
         self._trouble = error.message
-        await anyio.sleep(min(max(wait, FIRST_WAIT_S * 2.0**tries), _MAX_WAIT_S))
+        await anyio.sleep(max(wait, FIRST_WAIT_S * 2.0**tries))
 
     async def _adapted(self, error: ResponseError) -> bool:
         """Return whether another request is to be sent at once after a refusal; raise if none is."""
@@ -233,7 +231,9 @@ class UploadSession:
             self._goes_on(attrs.evolve(self.state, offset=self._short, prefix=None))
             return True
         sent = (self._sent or self.state.offset) - self.state.offset
-        step = upload.refused(error.status, asked=self._asked, sent=sent, min_chunk=self.state.min_chunk)
+        # What the registry takes may have become known after the session was opened.
+        least = max(self.state.min_chunk, profile_of(self._channel).min_chunk)
+        step = upload.refused(error.status, asked=self._asked, sent=sent, min_chunk=least)
         match step:
             case upload.Restart():
                 raise await self._given_up(step) from error
@@ -332,9 +332,11 @@ class UploadSession:
                     raise
                 if await self._stored(digest, size):
                     break
-                if not (body.replayable and await self._kept_some(size)):
+                wait = wait_of(self._channel, error)
+                if wait is None or not (body.replayable and await self._kept_some(size)):
                     raise
                 self._trouble = error.message
+                await anyio.sleep(wait)
                 await self._settle()
         self._over = True
 

@@ -34,6 +34,12 @@ def may_pass(error: ResponseError) -> bool:
     return error.status == 408 or (error.status >= 500 and error.status != 501)
 
 
+def wait_of(channel: Channel, error: OciError) -> float | None:
+    """Return the seconds that a refusal asks to wait, 0 if it does not; None if that is longer than anybody waits."""
+    asked: float = getattr(error, "retry_after", None) or 0.0
+    return asked if asked <= channel.sender.patience else None
+
+
 def answer_of(channel: Channel, reply: Reply) -> Answer:
     """Return what an answer of an upload session says, its Location checked and made absolute.
 

@@ -12,7 +12,7 @@ import anyio
 import anyio.to_thread
 
 from ocidist._io.verify import update
-from ocidist.errors import DigestMismatchError, IntegrityError, TransportError, UsageError
+from ocidist.errors import DigestMismatchError, IntegrityError, ResponseError, TransportError, UsageError
 from ocidist.model.descriptor import Descriptor
 from ocidist.model.mediatype import OCTET_STREAM
 from ocidist.remote._stream import BlobStream
@@ -85,6 +85,7 @@ class BlobReader:
         self._own = transfer is None
         self._verified = False
         self._broken: IntegrityError | None = None
+        self._given_up = False
         self._excused = False
         self._pending = b""
         # A piece of which only the part before the cut was handed out.
@@ -234,10 +235,11 @@ class BlobReader:
         Each call takes a fraction of a second; cancelled, it ends at once, while *into* may still be busy.
 
         Args:
-            into: Takes a piece; what it raises is raised here, and ends the reading for good.
+            into: Takes a piece; what it raises is raised here, and ends the reading for good, as a cancellation does.
 
         Raises:
             Exception: As ``read``, and what *into* raises.
+            UsageError: It was cancelled before, or *into* failed: nobody knows which bytes were taken.
         """
         with self._guard:
             held = self._held() or (await self._next() if self._pending else b"")
@@ -247,8 +249,7 @@ class BlobReader:
             return True
 
     async def _pour(self, into: Callable[[bytes | memoryview], object]) -> bool:
-        if self._broken is not None:
-            raise self._broken
+        self._check()
         hasher = self._hasher
 
         def take(piece: bytes | memoryview) -> None:
@@ -266,13 +267,25 @@ class BlobReader:
             if hasher is not None and self._stream.at == self.size and not self._verified:
                 await self._prove(hasher)
                 more = False
+        except (TransportError, ResponseError):
+            # All that came was taken; the rest may come another time.
+            self._hasher = hasher
+            raise
         except IntegrityError as error:
-            if not isinstance(error, TransportError):
-                self._broken = error
-                self._excused = self._stream.disproved(error)
+            self._broken = error
+            self._excused = self._stream.disproved(error)
+            raise
+        except BaseException:
+            self._given_up = True
             raise
         self._hasher = hasher
         return more
+
+    def _check(self) -> None:
+        if self._broken is not None:
+            raise self._broken
+        if self._given_up:
+            raise UsageError("the reading ended while bytes were handed over: open the blob again")
 
     async def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Move to another byte and return its offset in the blob.
@@ -327,8 +340,7 @@ class BlobReader:
 
     async def _next(self) -> bytes:
         """Return the next piece, or nothing at the end."""
-        if self._broken is not None:
-            raise self._broken
+        self._check()
         try:
             # A piece stays pending until it is hashed, so that a cancelled reader can go on without a gap.
             if not self._pending:

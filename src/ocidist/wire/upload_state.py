@@ -20,6 +20,8 @@ from ocidist.wire.redact import redact_url
 STATE_VERSION: Final = 1
 MAX_STATE_CHARS: Final = 64 * 1024
 _MAX_LOCATION: Final = 8 * 1024
+# The last second that Python has a date for.
+_LATEST: Final = 253_402_300_799
 _ALGORITHMS: Final = frozenset({"sha256", "sha512"})
 
 
@@ -106,7 +108,7 @@ def _count(found: dict[str, object], name: str, least: int = 0) -> int:
 
 def _seconds(found: dict[str, object], name: str) -> float:
     value = found.get(name)
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_SIZE:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LATEST:
         return float(value)
     raise _damaged(name)
 

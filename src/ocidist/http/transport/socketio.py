@@ -13,6 +13,7 @@ import errno
 import select
 import socket
 import ssl
+import struct
 import sys
 import threading
 import time
@@ -39,6 +40,7 @@ TURN: Final = 1024 * 1024
 LOOK_SECONDS: Final = 0.2
 """How often a blocked sender looks whether the server has answered already."""
 
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
 _CLOSED: Final = "the connection was closed"
 _AGAIN: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _SCRATCH: Final = 256 * 1024
@@ -348,6 +350,9 @@ class SocketIO:
             with self._lock:
                 self._lent = False
                 if self._close_later:
+                    # With a reset: a server that waits for room to send would not notice an orderly end for a while.
+                    with suppress(OSError):
+                        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
                     self.sock.close()
 
     def unwatch(self) -> bool:
