@@ -54,6 +54,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish() -> None:
     """Hide what was collected from the garbage collector, which tests that look for leaks run hundreds of times."""
+    # Its plugin imports it at the end of every run, and takes what is frozen for garbage.
+    import hypothesis  # noqa: F401 -- see above
+
     gc.collect()
     gc.freeze()
 
