@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 import ssl
@@ -9,8 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from ocidist.issuer import TokenRequest
+
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from tests.peers.images import Image
+    from tests.peers.peer import Peer
 
 # Loading the authorities anew for each client would take longer than the tests.
 _TLS = ssl.create_default_context()
@@ -27,9 +33,52 @@ def sha512(data: bytes) -> str:
     return f"sha512:{hashlib.sha512(data).hexdigest()}"
 
 
-def client_for(origin: str) -> httpx.AsyncClient:
+class Login(httpx.Auth):
+    """Says who asks, as clients do: by password, or by a token for what each challenge names.
+
+    Args:
+        peer: The registry.
+    """
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+
+    def header(self, challenge: str) -> str:
+        """Return the Authorization header that answers a challenge."""
+        if challenge.startswith("Basic "):
+            login = f"{self._peer.username}:{self._peer.password}"
+            return f"Basic {base64.b64encode(login.encode()).decode()}"
+        # What the fixture has here is ocidist's own token server, which has an issuer.
+        server: Any = self._peer.token_server
+        request = TokenRequest.from_challenge(challenge, account="alice")
+        return f"Bearer {server.issuer.issue(request).token}"
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Ask without the body first: bodies can be sent once."""
+        response = yield httpx.Request(request.method, request.url, headers={"Host": request.headers["Host"]})
+        if response.status_code == 401:
+            request.headers["Authorization"] = self.header(response.headers["WWW-Authenticate"])
+        yield request
+
+
+def login_for(peer: Peer) -> Login | None:
+    """Return who asks at a registry; None where everybody may."""
+    return None if peer.username is None else Login(peer)
+
+
+async def authorization(http: httpx.AsyncClient, method: str, target: str) -> str:
+    """Return the header field line that a request needs which is sent by hand; empty where everybody may ask."""
+    if not isinstance(http.auth, Login):
+        return ""
+    asked = await http.request(method, target, auth=httpx.Auth())
+    assert asked.status_code == 401
+    return f"Authorization: {http.auth.header(asked.headers['WWW-Authenticate'])}\r\n"
+
+
+def client_for(origin: str, login: Login | None = None) -> httpx.AsyncClient:
     """Return a plain client that checks what every answer must have."""
-    return httpx.AsyncClient(base_url=origin, event_hooks={"response": [_check]}, timeout=30, verify=_TLS)
+    hooks = {"response": [_check]}
+    return httpx.AsyncClient(base_url=origin, event_hooks=hooks, timeout=30, verify=_TLS, auth=login)
 
 
 async def _check(response: httpx.Response) -> None:

@@ -12,7 +12,7 @@ import anyio.abc
 import pytest
 
 from ocidist.storage.memory import MemoryRegistry
-from tests.conformance.support import client_for, refusal, sha256, start_upload
+from tests.conformance.support import authorization, client_for, refusal, sha256, start_upload
 from tests.peers.images import noise
 
 if TYPE_CHECKING:
@@ -150,8 +150,9 @@ async def _begin_chunk(http: httpx.AsyncClient, location: str, sent: bytes, tota
     assert origin.hostname is not None
     assert origin.port is not None
     stream = await anyio.connect_tcp(origin.hostname, origin.port)
-    head = f"PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: {total}\r\nContent-Range: 0-{total - 1}\r\n\r\n"
-    await stream.send(head.encode() + sent)
+    login = await authorization(http, "PATCH", location)
+    size = f"Content-Length: {total}\r\nContent-Range: 0-{total - 1}\r\n"
+    await stream.send(f"PATCH {location} HTTP/1.1\r\nHost: x\r\n{login}{size}\r\n".encode() + sent)
     return stream
 
 

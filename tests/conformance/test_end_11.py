@@ -11,12 +11,18 @@ from tests.conformance.support import push_blob, refusal, sha256
 if TYPE_CHECKING:
     import httpx
 
+    from tests.peers.peer import Peer
+
 
 @pytest.mark.parametrize("named", [True, False])
-async def test_a_blob_can_be_mounted(http: httpx.AsyncClient, fresh_name: str, named: bool) -> None:
+async def test_a_blob_can_be_mounted(http: httpx.AsyncClient, registry: Peer, fresh_name: str, named: bool) -> None:
     digest = await push_blob(http, f"{fresh_name}-source", fresh_name.encode() + bytes([named]))
     query = {"mount": digest, **({"from": f"{fresh_name}-source"} if named else {})}
     response = await http.post(f"/v2/{fresh_name}/blobs/uploads/", params=query)
+    if not named and registry.token_server is not None:
+        # The token says nothing about other repositories, so there is nowhere to look.
+        assert response.status_code == 202
+        return
     assert response.status_code == 201
     assert response.headers["Location"] == f"/v2/{fresh_name}/blobs/{digest}"
     assert response.headers["Docker-Content-Digest"] == digest

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from tests.peers.peer import Peer
+
 DATA = noise(3000)
 SIZE = 1100
 
@@ -131,8 +133,10 @@ async def test_a_blob_that_is_another_is_refused(
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
 @pytest.mark.parametrize("named", [True, False])
 async def test_a_blob_of_either_algorithm_can_be_mounted(
-    http: httpx.AsyncClient, fresh_name: str, algorithm: str, named: bool
+    http: httpx.AsyncClient, registry: Peer, fresh_name: str, algorithm: str, named: bool
 ) -> None:
+    if not named and registry.token_server is not None:
+        pytest.skip("a token for one repository does not let anybody look into others")
     digest = _digest(algorithm, fresh_name.encode())
     query = {"mount": digest, **({"from": fresh_name} if named else {})}
     missing = await http.post(f"/v2/{fresh_name}-to/blobs/uploads/", params=query)

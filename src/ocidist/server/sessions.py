@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections import OrderedDict
 from contextlib import asynccontextmanager
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -86,7 +87,10 @@ class Sessions:
         Raises:
             RateLimitedError: There are too many uploads even so.
         """
-        expired = [each for each in self._open.values() if self._is_expired(each)]
+        deadline = self._clock() - self._limits.upload_ttl
+        # Those that were not used for longest come first, so a flood of requests does not look at all of them.
+        old = takewhile(lambda each: each.used_at < deadline, self._open.values())
+        expired = [each for each in old if not each.users]
         for session in expired:
             self.drop(session)
         for session in expired:

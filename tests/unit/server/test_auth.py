@@ -31,8 +31,8 @@ def with_tokens() -> RegistryApp:
     return RegistryApp(MemoryRegistry(check_references=False), auth=TokenGuard(verifier(), realm=REALM))
 
 
-def bearer(*scopes: str) -> tuple[str, str]:
-    made = issuer().issue(TokenRequest("alice", scopes=ScopeSet.parse(" ".join(scopes))))
+def bearer(*scopes: str, account: str = "alice") -> tuple[str, str]:
+    made = issuer().issue(TokenRequest(account, scopes=ScopeSet.parse(" ".join(scopes))))
     return "Authorization", f"Bearer {made.token}"
 
 

@@ -84,7 +84,20 @@ def test_error_bodies_have_the_form_of_the_specification() -> None:
 
 
 @pytest.mark.parametrize(
-    "field", ["max_manifest", "max_uploads", "upload_ttl", "page", "referrers_page", "idle", "max_blob", "min_chunk"]
+    "field",
+    [
+        "max_manifest",
+        "max_uploads",
+        "upload_ttl",
+        "page",
+        "referrers_page",
+        "idle",
+        "max_target",
+        "max_head",
+        "max_blob",
+        "max_pending",
+        "min_chunk",
+    ],
 )
 def test_limits_that_make_no_sense_are_refused(field: str) -> None:
     with pytest.raises(UsageError, match=field):
