@@ -37,4 +37,5 @@ LOADS: Final = {
         "kills:l13", "500 pushes with a journal and 500 downloads are killed", ("registry", "embedded"), on_a_loop=False
     ),
     "L14": Load("streaming:l14", "how late others wake while 10 GiB move, helpers are run and passwords are hashed"),
+    "L17": Load("pushers:l17", "64 clients push 100 MiB each to the registry over a directory", on_a_loop=False),
 }

@@ -7,8 +7,6 @@ spend their time on stores and on ways of authentication instead. On other loops
 from __future__ import annotations
 
 from contextlib import ExitStack
-from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -16,6 +14,7 @@ import pytest
 
 from ocidist.issuer import KeyKind, KeyMaterial, StaticUsers, TokenVerifier, TrustedKeys
 from ocidist.server import Limits, PasswordGuard, RegistryApp, TokenGuard
+from ocidist.storage.layout import LayoutRegistry
 from ocidist.storage.memory import MemoryRegistry
 from tests.conformance.support import client_for, login_for
 from tests.issuer.support import ALICE, issuing
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from tests.peers.peer import Peer
 
 WAYS = ("memory", "memory-token", "layout-basic")
-STORES = ("memory", "layout") if find_spec("ocidist.storage.layout") else ("memory",)
+STORES = ("memory", "layout")
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +44,7 @@ def anyio_backend() -> str:
 
 def store_of(kind: str, directory: Path) -> Namespace:
     """Return an empty store."""
-    if kind in STORES and kind != "memory":
-        found: Namespace = import_module("ocidist.storage.layout").LayoutRegistry(directory)
-        return found
-    return MemoryRegistry()
+    return MemoryRegistry() if kind == "memory" else LayoutRegistry(directory)
 
 
 @pytest.fixture(scope="session")

@@ -71,3 +71,10 @@ def test_l13_what_is_killed_is_gone_on_with(loop: str, tmp_path: Path) -> None:
 @pytest.mark.timeout(180)
 def test_l14_the_loop_gives_way_while_a_blob_moves_and_passwords_are_hashed(loop: str, tmp_path: Path) -> None:
     measured("L14", loop, tmp_path)
+
+
+@pytest.mark.timeout(180)
+def test_l17_the_registry_over_a_directory_takes_many_pushes_at_once_in_little_memory(
+    loop: str, tmp_path: Path
+) -> None:
+    assert measured("L17", loop, tmp_path)["pushes that failed"].value == 0

@@ -20,7 +20,7 @@ def default_app() -> Any:  # noqa: ANN401 -- an ASGI application has no type of 
 
 
 @contextmanager
-def serve(app: Any) -> Iterator[Peer]:  # noqa: ANN401 -- see default_app
+def serve(app: Any, **options: Any) -> Iterator[Peer]:  # noqa: ANN401 -- see default_app; as loopback has them
     """Serve an ASGI application on a loopback port of the kernel's choice until the block ends."""
-    with loopback(app, lifespan="off") as server:
+    with loopback(app, **{"lifespan": "off", **options}) as server:
         yield Peer(mode=Mode.EMBEDDED, host=server.host)

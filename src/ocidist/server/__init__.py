@@ -11,6 +11,7 @@ from ocidist.server.app import RegistryApp
 from ocidist.server.auth import PasswordGuard, TokenGuard
 from ocidist.server.faults import FOREVER, Fault, Faults
 from ocidist.server.limits import Limits
+from ocidist.server.pullthrough import PullThrough
 from ocidist.server.quirks import (
     PRESETS,
     ChallengeStyle,
@@ -46,6 +47,7 @@ __all__ = [
     "ManifestType",
     "Mounts",
     "PasswordGuard",
+    "PullThrough",
     "Quirks",
     "RateLimit",
     "ReferrersApi",

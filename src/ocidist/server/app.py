@@ -28,6 +28,7 @@ from ocidist.server.exchange import ClientGoneError, Exchange
 from ocidist.server.faults import happen
 from ocidist.server.lifespan import live
 from ocidist.server.limits import Limits
+from ocidist.server.pullthrough import PullThrough
 from ocidist.server.rate import Caller
 from ocidist.server.refusal import JSON, RefusedError, as_refusal, body_of, said
 from ocidist.server.service import Service
@@ -56,8 +57,10 @@ async def health(exchange: Exchange, service: Service) -> None:
     """Say whether the store can be read: 200, or 503. Nobody is asked who they are."""
     if exchange.method not in READING:
         raise said(UnsupportedError, 405, "use GET or HEAD")
+    store = service.store.store if isinstance(service.store, PullThrough) else service.store
     try:
-        await service.store.repositories(page_size=1).collect(limit=1)
+        # What costs little in every store, and asks nothing of upstream.
+        await store.repository("healthz").manifests.exists("latest")
     except OciError as error:
         _logger.warning("not healthy: %s", error)
         await exchange.respond(503, (JSON,), b'{"status":"failed"}')
@@ -133,7 +136,7 @@ class RegistryApp:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._auth = auth
-        self._read_only = read_only
+        self._read_only = read_only or isinstance(store, PullThrough)
         self._limits = limits or Limits()
         self._rate_limit = rate_limit
         self._faults = faults

@@ -38,11 +38,11 @@ class Caller:
 class RateLimit(Protocol):
     """Decides whether a request has to wait; asked before anything else is done with it."""
 
-    async def wait(self, caller: Caller) -> float | None:
+    async def wait(self, caller: Caller, /) -> float | None:
         """Return the seconds to wait before the request may come again (429), or None to let it pass."""
         ...
 
-    def answered(self, caller: Caller, status: int) -> None:
+    def answered(self, caller: Caller, status: int, /) -> None:
         """Hear how a request was answered that was let pass."""
         ...
 
