@@ -31,6 +31,7 @@ from ocidist.http.transport.fallback import POOL, FallbackTransports, silence_he
 from ocidist.http.transport.handshake import no_handshake_left
 from ocidist.http.transport.trust import HostTls, SystemTrust
 from ocidist.model.reference import Reference, RegistryName
+from ocidist.observe.hooks import checked
 from ocidist.wire.egress import EgressPolicy
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class Client(httpx.AsyncClient):
                 tokens=token_cache or MemoryTokenCache(),
                 retry=retry or RetryPolicy(),
                 limits=limits or HostLimits(),
-                hooks=tuple(hooks),
+                hooks=checked(hooks),
                 timeouts=timeouts,
             )
         )

@@ -35,7 +35,7 @@ async def test_the_empty_blob_becomes_an_empty_file(docker_registry: Peer, fresh
     async with docker_registry.client() as client:
         blobs = client.repository(f"{docker_registry.host}/{fresh_name}").blobs
         await blobs.push(b"")
-        await blobs.download(Descriptor.of(b""), tmp_path / "blob")
+        await blobs.download(Descriptor.of(b""), str(tmp_path / "blob"))
     assert (tmp_path / "blob").read_bytes() == b""
 
 

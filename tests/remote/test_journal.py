@@ -72,7 +72,7 @@ async def interrupted(client: Client, place: str, file: Path, journal: Path, lim
         await client.repository(place).blobs.push(
             file,
             chunk_size=CHUNK,
-            journal=journal,
+            journal=str(journal),
             progress=stop_at(limit),  # type: ignore[arg-type]  # a callable
         )
 

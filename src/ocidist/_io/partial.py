@@ -13,6 +13,7 @@ import re
 import stat
 import time
 from io import FileIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 import anyio.to_thread
@@ -21,7 +22,6 @@ from ocidist._io.files import CLOEXEC, NOFOLLOW, NONBLOCK, AtomicFile, create_pr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from ocidist.model.digest import Hasher
 
@@ -261,7 +261,7 @@ def _lock(file: FileIO) -> bool:
     return True
 
 
-async def sweep_downloads(directory: Path, *, older_than: float) -> list[Path]:
+async def sweep_downloads(directory: Path | str, *, older_than: float) -> list[Path]:
     """Remove unfinished downloads that nobody goes on with, and return what they were called.
 
     Args:
@@ -271,7 +271,7 @@ async def sweep_downloads(directory: Path, *, older_than: float) -> list[Path]:
     Raises:
         OSError: The directory cannot be read.
     """
-    return await anyio.to_thread.run_sync(_sweep, directory, time.time() - older_than)
+    return await anyio.to_thread.run_sync(_sweep, Path(directory), time.time() - older_than)
 
 
 def _sweep(directory: Path, before: float) -> list[Path]:

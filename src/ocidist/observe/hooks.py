@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING
 
+from ocidist.errors import UsageError
 from ocidist.observe.events import Event
 
 if TYPE_CHECKING:
@@ -15,6 +17,21 @@ Hook = Callable[[Event], None]
 """A callable given each event record. It must not block; what it raises is logged and goes no further."""
 
 _log = logging.getLogger("ocidist.hooks")
+
+
+def checked(hooks: Iterable[Hook]) -> tuple[Hook, ...]:
+    """Return the hooks.
+
+    Raises:
+        UsageError: One of them is no callable, or is a coroutine function: nobody would await it.
+    """
+    found = tuple(hooks)
+    for hook in found:
+        if not callable(hook):
+            raise UsageError(f"a hook is a callable, not {type(hook).__name__}")
+        if iscoroutinefunction(hook) or iscoroutinefunction(getattr(hook, "__call__", None)):  # noqa: B004 -- its method
+            raise UsageError("a hook is called, not awaited: it cannot be an async function")
+    return found
 
 
 def emit(hooks: Iterable[Hook], event: Event) -> None:

@@ -6,6 +6,7 @@ Spec: distribution-spec, "Pulling blobs", "Pushing blobs", "Mounting a blob from
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ocidist._io.body import as_body
@@ -33,7 +34,6 @@ from ocidist.wire.upload_state import UploadStarted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from ocidist._io.body import Progress, Source
     from ocidist.credentials.store import Credential
@@ -134,7 +134,7 @@ class Blobs:
     async def download(
         self,
         digest: Digest | Descriptor | str,
-        path: Path,
+        path: Path | str,
         *,
         progress: Progress | None = None,
         resume: bool = True,
@@ -172,7 +172,7 @@ class Blobs:
             self._channel,
             digest_of(digest),
             known,
-            path,
+            Path(path),
             progress=progress,
             resume=resume,
             connections=connections,
@@ -190,7 +190,7 @@ class Blobs:
         check_exists: bool = True,
         chunk_size: int | None = None,
         single_post: bool = False,
-        journal: Path | None = None,
+        journal: Path | str | None = None,
         verify: bool = False,
         progress: Progress | None = None,
     ) -> Descriptor:
@@ -248,7 +248,7 @@ class Blobs:
         push.progress = progress
         async with AsyncExitStack() as stack:
             if journal is not None:
-                push.journal = await stack.enter_async_context(Journal(journal))
+                push.journal = await stack.enter_async_context(Journal(Path(journal)))
                 # Before anything else: it is removed also where nothing has to be sent.
                 check_journal(push.journal.text)
             await push.prepare()

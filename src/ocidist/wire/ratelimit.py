@@ -27,6 +27,8 @@ _MAX_ITEMS: Final = 16
 _MAX_CHARS: Final = 1024
 # What is larger is no number of seconds but a moment, in seconds since the epoch.
 _MOMENTS: Final = 1_000_000_000
+# And some count milliseconds.
+_MILLISECONDS: Final = 100 * _MOMENTS
 _PREFIXES: Final = ("RateLimit-", "X-RateLimit-", "X-Rate-Limit-")
 _SOURCES: Final = ("Docker-RateLimit-Source", "X-RateLimit-Source")
 # An allowance for hours, a day or a month is used up; nobody gets more of it by asking again.
@@ -141,7 +143,7 @@ def _separate(header: Callable[[str], str | None], prefix: str, now: float) -> _
     reset, _ = _first(header(f"{prefix}Reset"))
     left = None if reset is None else float(reset)
     if left is not None and left > _MOMENTS:
-        left = max(0.0, left - now)
+        left = max(0.0, (left / 1000 if left > _MILLISECONDS else left) - now)
     return limit, remaining, again if seconds is None else seconds, left
 
 

@@ -54,6 +54,10 @@ def read(fields: dict[str, str]) -> RateLimit | None:
             {"RateLimit-Limit": "60", "RateLimit-Remaining": "0", "RateLimit-Reset": "1700000030"},
             RateLimit(60, 0, None, 30.0),
         ),
+        (
+            {"X-RateLimit-Limit": "60", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1700000030500"},
+            RateLimit(60, 0, None, 30.5),
+        ),
         ({"X-RateLimit-Limit": "5000", "X-RateLimit-Remaining": "4999"}, RateLimit(5000, 4999)),
         ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1600000000"}, RateLimit(None, 0, None, 0.0)),
         ({"X-Rate-Limit-Limit": "7", "X-Rate-Limit-Remaining": "1"}, RateLimit(7, 1)),
