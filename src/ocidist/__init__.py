@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from ocidist.remote.repository import Repository
     from ocidist.remote.tags import TagDelete, Tags
     from ocidist.remote.writer import BlobWriter
+    from ocidist.storage.archive import Archive, ArchiveMode
     from ocidist.storage.layout import Layout, LayoutRegistry
     from ocidist.storage.layout_fsck import FsckProblem, FsckProblemKind, FsckReport
     from ocidist.storage.layout_gc import GcReport
@@ -71,20 +72,20 @@ if TYPE_CHECKING:
     from ocidist.wire.upload_state import UploadStarted, UploadState
 
 __all__ = [
-    "ANONYMOUS", "Anonymous", "AuthFile", "Basic", "BlobMounted", "BlobReader", "BlobWriter", "Blobs", "Body", "Call",
-    "ChainCredentials", "Challenge", "ChallengeCache", "Client", "ConcurrencyChanged", "Credential",
-    "CredentialHelper", "CredentialProvider", "CredentialSource", "Credentials", "DefaultCredentials", "Descriptor",
-    "Digest", "EgressPolicy", "Event", "FileCredentials", "FileTokenCache", "ForeignLayers", "FsckProblem",
-    "FsckProblemKind", "FsckReport", "GcReport", "Hasher", "Hook", "HostConfig", "HostLimits", "HostsConfig",
-    "IdentityToken", "ImageIndex", "ImageManifest", "Layout", "LayoutRegistry", "Manifest", "Manifests",
-    "MemoryChallengeCache", "MemoryRegistry", "MemoryTokenCache", "Mirror", "MirrorFailed", "MirrorTags", "Mounted",
-    "NamesSkipped", "OnExit", "Page", "Paginator", "Platform", "Progress", "PushResult", "RateLimit", "RateLimitSeen",
-    "Reference", "Registry", "RegistryInfo", "RegistryName", "RegistryProfile", "RegistryToken", "Repository",
-    "RepositoryName", "RequestRedirected", "RequestRetried", "RetryPolicy", "Schema1View", "Scope", "ScopeSet",
-    "ShortNames", "Source", "StaticCredentials", "Tag", "TagDelete", "Tags", "Timeouts", "Token", "TokenCache",
-    "TokenOptions", "TokenOwner", "TransferEvent", "TransferFailed", "TransferFinished", "TransferProgressed",
-    "TransferResumed", "TransferStarted", "UploadStarted", "UploadState", "WarningReceived", "build_artifact",
-    "build_image", "build_index", "log_events", "sweep_downloads",
+    "ANONYMOUS", "Anonymous", "Archive", "ArchiveMode", "AuthFile", "Basic", "BlobMounted", "BlobReader",
+    "BlobWriter", "Blobs", "Body", "Call", "ChainCredentials", "Challenge", "ChallengeCache", "Client",
+    "ConcurrencyChanged", "Credential", "CredentialHelper", "CredentialProvider", "CredentialSource", "Credentials",
+    "DefaultCredentials", "Descriptor", "Digest", "EgressPolicy", "Event", "FileCredentials", "FileTokenCache",
+    "ForeignLayers", "FsckProblem", "FsckProblemKind", "FsckReport", "GcReport", "Hasher", "Hook", "HostConfig",
+    "HostLimits", "HostsConfig", "IdentityToken", "ImageIndex", "ImageManifest", "Layout", "LayoutRegistry",
+    "Manifest", "Manifests", "MemoryChallengeCache", "MemoryRegistry", "MemoryTokenCache", "Mirror", "MirrorFailed",
+    "MirrorTags", "Mounted", "NamesSkipped", "OnExit", "Page", "Paginator", "Platform", "Progress", "PushResult",
+    "RateLimit", "RateLimitSeen", "Reference", "Registry", "RegistryInfo", "RegistryName", "RegistryProfile",
+    "RegistryToken", "Repository", "RepositoryName", "RequestRedirected", "RequestRetried", "RetryPolicy",
+    "Schema1View", "Scope", "ScopeSet", "ShortNames", "Source", "StaticCredentials", "Tag", "TagDelete", "Tags",
+    "Timeouts", "Token", "TokenCache", "TokenOptions", "TokenOwner", "TransferEvent", "TransferFailed",
+    "TransferFinished", "TransferProgressed", "TransferResumed", "TransferStarted", "UploadStarted", "UploadState",
+    "WarningReceived", "build_artifact", "build_image", "build_index", "log_events", "sweep_downloads",
 ]
 __all__ += errors.__all__
 
@@ -131,6 +132,7 @@ _WHERE = {
     "remote.repository": "Repository",
     "remote.tags": "TagDelete Tags",
     "remote.writer": "BlobWriter",
+    "storage.archive": "Archive ArchiveMode",
     "storage.layout": "Layout LayoutRegistry",
     "storage.layout_fsck": "FsckProblem FsckProblemKind FsckReport",
     "storage.layout_gc": "GcReport",

@@ -10,6 +10,7 @@ import pytest
 
 from ocidist import LayoutRegistry, MemoryRegistry
 from ocidist.server import RegistryApp
+from ocidist.storage import layout_disk
 from tests.peers.embedded import serve
 from tests.peers.peer import Mode
 from tests.storage.stores import Kind, Store
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 _NUMBERS = itertools.count()
 # The unit tests of the memory store run on all loops; what is behind a server does not care.
 _KINDS = tuple(pytest.param(kind, marks=() if kind is Kind.LAYOUT else pytest.mark.in_turn) for kind in Kind)
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the flushing: what it is for is tested with a disk that is made up, and it takes most of the time."""
+    monkeypatch.setattr(layout_disk, "sync", lambda _: None)
 
 
 @pytest.fixture(scope="session")

@@ -53,6 +53,7 @@ from ocidist.errors._base import (
     UsageError,
 )
 from ocidist.errors._content import (
+    ArchiveError,
     DigestMismatchError,
     IntegrityError,
     SizeMismatchError,
@@ -98,6 +99,7 @@ from ocidist.errors._response import (
 )
 
 __all__ = [
+    "ArchiveError",
     "AuthError",
     "AuthRealmRefusedError",
     "BlobExistsError",

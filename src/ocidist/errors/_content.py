@@ -82,3 +82,7 @@ class UploadInterruptedError(UploadError):
 
 class StorageError(OciError, OSError):
     """Raised when local storage refuses an operation; what was there before is untouched."""
+
+
+class ArchiveError(StorageError):
+    """Raised when a tar archive is no image layout, is compressed, or holds what it has no reason to hold."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ocidist._io.pages import Paginator
+    from ocidist.storage.contents import Holder
 
 DEFAULT_NAME: Final = "layout"
 """Name of a layout whose directory's name is no repository's."""
@@ -108,22 +109,7 @@ class Layout:
 
         Spec: distribution-spec, "Listing Referrers".
         """
-        wanted = subject.digest if isinstance(subject, Descriptor) else Digest(subject)
-
-        def found(last: str | None, limit: int) -> list[Descriptor]:
-            index = self._state.files.load()
-            listed = {} if index is None else self._state.known.referrers(index, wanted)
-            fitting = sorted(
-                digest
-                for digest, each in listed.items()
-                if (last is None or digest > last) and artifact_type in {None, each.artifact_type}
-            )
-            return [listed[digest] for digest in fitting[:limit]]
-
-        async def take(last: str | None, limit: int) -> Sequence[Descriptor]:
-            return await self._state.read(found, last, limit)
-
-        return paginated(take, lambda each: each.digest, after=None, page_size=None, what=f"the referrers of {wanted}")
+        return listed_referrers(self._state, subject, artifact_type)
 
     async def gc(self, *, grace: float = GRACE_S, upload_age: float = KEEP_S) -> GcReport:
         """Remove the blobs that nothing leads to: no entry of ``index.json``, and nothing that those lead to.
@@ -318,3 +304,25 @@ def name_of(path: Path) -> RepositoryName:
         return RepositoryName(path.name)
     except InvalidReferenceError:
         return RepositoryName(DEFAULT_NAME)
+
+
+def listed_referrers(
+    state: Holder, subject: Digest | Descriptor | str, artifact_type: str | None
+) -> Paginator[Descriptor]:
+    """List the manifests whose subject is *subject*. See ``Layout.referrers``."""
+    wanted = subject.digest if isinstance(subject, Descriptor) else Digest(subject)
+
+    def found(last: str | None, limit: int) -> list[Descriptor]:
+        index = state.files.load()
+        listed = {} if index is None else state.known.referrers(index, wanted)
+        fitting = sorted(
+            digest
+            for digest, each in listed.items()
+            if (last is None or digest > last) and artifact_type in {None, each.artifact_type}
+        )
+        return [listed[digest] for digest in fitting[:limit]]
+
+    async def take(last: str | None, limit: int) -> Sequence[Descriptor]:
+        return await state.read(found, last, limit)
+
+    return paginated(take, lambda each: each.digest, after=None, page_size=None, what=f"the referrers of {wanted}")

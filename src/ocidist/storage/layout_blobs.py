@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
@@ -12,23 +11,20 @@ from ocidist._io.body import as_body
 from ocidist.errors import (
     BlobUploadUnknownError,
     IntegrityError,
-    LimitExceededError,
-    RangeInvalidError,
     SizeMismatchError,
     StorageError,
     UnsupportedError,
     UploadConflictError,
     UsageError,
 )
-from ocidist.model.descriptor import Descriptor
 from ocidist.model.digest import Digest, Hasher
-from ocidist.model.mediatype import OCTET_STREAM
 from ocidist.model.reference import RepositoryName
 from ocidist.model.result import Mounted, OnExit
 from ocidist.storage import layout_disk as disk
 from ocidist.storage.answers import Loaded, refusal
 from ocidist.storage.layout_files import BLOBS, CANNOT_LINK
-from ocidist.storage.layout_stream import LayoutBlobReader, LayoutBlobWriter
+from ocidist.storage.layout_read import StoredBlobs
+from ocidist.storage.layout_stream import LayoutBlobWriter
 from ocidist.storage.layout_upload import Upload, fresh_name, name_for
 from ocidist.storage.layout_work import in_steps, settle
 from ocidist.wire.upload import DEFAULT_CHUNK
@@ -39,112 +35,23 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from ocidist._io.body import Source
+    from ocidist.model.descriptor import Descriptor
     from ocidist.storage.layout_files import Change
     from ocidist.storage.layout_state import State
     from ocidist.wire.upload_state import UploadState
 
-MAX_SMALL_BLOB: Final = 4 * 1024 * 1024
-"""Bytes that ``get`` returns at most unless the caller allows more."""
 ALGORITHMS: Final = ("sha256", "sha512")
 
 
-class LayoutBlobs:
+class LayoutBlobs(StoredBlobs):
     """The blobs of a repository on disk. Get it from ``Layout.blobs``.
 
     They are the files in ``blobs``, and so are the manifests: these are blobs here, too.
     """
 
     def __init__(self, state: State) -> None:
+        super().__init__(state)
         self._state = state
-
-    def __repr__(self) -> str:
-        return f"<LayoutBlobs of {self._state.name}>"
-
-    async def stat(self, digest: Digest | str) -> Descriptor:
-        """Return a blob's descriptor.
-
-        Raises:
-            BlobUnknownError: The repository has no such blob.
-            StorageError: What has its name is no regular file, or cannot be read.
-            InvalidDigestError: It is no digest.
-        """
-        wanted = Digest(digest)
-        size = await self._state.read(self._state.files.size, wanted)
-        if size is None:
-            raise self._state.no_blob(wanted)
-        return Descriptor(OCTET_STREAM, wanted, size)
-
-    async def exists(self, digest: Digest | str) -> bool:
-        """Return whether the repository has a blob.
-
-        Raises:
-            StorageError: What has its name is no regular file, or cannot be read.
-            InvalidDigestError: It is no digest.
-        """
-        return await self._state.read(self._state.files.size, Digest(digest)) is not None
-
-    async def get(self, digest: Digest | Descriptor | str, *, max_size: int = MAX_SMALL_BLOB) -> bytes:
-        """Return a small blob's bytes, verified.
-
-        Raises:
-            BlobUnknownError: The repository has no such blob.
-            LimitExceededError: It is larger than *max_size* bytes.
-            SizeMismatchError: It has another size than the descriptor says.
-            DigestMismatchError: What is on the disk has another digest.
-            DigestUnsupportedError: The digest cannot be verified.
-            StorageError: What has its name is no regular file, or cannot be read.
-            InvalidDigestError: It is no digest.
-        """
-        async with self.open(digest) as reader:
-            if reader.descriptor.size > max_size:
-                raise LimitExceededError("blob", max_size)
-            return await reader.read()
-
-    @asynccontextmanager
-    async def open(
-        self, digest: Digest | Descriptor | str, *, offset: int = 0, length: int | None = None
-    ) -> AsyncIterator[LayoutBlobReader]:
-        """Open a blob, or a part of it, as a stream.
-
-        Args:
-            digest: The blob.
-            offset: First byte to read.
-            length: Bytes to read from there, fewer if the blob ends before; None for all.
-
-        Raises:
-            BlobUnknownError: The repository has no such blob.
-            SizeMismatchError: It has another size than the descriptor says.
-            RangeInvalidError: It ends before *offset*.
-            DigestUnsupportedError: The digest cannot be verified.
-            StorageError: What has its name is no regular file, or cannot be read.
-            InvalidDigestError: It is no digest.
-            UsageError: The offset or the length is negative.
-        """
-        if offset < 0 or (length is not None and length < 0):
-            raise UsageError("a blob is read from an offset that is not negative, and forward")
-        wanted = digest.digest if isinstance(digest, Descriptor) else Digest(digest)
-        wanted.hasher()
-        opened: list[LayoutBlobReader] = []
-        given_up = False
-
-        def begin() -> None:
-            file = self._state.files.open(wanted)
-            if file is None:
-                raise self._state.no_blob(wanted)
-            size = os.fstat(file).st_size
-            found = digest if isinstance(digest, Descriptor) else Descriptor(OCTET_STREAM, wanted, size)
-            opened.append(LayoutBlobReader(found, file, offset, size if length is None else min(offset + length, size)))
-            if given_up:
-                opened[0].close()
-            _check(found, size, offset)
-
-        try:
-            await self._state.read(begin)
-            yield opened[0]
-        finally:
-            given_up = True
-            if opened:
-                await settle(opened[0].close)
 
     async def push(
         self, source: Source, descriptor: Descriptor | None = None, *, mount_from: Sequence[str] = ()
@@ -398,10 +305,3 @@ class LayoutBlobs:
             given_up = True
             if not opened or opened[0].open:
                 await settle(leave)
-
-
-def _check(found: Descriptor, size: int, offset: int) -> None:
-    if found.size != size:
-        raise SizeMismatchError(found.size, size)
-    if offset > size:
-        raise refusal(RangeInvalidError, 416, f"the blob has {size} bytes, it cannot be read from {offset}")

@@ -1,6 +1,6 @@
-"""What a layout asks of the file system: every call that changes something, and how directories are reached.
+"""What a layout asks of the file system: every call that opens or changes something, and how directories are reached.
 
-Nothing else in the store changes the disk, so tests can let each call fail, and can replay what a loss of power leaves.
+Nothing else in the store does that, so tests can let each call fail, and can replay what a loss of power leaves.
 Everything is done relative to open directories and follows no link below the layout's own directory. All of it blocks.
 """
 
@@ -30,14 +30,19 @@ _READ_AT_ONCE: Final = 256 * 1024
 # --- changes ---------------------------------------------------------------------------------------------------------
 
 
+def open_at(name: str | Path, flags: int, folder: int | None = None) -> int:
+    """Open something and return its descriptor."""
+    return os.open(name, flags, 0o666, dir_fd=folder)
+
+
 def create(name: str, folder: int) -> int:
     """Create a file and return its descriptor; raises ``FileExistsError`` if there is one."""
-    return os.open(name, _CREATE, 0o666, dir_fd=folder)
+    return open_at(name, _CREATE, folder)
 
 
 def reopen(name: str, folder: int) -> int:
     """Open a file to write to it and return its descriptor."""
-    return os.open(name, _REOPEN, dir_fd=folder)
+    return open_at(name, _REOPEN, folder)
 
 
 def write(file: int, data: memoryview, offset: int) -> int:
@@ -113,7 +118,7 @@ def directory(root: Path, *below: str, make: bool = False) -> Iterator[int]:
 
 def _root(path: Path, *, make: bool) -> int:
     try:
-        return os.open(path, _DIRECTORY)
+        return open_at(path, _DIRECTORY)
     except FileNotFoundError:
         if not make or path.parent == path:
             raise
@@ -126,7 +131,7 @@ def _root(path: Path, *, make: bool) -> int:
 
 def _below(name: str, folder: int, *, make: bool) -> int:
     try:
-        return os.open(name, _DIRECTORY | NOFOLLOW, dir_fd=folder)
+        return open_at(name, _DIRECTORY | NOFOLLOW, folder)
     except FileNotFoundError:
         if not make:
             raise
@@ -137,7 +142,7 @@ def _made(name: str, folder: int, flags: int) -> int:
     with suppress(FileExistsError):
         mkdir(name, folder)
     sync(folder)
-    return os.open(name, flags, dir_fd=folder)
+    return open_at(name, flags, folder)
 
 
 def names_in(folder: int) -> list[str]:
@@ -161,7 +166,7 @@ def look(name: str, folder: int) -> os.stat_result:
 def open_regular(name: str, folder: int) -> int:
     """Open a regular file for reading and return its descriptor. Raises what ``look`` raises."""
     look(name, folder)  # to open a device may do something
-    file = os.open(name, _READ, dir_fd=folder)
+    file = open_at(name, _READ, folder)
     try:
         _check_regular(os.fstat(file))
     except BaseException:

@@ -271,6 +271,11 @@ class Files:
         finally:
             os.close(file)
 
+    def section(self, digest: Digest) -> tuple[int, int, int] | None:
+        """Return a descriptor, an offset and a size for reading a blob, or None. Raises what ``size`` raises."""
+        file = self.open(digest)
+        return None if file is None else (file, 0, os.fstat(file).st_size)
+
     def publish(self, part: str, file: int, digest: Digest) -> bool:
         """Let a file of the working directory be a blob; return whether it was still there.
 
@@ -414,7 +419,7 @@ def _lock(inner: int, *, shared: bool) -> int | None:
     """Take the lock, or return None if somebody put another one in its place."""
     import fcntl  # noqa: PLC0415 -- POSIX systems alone have it
 
-    lock = os.open(LOCK, _LOCK_FLAGS, 0o666, dir_fd=inner)
+    lock = disk.open_at(LOCK, _LOCK_FLAGS, inner)
     try:
         fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         named = os.stat(LOCK, dir_fd=inner, follow_symlinks=False)
@@ -464,6 +469,16 @@ def _is_layout(folder: int, path: Path) -> bool:
         data = disk.read_file(MARKER, folder, MAX_MARKER)
     except FileNotFoundError:
         return False
+    check_marker(data, path)
+    return True
+
+
+def check_marker(data: bytes, path: Path) -> None:
+    """Check what ``oci-layout`` says.
+
+    Raises:
+        StorageError: It is not what it has to be, or of a version that nobody knows.
+    """
     if len(data) > MAX_MARKER:
         raise broken(f"{path} is no layout: its {MARKER} has over {MAX_MARKER} bytes", errno.EFBIG)
     try:
@@ -473,4 +488,3 @@ def _is_layout(folder: int, path: Path) -> bool:
     version = found.get("imageLayoutVersion") if isinstance(found, dict) else None
     if not isinstance(version, str) or not version.startswith("1."):
         raise broken(f"{path} is no layout of a version that is known")
-    return True

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ocidist.model.descriptor import Descriptor
     from ocidist.model.digest import Digest
-    from ocidist.storage.layout_files import Files
+    from ocidist.storage.contents import Contents
     from ocidist.storage.layout_index import Index
 
 MAX_MANIFEST: Final = 4 * 1024 * 1024
@@ -51,7 +51,7 @@ class Known:
         files: The layout.
     """
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Contents) -> None:
         self._files = files
         self._facts: dict[tuple[Digest, str], Facts] = {}
         self._all: tuple[Index, Mapping[Digest, str]] | None = None

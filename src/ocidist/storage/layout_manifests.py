@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 
     from ocidist._io.pages import Paginator
     from ocidist.model.manifest import Manifest
-    from ocidist.storage.layout_files import Change
+    from ocidist.storage.contents import Changing, Holder
     from ocidist.storage.layout_index import Index
-    from ocidist.storage.layout_state import State
 
 
 class LayoutManifests:
@@ -38,7 +37,7 @@ class LayoutManifests:
     They are those in ``index.json``, and those that image indexes in there list, if they are there.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: Holder) -> None:
         self._state = state
 
     def __repr__(self) -> str:
@@ -124,7 +123,7 @@ class LayoutManifests:
             # Before anything is made for it.
             await self._state.read(self._check_references, new)
 
-        def change(this: Change) -> None:
+        def change(this: Changing) -> None:
             if self._state.check_references:
                 self._check_references(new)
             this.store(new.digest, new.data)
@@ -145,7 +144,7 @@ class LayoutManifests:
         if await self._state.read(self._media_type, wanted) is None:
             raise _unknown(self._state, wanted)
 
-        def change(this: Change) -> bool:
+        def change(this: Changing) -> bool:
             listed = wanted in this.index.by_digest
             nested = not listed and self._state.known.media_type(this.index, wanted) is not None
             this.write(this.index.without(wanted))
@@ -180,7 +179,7 @@ class LayoutTags:
     the first counts. An entry with a full name, ``app:v1``, is the tag ``v1`` unless another one is.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: Holder) -> None:
         self._state = state
 
     def __repr__(self) -> str:
@@ -212,7 +211,7 @@ class LayoutTags:
         wanted = target.digest if isinstance(target, Descriptor) else target
         await self._state.read(find, self._state, wanted)
 
-        def change(this: Change) -> Descriptor:
+        def change(this: Changing) -> Descriptor:
             found = find(self._state, wanted)
             this.write(this.index.set(found, [name]))
             return found
@@ -230,7 +229,7 @@ class LayoutTags:
         name = Tag(tag)
         await self._state.read(self._need, name)
 
-        def change(this: Change) -> None:
+        def change(this: Changing) -> None:
             if name not in this.index.tags:
                 raise _unknown(self._state, name)
             this.write(this.index.without_tag(name))
@@ -276,7 +275,7 @@ class LayoutTags:
             raise _unknown(self._state, tag)
 
 
-def find(state: State, reference: Tag | Digest | str) -> Descriptor:
+def find(state: Holder, reference: Tag | Digest | str) -> Descriptor:
     """Return a manifest's descriptor, with the size that the file has. Blocks.
 
     Raises:
@@ -307,7 +306,7 @@ def find(state: State, reference: Tag | Digest | str) -> Descriptor:
         seen = index
 
 
-def resolve(state: State, name: str) -> Descriptor:
+def resolve(state: Holder, name: str) -> Descriptor:
     """Return what a name in the index means. Blocks; raises as ``find``."""
     index = state.files.load()
     entry = None if index is None else index.by_name.get(name)
@@ -316,7 +315,7 @@ def resolve(state: State, name: str) -> Descriptor:
     return find(state, entry.digest)
 
 
-def _unknown(state: State, wanted: Tag | Digest) -> ManifestUnknownRevisionError | TagUnknownError:
+def _unknown(state: Holder, wanted: Tag | Digest) -> ManifestUnknownRevisionError | TagUnknownError:
     if isinstance(wanted, Digest):
         message = f"there is no manifest {wanted} in {state.name}"
         return refusal(ManifestUnknownRevisionError, 404, message, wanted)

@@ -37,6 +37,7 @@ async def remove(state: State) -> None:
     def change(this: Change) -> None:
         this.write(Index.empty())
         disk.unlink(MARKER, this.folder)
+        disk.sync(this.folder)
         disk.unlink(INDEX, this.folder)
         with suppress(FileNotFoundError):
             disk.rename(BLOBS, this.folder, gone, this.inner)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from anyio.lowlevel import checkpoint
 
@@ -16,11 +16,11 @@ from ocidist.storage.layout_work import in_steps, run, settle
 from ocidist.wire.upload_state import UploadState
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator
+    from collections import deque
+    from collections.abc import AsyncIterable, AsyncIterator, Generator
 
     from ocidist.model.digest import Buffer, Digest, Hasher
-    from ocidist.storage.layout_state import State
-    from ocidist.storage.layout_upload import Upload
+    from ocidist.storage.contents import Holder
 
 REGISTRY: Final = "layout"
 """What an upload state of a layout says in place of a registry's name."""
@@ -36,8 +36,9 @@ class LayoutBlobReader:
     blob's digest, else ``DigestMismatchError``. Parts prove nothing.
     """
 
-    def __init__(self, found: Descriptor, file: int, offset: int, stop: int) -> None:
+    def __init__(self, found: Descriptor, file: int, base: int, offset: int, stop: int) -> None:
         self.descriptor = found
+        self._base = base
         self._file: int | None = file
         self._offset = offset
         self._stop = stop
@@ -128,7 +129,7 @@ class LayoutBlobReader:
         with self._lock:
             if self._file is None:
                 raise UsageError("this blob reader is closed")
-            piece = os.pread(self._file, size, offset)
+            piece = os.pread(self._file, size, self._base + offset)
         if hasher is not None:
             hasher.update(piece)
         return piece
@@ -141,6 +142,38 @@ class LayoutBlobReader:
             raise DigestMismatchError(self.descriptor.digest, actual, size=self.descriptor.size)
 
 
+class Unfinished(Protocol):
+    """A file, or a part of one, that is becoming a blob; see ``layout_upload.Upload``."""
+
+    name: str
+    size: int
+    pieces: deque[bytes | memoryview]
+
+    def drain(self) -> None:
+        """Write the pieces."""
+        ...
+
+    def digest(self) -> Digest:
+        """Return the digest of what is there."""
+        ...
+
+    def hash_as(self, hasher: Hasher) -> Generator[None, None, Hasher]:
+        """Let another hasher see everything that is there."""
+        ...
+
+    def clear(self) -> None:
+        """Forget everything that was written."""
+        ...
+
+    def publish(self, digest: Digest) -> None:
+        """Let it be a blob."""
+        ...
+
+    def discard(self) -> None:
+        """Remove it."""
+        ...
+
+
 class LayoutBlobWriter:
     """A blob being written to a layout; hashed as it comes.
 
@@ -148,7 +181,7 @@ class LayoutBlobWriter:
     memory for the disk, and what a single ``write`` was given.
     """
 
-    def __init__(self, state: State, upload: Upload, chunk_size: int, started_at: float) -> None:
+    def __init__(self, state: Holder, upload: Unfinished, chunk_size: int, started_at: float) -> None:
         self._state = state
         self._upload = upload
         self._chunk_size = chunk_size
