@@ -91,8 +91,8 @@ async def test_a_large_range_is_sent(http: httpx.AsyncClient, fresh_name: str) -
     assert response.content == LARGE[11:]
 
 
-@pytest.mark.parametrize("wanted", ["bytes=1000-", "bytes=5000-6000", "bytes=-0"])
-async def test_a_range_beyond_the_end_is_refused_with_the_size(
+@pytest.mark.parametrize("wanted", ["bytes=1000-", "bytes=5000-6000", "bytes=-0", "bytes=500-0"])
+async def test_a_range_without_bytes_is_refused_with_the_size(
     http: httpx.AsyncClient, fresh_name: str, wanted: str
 ) -> None:
     digest = await push_blob(http, fresh_name, DATA)
@@ -101,7 +101,7 @@ async def test_a_range_beyond_the_end_is_refused_with_the_size(
     assert response.headers["Content-Range"] == "bytes */1000"
 
 
-@pytest.mark.parametrize("wanted", ["bytes=0-0,5-9", "bytes=500-0", "items=0-5", "bytes", "bytes=x-y"])
+@pytest.mark.parametrize("wanted", ["bytes=0-0,5-9", "items=0-5", "bytes", "bytes=x-y"])
 async def test_what_is_not_one_range_of_bytes_is_ignored(http: httpx.AsyncClient, fresh_name: str, wanted: str) -> None:
     digest = await push_blob(http, fresh_name, DATA)
     response = await http.get(f"/v2/{fresh_name}/blobs/{digest}", headers={"Range": wanted})

@@ -46,7 +46,7 @@ async def _skopeo(*arguments: str) -> None:
     await to_thread.run_sync(run, program("skopeo"), "--insecure-policy", *arguments)
 
 
-async def test_a14_skopeo_copies_from_registry_to_registry_to_layout_and_every_digest_stays(
+async def test_skopeo_copies_from_registry_to_registry_to_layout_and_every_digest_stays(
     registry: Peer, fresh_name: str, tmp_path: Path
 ) -> None:
     image = images.index()
@@ -67,7 +67,7 @@ async def test_a14_skopeo_copies_from_registry_to_registry_to_layout_and_every_d
     assert (await Layout(tmp_path / "out").fsck()).clean
 
 
-async def test_a14_skopeo_pushes_and_pulls_over_tls_with_a_password(over_tls: Peer, tmp_path: Path) -> None:
+async def test_skopeo_pushes_and_pulls_over_tls_with_a_password(over_tls: Peer, tmp_path: Path) -> None:
     image = images.image()
     images.write_layout(image, tmp_path / "in", "v1")
     client = Skopeo(over_tls)
@@ -80,7 +80,7 @@ async def test_a14_skopeo_pushes_and_pulls_over_tls_with_a_password(over_tls: Pe
         await Skopeo(attrs.evolve(over_tls, password="wrong")).pull("team/app:v1", tmp_path / "none")
 
 
-async def test_a14_a_layout_that_umoci_made_is_served_as_it_is(real_layout: Path, tmp_path: Path) -> None:
+async def test_a_layout_that_umoci_made_is_served_as_it_is(real_layout: Path, tmp_path: Path) -> None:
     made = images.read_layout(real_layout, "v1")
     with serve(RegistryApp(LayoutRegistry(real_layout), read_only=True)) as peer:
         pulled = await Skopeo(peer).pull(f"{real_layout.name}:v1", tmp_path / "out")
@@ -88,7 +88,7 @@ async def test_a14_a_layout_that_umoci_made_is_served_as_it_is(real_layout: Path
     assert _parts(pulled) == _parts(made)
 
 
-async def test_a14_oras_pushes_and_pulls(registry: Peer, fresh_name: str, tmp_path: Path) -> None:
+async def test_oras_pushes_and_pulls(registry: Peer, fresh_name: str, tmp_path: Path) -> None:
     try:
         from oras.client import OrasClient
     except ImportError:

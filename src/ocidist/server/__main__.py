@@ -167,7 +167,7 @@ async def _users(file: Path | None) -> Htpasswd | None:
 
 
 def _store(options: argparse.Namespace) -> Namespace:
-    whole = options.proxy is None
+    whole = options.proxy is None and not options.allow_missing
     if options.directory is None:
         return MemoryRegistry(max_bytes=options.max_bytes, check_references=whole)
     return LayoutRegistry(options.directory, check_references=whole)
@@ -207,6 +207,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its key, PEM")
     parser.add_argument("--read-only", action="store_true", help="refuse everything but reading")
     parser.add_argument("--proxy", metavar="URL", help="keep what this registry has, as it is asked for; only read")
+    parser.add_argument("--allow-missing", action="store_true", help="take manifests whose content is not there")
     parser.add_argument("--max-bytes", type=_count, help="most bytes to keep in memory (default: no limit)")
     parser.add_argument("--access-log", action="store_true", help="write a line for each request to standard error")
     return parser

@@ -72,7 +72,7 @@ def _wants_part(exchange: Exchange, endpoint: GetBlob) -> bool:
 def _part(endpoint: GetBlob, size: int) -> tuple[int, int]:
     """Return start and stop of the bytes asked for."""
     start = endpoint.offset if endpoint.suffix is None else max(size - endpoint.suffix, 0)
-    if start >= size:
+    if start >= size or endpoint.length == 0:
         message = f"the blob has {size} bytes"
         raise RefusedError(said(RangeInvalidError, 416, message), [("Content-Range", f"bytes */{size}")])
     return start, size if endpoint.length is None else min(start + endpoint.length, size)

@@ -255,8 +255,9 @@ def _range(text: str) -> tuple[int, int | None, int | None]:
     if unit.strip(" \t").lower() == "bytes" and dash:
         if first is not None and not last_text:
             return first, None, None
-        if first is not None and last is not None and first <= last:
-            return first, last + 1 - first, None
+        if first is not None and last is not None:
+            # One that ends before it begins has no bytes: it is answered with 416, as other registries do.
+            return first, max(last + 1 - first, 0), None
         if last is not None and not first_text:
             return 0, None, last
     return 0, None, None

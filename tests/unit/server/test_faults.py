@@ -10,7 +10,7 @@ import pytest
 
 from ocidist.errors import UsageError
 from ocidist.model.digest import Digest
-from ocidist.server import FOREVER, Fault, Faults, RegistryApp
+from ocidist.server import FOREVER, Fault, Faults, Quirks, RegistryApp
 from ocidist.server.exchange import CutError
 from ocidist.storage.memory import MemoryRegistry
 from ocidist.wire.endpoints import GetBlob, GetManifest, PatchUpload, Ping, PostBlob, StatBlob
@@ -124,6 +124,18 @@ async def test_n12_what_was_carried_out_may_have_no_answer() -> None:
             with pytest.raises(httpx.TransportError):
                 await http.post("/v2/b/blobs/uploads/", params={"digest": DIGEST}, content=DATA)
             assert (await http.head(f"/v2/b/blobs/{DIGEST}")).status_code == 200
+
+
+@pytest.mark.in_turn
+async def test_n12_416_may_lie_about_its_length() -> None:
+    store = MemoryRegistry()
+    await store.repository("a").blobs.push(DATA)
+    with serve(RegistryApp(store, quirks=Quirks(lying_416=True))) as peer:
+        async with httpx.AsyncClient(base_url=peer.origin, verify=False) as http:  # noqa: S501 -- it is http
+            with pytest.raises(httpx.RemoteProtocolError):
+                await http.get(TARGET, headers={"Range": f"bytes={len(DATA)}-"})
+            async with http.stream("GET", TARGET, headers={"Range": f"bytes={len(DATA)}-"}) as response:
+                assert (response.status_code, response.headers["Content-Length"]) == (416, str(len(DATA)))
 
 
 def test_n12_a_fault_can_be_added_while_the_registry_runs() -> None:
