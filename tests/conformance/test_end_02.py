@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
-from tests.conformance.support import push_blob, refusal, sha256, sha512
+from tests.conformance.support import client_for, push_blob, refusal, sha256, sha512
 from tests.peers.images import noise
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import httpx
+
+    from tests.peers.peer import Peer
 
 DATA = noise(1000)
 LARGE = noise(3 * 1024 * 1024 + 11)
@@ -137,3 +143,18 @@ async def test_a_sha512_blob_is_served_as_such(http: httpx.AsyncClient, fresh_na
     assert response.content == DATA
     assert response.headers["Docker-Content-Digest"] == digest
     assert (await http.head(f"/v2/{fresh_name}/blobs/{sha256(DATA)}")).status_code == 404
+
+
+async def test_t61_a_client_that_does_not_read_is_not_waited_for(start: Callable[..., Peer]) -> None:
+    async with client_for(start(idle=0.3).origin) as http:
+        data = noise(32 * 1024 * 1024)
+        digest = await push_blob(http, "a", data)
+        async with await anyio.connect_tcp("127.0.0.1", http.base_url.port or 0) as slow:
+            await slow.send(f"GET /v2/a/blobs/{digest} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            await anyio.sleep(0.8)
+            received = 0
+            with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                while True:
+                    received += len(await slow.receive(1024 * 1024))
+        assert received < len(data)
+        assert (await http.get(f"/v2/a/blobs/{digest}")).content == data

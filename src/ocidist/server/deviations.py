@@ -21,8 +21,11 @@ from ocidist.errors import (
     RateLimitedError,
     UnsupportedError,
 )
+from ocidist.model.digest import Digest
+from ocidist.model.mediatype import DOCKER_MANIFEST, DOCKER_SCHEMA1
 from ocidist.model.reference import Tag
 from ocidist.server import restyled
+from ocidist.server.actions import needed
 from ocidist.server.exchange import too_large
 from ocidist.server.quirks import (
     ChallengeStyle,
@@ -102,7 +105,7 @@ class Deviations:
             case endpoints.GetBlob() | endpoints.StatBlob():
                 return await self._blob(exchange, service, endpoint)
             case endpoints.GetManifest() | endpoints.StatManifest():
-                return await self._manifest(service, endpoint)
+                return await self._manifest(exchange, service, endpoint)
             case endpoints.ListReferrers():
                 return await self._referrers(exchange, endpoint)
             case endpoints.ListTags() | endpoints.ListRepositories():
@@ -188,11 +191,20 @@ class Deviations:
             return endpoints.GetBlob(endpoint.repository, endpoint.digest)
         return endpoint
 
-    async def _manifest(self, service: Service, endpoint: endpoints.GetManifest | endpoints.StatManifest) -> Endpoint:
+    async def _manifest(
+        self, exchange: Exchange, service: Service, endpoint: endpoints.GetManifest | endpoints.StatManifest
+    ) -> Endpoint | None:
         manifests = service.store.repository(endpoint.repository).manifests
-        if self.quirks.manifest_type is ManifestType.ACCEPTED_ONLY:
+        if self.quirks.schema1 or self.quirks.manifest_type is ManifestType.ACCEPTED_ONLY:
             found = await manifests.stat(endpoint.reference)
-            if found.media_type not in {part.partition(";")[0].strip() for part in endpoint.accept.split(",")}:
+            listed = {part.partition(";")[0].strip() for part in endpoint.accept.split(",")}
+            if self.quirks.schema1 and found.media_type == DOCKER_MANIFEST and found.media_type not in listed:
+                data = (await manifests.get(endpoint.reference)).data
+                made = restyled.schema1(data, endpoint.repository, endpoint.reference)
+                headers = (("Content-Type", DOCKER_SCHEMA1), ("Docker-Content-Digest", Digest.of(made)))
+                await exchange.respond(200, headers, made)
+                return None
+            if self.quirks.manifest_type is ManifestType.ACCEPTED_ONLY and found.media_type not in listed:
                 raise said(ManifestUnknownError, 404, "OCI manifest found, but accept header does not support it")
         if isinstance(endpoint, endpoints.GetManifest) and self.quirks.quota is not None:
             self._count()
@@ -317,6 +329,9 @@ class Deviations:
             style in {ChallengeStyle.ON_PING_ONLY, ChallengeStyle.HIDDEN} and not is_ping
         ):
             answer.set("WWW-Authenticate", None)
+        found = answer.header("WWW-Authenticate")
+        if style is ChallengeStyle.SCOPED_BASIC and found is not None and endpoint is not None:
+            answer.set("WWW-Authenticate", f'{found},scope="{needed(endpoint)}"')
         restyled.challenge(answer, style, is_ping=is_ping, reverse=bool(self._challenges % 2))
 
 

@@ -74,7 +74,7 @@ class Exchange:
         scope: ASGI's connection scope.
         receive: ASGI's receive.
         send: ASGI's send.
-        idle: Seconds the client may be silent in the middle of its body.
+        idle: Seconds the client may be silent in the middle of its body, or not read in the middle of the answer's.
 
     Attributes:
         method: HTTP method.
@@ -222,7 +222,13 @@ class Exchange:
 
     async def _body(self, piece: bytes, *, last: bool = False) -> None:
         self.sent += len(piece)
-        await self._send({"type": "http.response.body", "body": piece, "more_body": not last})
+        try:
+            with anyio.fail_after(self._idle):
+                await self._send({"type": "http.response.body", "body": piece, "more_body": not last})
+        except TimeoutError:
+            # Whoever does not read holds a connection, and a file.
+            await cut(self._receive, self._send)
+            raise ClientGoneError from None
 
     async def _watch(self, scope: anyio.CancelScope) -> None:
         # Not every server lets send() fail when the client is gone.

@@ -27,7 +27,8 @@ class Limits:
             chunks are taken all the same.
         page: Entries of a list page. ``n`` may ask for fewer.
         referrers_page: Bytes of a page of referrers; at least one referrer is on it.
-        idle: Seconds a client may be silent in the middle of a request body.
+        idle: Seconds a client may be silent in the middle of a request body, or take for a piece of an answer's body
+            before its connection is cut.
         max_target: Characters of path and query; more are refused with 414.
         max_head: Bytes of all header fields; more are refused with 431. Servers have limits of their own besides.
 

@@ -136,6 +136,8 @@ class ChallengeStyle(enum.Enum):
     """Another scheme is offered before."""
     SHUFFLED = "shuffled"
     """The actions of a scope come in another order from one answer to the next (docker-registry)."""
+    SCOPED_BASIC = "basic with scope"
+    """A challenge for a password names a scope as well."""
     PLACEHOLDER = "placeholder"
     """``/v2/`` names a scope that means nothing (GHCR)."""
 
@@ -208,6 +210,8 @@ class Quirks:
         head_length: Whether HEAD says Content-Length (distribution 3 behind some stores: no).
         digest_header: What Docker-Content-Digest says.
         manifest_type: Which manifests are sent, and as what.
+        schema1: Whether a Docker image is sent as a schema 1 manifest, made for the occasion and unsigned, to who does
+            not list its type in Accept (docker-registry 2, which signs it).
         referrers: What becomes of the referrers API.
         multi_tag: Whether one push can set several tags (most registries: no).
         paginated: Whether ``n`` and ``last`` of tag lists are heeded and the list is sorted (docker-registry 2: no).
@@ -253,6 +257,7 @@ class Quirks:
     head_length: bool = True
     digest_header: DigestHeader = DigestHeader.STANDARD
     manifest_type: ManifestType = ManifestType.AS_PUSHED
+    schema1: bool = False
     referrers: ReferrersApi = ReferrersApi.WORKS
     multi_tag: bool = True
     paginated: bool = True
@@ -299,6 +304,7 @@ PRESETS: Final[Mapping[str, Quirks]] = MappingProxyType(
             appends=True,
             delete_tag=Deletion.DIGEST_INVALID,
             lying_416=True,
+            schema1=True,
             paginated=False,
         ),
         "docker-registry-3": attrs.evolve(_DOCKER_REGISTRY, conflict_range=False, max_n=1000),

@@ -105,6 +105,20 @@ def manifest_type(answer: Answer, style: ManifestType, data: bytes) -> None:
             answer.set("Content-Type", "text/plain; charset=utf-8")
 
 
+def schema1(data: bytes, name: str, tag: str) -> bytes:
+    """Return a schema 1 manifest with the layers of a schema 2 one."""
+    layers = [layer["digest"] for layer in reversed(json.loads(data)["layers"])]
+    value = {
+        "schemaVersion": 1,
+        "name": name,
+        "tag": tag,
+        "architecture": "amd64",
+        "fsLayers": [{"blobSum": digest} for digest in layers],
+        "history": [{"v1Compatibility": json.dumps({"id": digest.partition(":")[2]})} for digest in layers],
+    }
+    return json.dumps(value, indent=3).encode()
+
+
 def challenge(answer: Answer, style: ChallengeStyle, *, is_ping: bool, reverse: bool) -> None:
     """Write how somebody is asked who they are."""
     found = answer.header("WWW-Authenticate")

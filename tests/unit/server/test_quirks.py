@@ -307,6 +307,24 @@ async def test_n12_q59_the_type_of_a_manifest_may_be_lost(
         assert (await call(app, method, f"/v2/a/manifests/{tag}")).headers.get("content-type") == expected
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_n12_q61_an_image_may_be_turned_into_schema_1(method: str) -> None:
+    app = await with_content(Quirks(schema1=True))
+    docker = images.image(docker=True)
+    await call(app, "PUT", "/v2/a/manifests/docker", body=[docker.manifest.data])
+    answer = await call(app, method, "/v2/a/manifests/docker", headers=[("Accept", "*/*")])
+    assert answer.headers["content-type"] == "application/vnd.docker.distribution.manifest.v1+json"
+    if method == "GET":
+        assert answer.headers["docker-content-digest"] == Digest.of(answer.body)
+        made = json.loads(answer.body)
+        assert [layer["blobSum"] for layer in made["fsLayers"]] == [
+            layer["digest"] for layer in reversed(json.loads(docker.manifest.data)["layers"])
+        ]
+    listed = await call(app, method, "/v2/a/manifests/docker", headers=[("Accept", docker.manifest.media_type)])
+    assert listed.headers["docker-content-digest"] == docker.digest
+    assert (await call(app, method, "/v2/a/manifests/v1")).headers["docker-content-digest"] == IMAGE.digest
+
+
 # --- lists -----------------------------------------------------------------------------------------------------------
 
 
@@ -407,6 +425,9 @@ async def test_n12_a_challenge_may_be_unusual() -> None:
         '"repository:a:pull,push repository:c:pull"',
         '"repository:c:pull repository:a:push,pull"',
     }
+    app = await with_content(Quirks(challenge=ChallengeStyle.SCOPED_BASIC), auth=PasswordGuard(USERS))
+    found_basic = (await call(app, "GET", "/v2/a/tags/list")).headers["www-authenticate"]
+    assert found_basic == 'Basic realm="registry",scope="repository:a:pull"'
     app = await with_content(Quirks(challenge=ChallengeStyle.PLACEHOLDER), auth=guard)
     assert "repository:user/image:pull" in (await call(app, "GET", "/v2/")).headers["www-authenticate"]
     assert "user/image" not in (await call(app, "GET", "/v2/a/tags/list")).headers["www-authenticate"]
