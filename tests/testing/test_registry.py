@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import anyio
@@ -21,11 +23,12 @@ from ocidist import (
     UsageError,
 )
 from ocidist.server import Fault, Limits, Quirks
-from ocidist.testing import Content, SeenRequest, serve
+from ocidist.testing import Content, SeenRequest, Serving, serve
 from ocidist.wire import endpoints
 from tests.peers.tools import program
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 LOGIN = ("ci", "s3cret-of-the-test")
@@ -178,41 +181,64 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         pytest.fail("it runs")
 
 
-def _running() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "ocidist-loopback"]
+class Slow:
+    """A registry that takes its time to start.
+
+    Args:
+        when_started: Called from its thread when it has.
+    """
+
+    def __init__(self, when_started: Callable[[], object] = lambda: None) -> None:
+        self.when_started = when_started
+        self.may_start = threading.Event()
+        self.ended = threading.Event()
+
+    @contextmanager
+    def __call__(self) -> Iterator[str]:
+        """Wait, and run."""
+        assert self.may_start.wait(5)
+        self.when_started()
+        try:
+            yield "running"
+        finally:
+            self.ended.set()
 
 
-async def _stopped(before: list[threading.Thread]) -> None:
-    for thread in _running():
-        if thread not in before:
-            await anyio.to_thread.run_sync(thread.join, 5)
-            assert not thread.is_alive()
-
-
-async def test_a_registry_that_is_waited_for_no_longer_is_stopped() -> None:
-    before = _running()
-    with anyio.move_on_after(0) as scope:
-        async with serve():
+async def test_a_registry_that_is_cancelled_while_it_starts_is_stopped() -> None:
+    slow = Slow()
+    serving = Serving(slow)
+    with anyio.move_on_after(0.01) as scope:
+        threading.Timer(0.05, slow.may_start.set).start()
+        async with serving:
             await anyio.sleep_forever()
     assert scope.cancelled_caught
-    await _stopped(before)
+    assert await anyio.to_thread.run_sync(slow.ended.wait, 5)
 
 
-async def test_a_native_cancellation_leaves_no_registry(anyio_backend_name: str) -> None:
+@pytest.mark.parametrize("already", [False, True], ids=["still-starting", "just-started"])
+async def test_a_native_cancellation_while_it_starts_leaves_no_registry(anyio_backend_name: str, already: bool) -> None:
     if anyio_backend_name != "asyncio":
         return
-    before = _running()
+    loop = asyncio.get_running_loop()
+
+    def cancel_late() -> None:
+        time.sleep(0.05)  # the thread is done by then, and the task does not know it yet
+        task.cancel()
+
+    slow = Slow((lambda: loop.call_soon_threadsafe(cancel_late)) if already else lambda: None)
+    serving = Serving(slow)
 
     async def use() -> None:
-        async with serve():
+        async with serving:
             await asyncio.sleep(60)
 
-    for turns in range(4):
-        task = asyncio.ensure_future(use())
-        for _ in range(turns):
-            await asyncio.sleep(0)
+    task = asyncio.ensure_future(use())
+    await asyncio.sleep(0.01)
+    if already:
+        slow.may_start.set()
+    else:
         task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-    await anyio.sleep(0.05)
-    await _stopped(before)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    slow.may_start.set()
+    assert await anyio.to_thread.run_sync(slow.ended.wait, 5)

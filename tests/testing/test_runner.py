@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
 from ocidist import MemoryRegistry, UsageError
@@ -63,31 +64,50 @@ def test_n12_a_registry_starts_and_stops_at_once_and_leaves_nothing(nothing_left
     connection.close()
 
 
-def test_a_request_that_does_not_end_is_cut_off(nothing_left: None) -> None:
-    entered, ended = threading.Event(), []
+def test_a_request_that_does_not_end_is_cut_off_before_the_application_ends(nothing_left: None) -> None:
+    told: list[object] = []
 
     async def stuck(scope: Scope, receive: Receive, send: Send) -> None:
-        import anyio
-
+        if scope["type"] == "lifespan":
+            for _ in range(2):
+                kind = (await receive())["type"]
+                await send({"type": f"{kind}.complete"})
+            told.append(("connections", server.connections))
+            return
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"x", "more_body": True})
-        entered.set()
         try:
-            await anyio.sleep_forever()
+            while True:  # the client does not read
+                await send({"type": "http.response.body", "body": bytes(1024 * 1024), "more_body": True})
         finally:
-            ended.append(scope["path"])
+            told.append(scope["path"])
 
-    with loopback(stuck, lifespan="off") as server:
+    with loopback(stuck) as server:
         connection = http.client.HTTPConnection(server.host, timeout=5)
         connection.request("GET", "/stuck")
         answer = connection.getresponse()
-        assert entered.wait(5)
         began = time.perf_counter()
     assert time.perf_counter() - began < 1
-    assert ended == ["/stuck"]
+    assert told == ["/stuck", ("connections", 0)]
     with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
         answer.read()
     answer.close()
+    connection.close()
+
+
+def test_a_request_that_ends_soon_is_waited_for() -> None:
+    leaving = threading.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await anyio.to_thread.run_sync(leaving.wait, 5)
+        await send({"type": "http.response.body", "body": b"whole"})
+
+    with loopback(slow, lifespan="off") as server:
+        connection = http.client.HTTPConnection(server.host, timeout=5)
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        leaving.set()
+    assert answer.read() == b"whole"
     connection.close()
 
 
