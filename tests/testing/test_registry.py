@@ -190,12 +190,14 @@ class Slow:
 
     def __init__(self, when_started: Callable[[], object] = lambda: None) -> None:
         self.when_started = when_started
+        self.entered = threading.Event()
         self.may_start = threading.Event()
         self.ended = threading.Event()
 
     @contextmanager
     def __call__(self) -> Iterator[str]:
         """Wait, and run."""
+        self.entered.set()
         assert self.may_start.wait(5)
         self.when_started()
         try:
@@ -205,10 +207,10 @@ class Slow:
 
 
 async def test_a_registry_that_is_cancelled_while_it_starts_is_stopped() -> None:
-    slow = Slow()
-    serving = Serving(slow)
-    with anyio.move_on_after(0.01) as scope:
-        threading.Timer(0.05, slow.may_start.set).start()
+    with anyio.CancelScope() as scope:
+        slow = Slow(lambda: anyio.from_thread.run_sync(scope.cancel))
+        slow.may_start.set()
+        serving = Serving(slow)
         async with serving:
             await anyio.sleep_forever()
     assert scope.cancelled_caught
@@ -233,7 +235,7 @@ async def test_a_native_cancellation_while_it_starts_leaves_no_registry(anyio_ba
             await asyncio.sleep(60)
 
     task = asyncio.ensure_future(use())
-    await asyncio.sleep(0.01)
+    assert await anyio.to_thread.run_sync(slow.entered.wait, 5)
     if already:
         slow.may_start.set()
     else:
