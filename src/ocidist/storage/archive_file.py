@@ -58,6 +58,10 @@ class ArchiveFile:
         """Return what the index says."""
         return self.index
 
+    def exists(self) -> bool:
+        """Return whether the archive is open."""
+        return self.index is not None
+
     @property
     def known_index(self) -> Index:
         """What the index says, of an archive that is open."""

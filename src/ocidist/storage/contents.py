@@ -32,6 +32,10 @@ class Contents(Protocol):
         """Return what the index says now, or None if there is no layout."""
         ...
 
+    def exists(self) -> bool:
+        """Return whether there is a layout, whatever is in it."""
+        ...
+
     def size(self, digest: Digest) -> int | None:
         """Return a blob's size, or None if it is not there."""
         ...

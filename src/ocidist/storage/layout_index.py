@@ -176,10 +176,16 @@ class Index:
 
     def set(self, found: Descriptor, names: Iterable[str] = ()) -> Self:
         """Return an index that has a manifest, and lets names mean it."""
-        entries = [entry.described_as(found) if entry.digest == found.digest else entry for entry in self.entries]
+        entries = list(self.entries)
+        known = found.digest in self.by_digest
+        if known:
+            entries = [entry.described_as(found) if entry.digest == found.digest else entry for entry in entries]
+        named = self.by_name.keys()
         for name in names:
-            entries = _pointed(entries, found, name)
-        if all(entry.digest != found.digest for entry in entries):
+            # There may be ten thousand entries, and most names are new.
+            entries = _pointed(entries, found, name) if name in named else _added(entries, found, name, known=known)
+            known = True
+        if not known:
             entries.append(Entry.made(found))
         return attrs.evolve(self, entries=tuple(entries))
 
@@ -230,12 +236,15 @@ def _pointed(entries: list[Entry], found: Descriptor, name: str) -> list[Entry]:
         # Others of that name could only mislead those who take the last one.
         first = places[0]
         return [*entries[: first + 1], *_unnamed(entries[first + 1 :], name, entries[: first + 1])]
-    left = _unnamed(entries, name)
-    for number, entry in enumerate(left):
+    return _added(_unnamed(entries, name), found, name, known=True)
+
+
+def _added(entries: list[Entry], found: Descriptor, name: str, *, known: bool) -> list[Entry]:
+    """Let a new name mean a manifest: an entry of its that has no name yet gets it, else there is one more."""
+    for number, entry in enumerate(entries if known else ()):
         if entry.digest == found.digest and entry.name is None:
-            left[number] = entry.named(name)
-            return left
-    return [*left, Entry.made(found, name)]
+            return [*entries[:number], entry.named(name), *entries[number + 1 :]]
+    return [*entries, Entry.made(found, name)]
 
 
 def _unnamed(entries: Iterable[Entry], name: str | None, before: Iterable[Entry] = ()) -> list[Entry]:

@@ -209,10 +209,12 @@ class LayoutTags:
         """
         name = Tag(tag)
         wanted = target.digest if isinstance(target, Descriptor) else target
-        await self._state.read(find, self._state, wanted)
+        known = Digest(wanted) if ":" in wanted else Tag(wanted)
+        if not await self._state.read(self._state.files.exists):
+            raise _unknown(self._state, known)
 
         def change(this: Changing) -> Descriptor:
-            found = find(self._state, wanted)
+            found = find(self._state, known, this.index)
             this.write(this.index.set(found, [name]))
             return found
 
@@ -275,8 +277,13 @@ class LayoutTags:
             raise _unknown(self._state, tag)
 
 
-def find(state: Holder, reference: Tag | Digest | str) -> Descriptor:
+def find(state: Holder, reference: Tag | Digest | str, given: Index | None = None) -> Descriptor:
     """Return a manifest's descriptor, with the size that the file has. Blocks.
+
+    Args:
+        state: The repository.
+        reference: The manifest.
+        given: What the index says, where that is known and nobody can change it.
 
     Raises:
         ManifestUnknownRevisionError: There is none with this digest.
@@ -287,7 +294,7 @@ def find(state: Holder, reference: Tag | Digest | str) -> Descriptor:
     wanted = Digest(reference) if ":" in reference else Tag(reference)
     seen: Index | None = None
     while True:
-        index = state.files.load()
+        index = given or state.files.load()
         if index is None:
             raise _unknown(state, wanted)
         entry = index.by_digest.get(wanted) if isinstance(wanted, Digest) else index.tags.get(wanted)
