@@ -37,5 +37,6 @@ LOADS: Final = {
         "kills:l13", "500 pushes with a journal and 500 downloads are killed", ("registry", "embedded"), on_a_loop=False
     ),
     "L14": Load("streaming:l14", "how late others wake while 10 GiB move, helpers are run and passwords are hashed"),
+    "L16": Load("layouts:l16", "a layout with 100,000 blobs and 10,000 tags"),
     "L17": Load("pushers:l17", "64 clients push 100 MiB each to the registry over a directory", on_a_loop=False),
 }

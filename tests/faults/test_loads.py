@@ -78,3 +78,8 @@ def test_l17_the_registry_over_a_directory_takes_many_pushes_at_once_in_little_m
     loop: str, tmp_path: Path
 ) -> None:
     assert measured("L17", loop, tmp_path)["pushes that failed"].value == 0
+
+
+@pytest.mark.timeout(180)
+def test_l16_a_large_layout_is_opened_and_cared_for_in_little_memory(loop: str, tmp_path: Path) -> None:
+    assert measured("L16", loop, tmp_path)["RSS of the process after gc"].value <= 64

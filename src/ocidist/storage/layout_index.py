@@ -8,6 +8,7 @@ Spec: image-spec, "Image Layout", section "index.json file".
 from __future__ import annotations
 
 import json
+import sys
 from bisect import bisect_right
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Self
@@ -37,17 +38,15 @@ class Entry:
     """A descriptor in the index.
 
     Attributes:
-        value: The JSON object, as it was read.
         digest: What it describes.
         media_type: Media type of that.
         size: Size of that in bytes, as the index has it.
         name: Its name, or None.
-        text: The JSON object as text.
+        text: The JSON object as text; there may be ten thousand, and objects take five times as much memory.
     """
 
-    value: Mapping[str, object] = attrs.field(repr=False)
     digest: Digest
-    media_type: str
+    media_type: str = attrs.field(converter=sys.intern)
     size: int
     name: str | None
     text: str = attrs.field(repr=False)
@@ -64,9 +63,14 @@ class Entry:
         annotations = value.get("annotations")
         name = annotations.get(REF_NAME) if isinstance(annotations, dict) else None
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        return cls(
-            value, checked.digest, checked.media_type, checked.size, name if isinstance(name, str) else None, text
-        )
+        named = name if isinstance(name, str) else None
+        return cls(checked.digest, checked.media_type, checked.size, named, text)
+
+    @property
+    def value(self) -> dict[str, object]:
+        """The JSON object."""
+        found: dict[str, object] = json.loads(self.text)
+        return found
 
     @classmethod
     def made(cls, found: Descriptor, name: str | None = None) -> Self:
@@ -78,11 +82,12 @@ class Entry:
         """Return the same entry with another name, or with none; it keeps its other annotations."""
         if name == self.name:
             return self
-        annotations = self.value.get("annotations")
+        value = self.value
+        annotations = value.get("annotations")
         kept = {} if not isinstance(annotations, dict) else {k: v for k, v in annotations.items() if k != REF_NAME}
         if name is not None:
             kept[REF_NAME] = name
-        rest = {key: value for key, value in self.value.items() if key != "annotations"}
+        rest = {key: field for key, field in value.items() if key != "annotations"}
         return self.of(rest | ({"annotations": kept} if kept else {}))
 
     def described_as(self, found: Descriptor) -> Self:
@@ -125,7 +130,8 @@ class Index:
         values = [] if found is None else found
         if not isinstance(top, dict) or not isinstance(values, list) or top.get("schemaVersion", 2) != 2:
             raise broken("the layout is damaged: index.json is not an image index")
-        return cls(top, tuple(_entry(number, value) for number, value in enumerate(values)))
+        entries = tuple(_entry(number, value) for number, value in enumerate(values))
+        return cls({**top, "manifests": []}, entries)
 
     def dump(self) -> bytes:
         """Write the index."""
