@@ -27,6 +27,9 @@ from ocidist import (
     UploadConflictError,
     UploadState,
 )
+from ocidist.storage import layout_gc
+from ocidist.storage.layout_marks import Marks
+from ocidist.storage.layout_work import in_steps
 from tests.faults.throttle import Throttle
 from tests.peers import images
 from tests.storage.stores import push
@@ -169,6 +172,26 @@ async def test_t55_gc_during_pushes_removes_nothing_that_they_need(tmp_path: Pat
         group.cancel_scope.cancel()
     assert removed >= 1
     assert (await layout.fsck()).clean
+
+
+async def test_t55_what_came_into_use_after_gc_looked_stays(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    await push(layout, images.image("linux/arm64"), "v1")
+    for blob in IMAGE.all_blobs:
+        await layout.blobs.push(blob.data)
+    touched, garbage = [await layout.blobs.push(text) for text in (b"touched", b"garbage")]
+    await anyio.to_thread.run_sync(age, layout)
+    state, marks = layout._state, Marks(layout._state.files)
+    index = await state.read(state.need)
+    await in_steps("look", marks.follow(index))
+    # It has looked; now an image is pushed whose blobs were there, and a blob that was there, too.
+    found = [Digest(IMAGE.blobs[2].digest), touched.digest, garbage.digest]
+    assert not any(digest in marks for digest in found)
+    await layout.manifests.push(IMAGE.manifest.data)
+    await layout.blobs.push(b"touched", touched)
+    batch = layout_gc._Batch(marks, index, found, time.time() - DAY)
+    assert await state.change(batch.remove) == (1, garbage.size)
+    assert [await layout.blobs.exists(digest) for digest in found] == [True, True, False]
 
 
 def test_f190_writers_and_gc_of_several_processes_leave_all_that_is_in_use(tmp_path: Path) -> None:

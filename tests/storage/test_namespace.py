@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ocidist import (
+    BlobUnknownError,
     BlobUploadUnknownError,
     Digest,
+    InvalidDigestError,
     InvalidReferenceError,
     LayoutRegistry,
     MemoryRegistry,
@@ -83,3 +85,21 @@ async def test_local_stores_remove_repositories(store: Store) -> None:
     await registry.remove("a/b/c")
     await push(registry.repository("a/b"), images.image(), "again")
     assert await registry.repository("a/b").tags.list().collect() == ["again"]
+
+
+async def test_local_stores_know_the_blobs_of_all_repositories(store: Store) -> None:
+    if not isinstance(store.namespace, MemoryRegistry | LayoutRegistry):
+        pytest.skip("registries know blobs by repository only")
+    registry = store.namespace
+    assert [digest async for digest in registry.blobs.digests()] == []
+    pushed = [
+        await registry.repository(name).blobs.push(text) for name, text in (("a", b"1"), ("b", b"2"), ("c", b"1"))
+    ]
+    assert [digest async for digest in registry.blobs.digests()] == sorted({each.digest for each in pushed})
+    assert await registry.blobs.stat(pushed[1].digest) == pushed[1]
+    assert await registry.blobs.exists(pushed[0].digest)
+    assert not await registry.blobs.exists(Digest.of(b"3"))
+    with pytest.raises(BlobUnknownError):
+        await registry.blobs.stat(Digest.of(b"3"))
+    with pytest.raises(InvalidDigestError):
+        await registry.blobs.exists("../x")

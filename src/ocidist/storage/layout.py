@@ -30,6 +30,7 @@ from ocidist.storage.layout_remove import remove
 from ocidist.storage.layout_state import LOCK_TIMEOUT_S, State
 from ocidist.storage.layout_upload import KEEP_S
 from ocidist.storage.layout_work import run
+from ocidist.storage.registry_blobs import RegistryBlobs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -166,6 +167,7 @@ class LayoutRegistry:
 
     Attributes:
         path: See above.
+        blobs: The blobs of all repositories together.
 
     Raises:
         InvalidReferenceError: *root_name* is no repository's.
@@ -183,6 +185,7 @@ class LayoutRegistry:
         if lock_timeout < 0:
             raise UsageError("a timeout is not negative")
         self.path: Path = Path(path)
+        self.blobs: RegistryBlobs = RegistryBlobs(self._size, self._digests)
         self._root_name = name_of(self.path) if root_name is None else RepositoryName(root_name)
         self._check_references = check_references
         self._lock_timeout = lock_timeout
@@ -249,6 +252,16 @@ class LayoutRegistry:
 
     async def _all(self) -> list[State]:
         return [self._state(name) async for name in self.repositories()]
+
+    async def _size(self, digest: Digest) -> int | None:
+        for state in await self._all():
+            size = await state.read(state.files.size, digest)
+            if size is not None:
+                return size
+        return None
+
+    async def _digests(self) -> list[Digest]:
+        return [digest for state in await self._all() async for digest in LayoutBlobs(state).digests()]
 
     def _state(self, name: RepositoryName) -> State:
         found = self._states.get(name)

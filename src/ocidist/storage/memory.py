@@ -18,6 +18,7 @@ from ocidist.storage.answers import at_once, paginated
 from ocidist.storage.memory_blobs import MemoryBlobs
 from ocidist.storage.memory_manifests import MemoryManifests, MemoryTags
 from ocidist.storage.memory_state import State
+from ocidist.storage.registry_blobs import RegistryBlobs
 
 if TYPE_CHECKING:
     from ocidist._io.pages import Paginator
@@ -85,6 +86,9 @@ class MemoryRegistry:
         check_references: Whether pushing a manifest fails with ``ManifestBlobUnknownError`` while content it names is
             missing. Its subject may always be missing.
 
+    Attributes:
+        blobs: The blobs of all repositories together.
+
     Raises:
         UsageError: The limit is negative.
     """
@@ -93,6 +97,7 @@ class MemoryRegistry:
         if max_bytes is not None and max_bytes < 0:
             raise UsageError("a store cannot hold fewer than no bytes")
         self._state = State(max_bytes=max_bytes, check_references=check_references)
+        self.blobs: RegistryBlobs = RegistryBlobs(self._size, self._digests)
 
     def __repr__(self) -> str:
         return f"<MemoryRegistry, {self.used_bytes} bytes>"
@@ -121,6 +126,14 @@ class MemoryRegistry:
             UsageError: The page size is not positive.
         """
         return paginated(at_once(self._state.order.after), str, after=after, page_size=page_size, what="repositories")
+
+    async def _size(self, digest: Digest) -> int | None:
+        await checkpoint()
+        return self._state.pool[digest].size if digest in self._state.pool else None
+
+    async def _digests(self) -> list[Digest]:
+        await checkpoint()
+        return list(self._state.pool)
 
     async def remove(self, name: RepositoryName | str) -> None:
         """Remove a repository with everything in it, unfinished uploads included.

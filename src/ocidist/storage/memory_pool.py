@@ -92,6 +92,9 @@ class Pool:
     def __getitem__(self, digest: Digest) -> Pieces:
         return self._blobs[digest]
 
+    def __iter__(self) -> Iterator[Digest]:
+        return iter(self._blobs)
+
     def __contains__(self, digest: object) -> bool:
         return digest in self._blobs
 
