@@ -406,7 +406,11 @@ def _listed(upstream: Callable[[], Paginator[_T]], kept: Callable[[], Paginator[
             except OciError as error:
                 _logger.warning("%s are listed as far as they are kept: %s", what, error)
                 pages = kept().pages()
-                return await anext(pages, None)
+                try:
+                    return await anext(pages, None)
+                except NotFoundError:
+                    # Nothing is kept of it, which does not say that there is nothing.
+                    raise _failed(error) from error
 
         return following
 

@@ -5,6 +5,7 @@ Spec: distribution-spec, "Error Codes".
 
 from __future__ import annotations
 
+import errno
 import json
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 JSON: Final = ("Content-Type", "application/json")
 UNKNOWN: Final = "UNKNOWN"
 """The code where the specification has none for a status, as docker-registry does it."""
+
+NO_ROOM: Final = frozenset({None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Numbers of the operating system's errors that say so; a store in memory has none to say it with."""
 
 _Error = TypeVar("_Error", bound=ResponseError)
 
@@ -59,8 +63,10 @@ def as_refusal(error: OciError) -> ResponseError:
             return error
         case DigestUnsupportedError():
             return said(DigestInvalidError, 400, error.message)
-        case StorageError():
+        case StorageError(errno=number) if number in NO_ROOM:
             return said(ServerError, 507, "the registry has no room left")
+        case StorageError():
+            return said(ServerError, 500, "the registry cannot use its store")
         case _:
             return said(ServerError, 500, "the registry failed")
 

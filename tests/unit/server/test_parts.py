@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 
 import anyio
@@ -22,6 +23,7 @@ from ocidist.model.digest import Digest
 from ocidist.server import Limits
 from ocidist.server.refusal import as_refusal, body_of, of_pushed_content, said
 from ocidist.server.service import Turns, names_entity
+from ocidist.storage.layout_disk import broken, failed
 
 A, B = Digest.of(b"a"), Digest.of(b"b")
 
@@ -51,7 +53,12 @@ def test_entity_tags_name_content(value: str, digest: Digest | None, weak: bool,
         (said(BlobUnknownError, 404, "no"), 404, "BLOB_UNKNOWN"),
         (said(PreconditionFailedError, 412, "no"), 412, "UNKNOWN"),
         (DigestUnsupportedError("md5"), 400, "DIGEST_INVALID"),
-        (StorageError("disk /dev/x is full"), 507, "UNAVAILABLE"),
+        (StorageError("the memory store is full"), 507, "UNAVAILABLE"),
+        (failed("write to /srv/x", OSError(errno.ENOSPC, "No space left")), 507, "UNAVAILABLE"),
+        (failed("write to /srv/x", OSError(errno.EDQUOT, "Quota exceeded")), 507, "UNAVAILABLE"),
+        (failed("write to /srv/x", OSError(errno.EACCES, "Permission denied")), 500, "UNAVAILABLE"),
+        (failed("read /srv/x", OSError(errno.EIO, "Input/output error")), 500, "UNAVAILABLE"),
+        (broken("the layout is damaged"), 500, "UNAVAILABLE"),
         (DigestMismatchError(A, B), 500, "UNAVAILABLE"),
         (UsageError("a defect"), 500, "UNAVAILABLE"),
     ],
@@ -59,6 +66,7 @@ def test_entity_tags_name_content(value: str, digest: Digest | None, weak: bool,
 def test_failures_become_refusals(error: OciError, status: int, code: str) -> None:
     refusal = as_refusal(error)
     assert (refusal.status, json.loads(body_of(refusal))["errors"][0]["code"]) == (status, code)
+    assert b"srv" not in body_of(refusal)
 
 
 @pytest.mark.parametrize(

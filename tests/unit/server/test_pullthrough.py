@@ -10,6 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from ocidist._io.pages import Paginator
 from ocidist.errors import ConnectError, UnauthorizedError, UsageError
 from ocidist.model.digest import Digest
 from ocidist.server import PullThrough, RegistryApp, fetching
@@ -274,6 +275,29 @@ async def test_without_upstream_what_is_there_is_served() -> None:
         assert (await call(app, "GET", TAG)).status == 200
         assert len(upstream.asked) > asked
         assert await store.repository("a").manifests.exists("v1")
+
+
+async def test_a_repository_that_upstream_cannot_be_asked_about_is_not_said_to_be_unknown() -> None:
+    async with caching() as (upstream, _, app):
+        await call(app, "GET", TAG)
+        opened = upstream.repository
+
+        def failing(name: RepositoryName | str) -> MemoryRepository:
+            found = opened(name)
+            vars(found.tags)["list"] = _lists_nothing
+            return found
+
+        vars(upstream)["repository"] = failing
+        assert (await call(app, "GET", "/v2/a/tags/list")).body == b'{"name":"a","tags":["v1"]}'
+        answer = await call(app, "GET", "/v2/b/tags/list")
+        assert (answer.status, answer.code) == (502, "UNAVAILABLE")
+
+
+def _lists_nothing(*_: object, **__: object) -> Paginator[Any]:
+    async def fetch() -> None:
+        raise ConnectError("upstream.test refused the connection")
+
+    return Paginator(lambda: fetch, what="a list")
 
 
 async def test_what_upstream_does_not_have_is_asked_for_each_time() -> None:
