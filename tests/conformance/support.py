@@ -42,6 +42,7 @@ class Login(httpx.Auth):
 
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
+        self._answers: dict[tuple[str, str, bytes], str] = {}
 
     def header(self, challenge: str) -> str:
         """Return the Authorization header that answers a challenge."""
@@ -54,10 +55,15 @@ class Login(httpx.Auth):
         return f"Bearer {server.issuer.issue(request).token}"
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Ask without the body first: bodies can be sent once."""
-        response = yield httpx.Request(request.method, request.url, headers={"Host": request.headers["Host"]})
-        if response.status_code == 401:
-            request.headers["Authorization"] = self.header(response.headers["WWW-Authenticate"])
+        """Ask once what is needed, without the body: bodies can be sent once."""
+        query = request.url.query if b"mount=" in request.url.query else b""
+        key = (request.method, request.url.path.rpartition("/")[0], query)
+        if key not in self._answers:
+            asked = yield httpx.Request(request.method, request.url, headers={"Host": request.headers["Host"]})
+            if asked.status_code == 401:
+                self._answers[key] = self.header(asked.headers["WWW-Authenticate"])
+        if key in self._answers:
+            request.headers["Authorization"] = self._answers[key]
         yield request
 
 
