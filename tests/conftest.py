@@ -89,7 +89,7 @@ def _clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         yield
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _blocking_calls_are_errors() -> Iterator[None]:
     """Fail what blocks the loop inside ocidist. asyncio and uvloop only: blockbuster cannot see trio."""
     with blockbuster_ctx("ocidist") as blockbuster:

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
-from blockbuster import blockbuster_ctx
 
 from tests.transport.differences import Cases, why_skipped
 
@@ -78,15 +77,6 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> Resolver:
     return found
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _blocking_calls_are_errors() -> Iterator[None]:
-    """As for the whole suite, but once for each file: there are many tests here, and they are short."""
-    with blockbuster_ctx("ocidist") as blockbuster:
-        blockbuster.functions["threading.Lock.acquire"].deactivate()
-        blockbuster.functions["threading.Lock.acquire_lock"].deactivate()
-        yield
-
-
 @pytest.fixture(scope="module")
 async def _one_loop(anyio_backend: object) -> None:
-    """Keep the event loop from test to test, for the same reason; whatever a test leaves behind meets the next ones."""
+    """Keep the event loop from test to test: there are many, and short ones; what one leaves behind meets the next."""
