@@ -137,6 +137,9 @@ async def _append(exchange: Exchange, service: Service, session: Session, endpoi
     _check_size(exchange, service, session.size)
     blobs = service.store.repository(session.repository).blobs
     async with blobs.resume(session.state) as writer:
+        # The last bytes of a client that went away may have failed to reach the disk.
+        service.sessions.grow(session, writer.size)
+        _check_start(exchange, session, endpoint.start)
         try:
             await _feed(exchange, service, writer, session, endpoint.stop)
         except PayloadTooLargeError:

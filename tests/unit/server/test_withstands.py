@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import resource
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from ocidist.issuer import Htpasswd
 from ocidist.model.digest import Digest
 from ocidist.server import Caller, FailedLogins, Limits, PasswordGuard, RegistryApp
 from ocidist.server.rate import MAX_CALLERS
+from ocidist.storage.layout import LayoutRegistry
 from ocidist.storage.memory import MemoryRegistry
 from tests.peers import images
 from tests.unit.server.support import call
@@ -216,6 +218,26 @@ async def test_f217_of_two_chunks_at_once_one_is_taken() -> None:
         tasks.start_soon(send, DATA)
         tasks.start_soon(send, DATA)
     assert sorted(statuses) == [202, 416]
+    assert (await call(app, "PUT", f"{location}?digest={DIGEST}")).status == 201
+
+
+def _file_of(directory: Path, size: int) -> Path:
+    (found,) = [path for path in directory.rglob("*") if path.is_file() and path.stat().st_size == size]
+    return found
+
+
+async def test_f217_bytes_that_did_not_reach_the_disk_are_asked_for_again(tmp_path: Path) -> None:
+    """As when a disk refuses the last bytes of a client that is gone: nobody is there to be told."""
+    app = RegistryApp(LayoutRegistry(tmp_path))
+    location = (await call(app, "POST", "/v2/a/blobs/uploads/")).headers["location"]
+    await call(app, "PATCH", location, body=[DATA[:6000]])
+    os.truncate(_file_of(tmp_path, 6000), 4000)
+    assert (await call(app, "GET", location)).headers["range"] == "0-5999"
+    refused = await call(app, "PATCH", location, body=[DATA[6000:]], headers=[("Content-Range", "6000-9999")])
+    assert (refused.status, refused.headers["range"]) == (416, "0-3999")
+    assert (await call(app, "GET", location)).headers["range"] == "0-3999"
+    rest = await call(app, "PATCH", location, body=[DATA[4000:]], headers=[("Content-Range", "4000-9999")])
+    assert rest.status == 202
     assert (await call(app, "PUT", f"{location}?digest={DIGEST}")).status == 201
 
 
