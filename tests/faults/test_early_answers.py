@@ -122,7 +122,7 @@ def open_client(server: WireServer, authority: Authority, **options: Any) -> Cli
     """Return a client for the registry."""
     secure = server.origin.startswith("https")
     # With chunks as small as they may be, a refusal for their size is final.
-    profile = RegistryProfile(min_chunk=len(LARGE) - PIECE)
+    profile = RegistryProfile(min_chunk=len(LARGE))
     ca = authority.ca_path if secure else None
     config = HostConfig(scheme="https" if secure else "http", ca=ca, profile=profile)
     return Client(hosts={server.host: config}, retry=QUICK, **options)

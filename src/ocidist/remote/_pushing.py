@@ -231,6 +231,7 @@ class BlobPush:
             # Proxies limit what may come in one request.
             size = self.size or 0
             most = self._chunk_size if size > self._chunk_size else max(size // 4, upload.LEAST_CHUNK)
+            most = max(most, profile.min_chunk)
             if most >= min(size, profile.max_body or size):
                 return False
             self._chunk_size = most
