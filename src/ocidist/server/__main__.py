@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import asyncio  # what uvicorn cuts off at its end are tasks of asyncio
 import contextlib
 import importlib.util
 import ipaddress
 import logging
+import os
 import signal
 import socket
 import ssl
@@ -100,14 +102,27 @@ def _check(options: argparse.Namespace) -> None:
         raise CannotStartError(MISSING)
     if options.directory is not None and options.max_bytes is not None:
         raise CannotStartError("--max-bytes is for registries in memory")
-    if options.directory is not None and options.directory.exists() and not options.directory.is_dir():
-        raise CannotStartError(f"{options.directory} is not a directory")
+    if options.directory is not None:
+        _check_directory(options.directory, read_only=options.read_only)
     if (options.tls_cert is None) != (options.tls_key is None):
         raise CannotStartError("a certificate and its key go together: --tls-cert and --tls-key")
     if options.tls_cert is not None:
         _check_tls(options.tls_cert, options.tls_key)
     elif options.htpasswd and not is_loopback(options.host):
         sys.stderr.write("passwords will come in clear text: there is no --tls-cert\n")
+
+
+def _check_directory(directory: Path, *, read_only: bool) -> None:
+    try:
+        place = next(each for each in (directory, *directory.absolute().parents) if each.exists())
+    except OSError as error:
+        raise CannotStartError(f"cannot use {directory}: {error.strerror or error}") from None
+    if not place.is_dir():
+        raise CannotStartError(f"{place} is not a directory")
+    if not os.access(place, os.R_OK | os.X_OK):
+        raise CannotStartError(f"{place} cannot be read")
+    if not (read_only or os.access(place, os.W_OK)):
+        raise CannotStartError(f"{place} cannot be written to: give --read-only if that is what you want")
 
 
 def _check_tls(certificate: Path, key: Path) -> None:
@@ -146,9 +161,15 @@ async def _serve(options: argparse.Namespace, listener: socket.socket) -> None:
             ssl_certfile=options.tls_cert,
             ssl_keyfile=options.tls_key,
         )
+        logging.getLogger("uvicorn.error").addFilter(_is_news)
         sys.stdout.write(f"registry {_described(options)} at {_address(options, listener)}\n")
         sys.stdout.flush()
         await uvicorn.Server(config).serve(sockets=[listener])
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    # uvicorn shows a traceback for each request that it cuts off at its end, after it has said how many they are.
+    return record.exc_info is None or not isinstance(record.exc_info[1], asyncio.CancelledError)
 
 
 async def _users(file: Path | None) -> Htpasswd | None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import signal
 import socket
 import ssl
@@ -102,12 +103,16 @@ def test_it_does_not_wait_for_who_reads_slowly() -> None:
         target = f"{address.geturl()}/v2/a/blobs/uploads/?digest={digest}"
         with urlopen(Request(target, data, method="POST")) as response:  # noqa: S310 -- it is http
             assert response.status == 201
-        with socket.create_connection((address.hostname, address.port)) as slow:
+        where = (address.hostname, address.port)
+        with socket.create_connection(where) as slow, socket.create_connection(where) as pushing:
+            pushing.sendall(f"POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc".encode())
             slow.sendall(f"GET /v2/a/blobs/{digest} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
             assert slow.recv(12) == b"HTTP/1.1 200"
             process.send_signal(signal.SIGINT)
-            process.communicate(timeout=30)
+            _, err = process.communicate(timeout=30)
     assert process.returncode == 0
+    assert "2 running task(s)" in err
+    assert "Traceback" not in err
 
 
 @contextmanager
@@ -177,6 +182,8 @@ def test_t62_it_listens_on_loopback_with_tls_and_passwords_and_keeps_what_it_has
         (["--tls-cert", "cert.pem"], "--tls-key"),
         (["--tls-cert", "cert.pem", "--tls-key", "key.pem"], "cannot use cert.pem and key.pem"),
         (["pyproject.toml"], "pyproject.toml is not a directory"),
+        (["pyproject.toml/below"], "pyproject.toml is not a directory"),
+        (["x" * 300], "cannot use xxx"),
         (["somewhere", "--max-bytes", "1"], "in memory"),
         (["--proxy", "not a registry"], "--proxy"),
     ],
@@ -187,3 +194,15 @@ def test_what_keeps_it_from_starting_is_said_in_a_line(
     assert main(["--port", "0", *options]) == 1
     [line] = capsys.readouterr().err.splitlines()
     assert told in line
+
+
+@pytest.mark.parametrize(
+    ("denied", "told"), [(os.R_OK, "cannot be read"), (os.W_OK, "cannot be written to: give --read-only")]
+)
+def test_a_directory_that_it_may_not_use_keeps_it_from_starting(
+    denied: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The tests may run as root, who may do everything.
+    monkeypatch.setattr(os, "access", lambda _, mode: not mode & denied)
+    assert main(["--port", "0", str(tmp_path / "new")]) == 1
+    assert capsys.readouterr().err.startswith(f"{tmp_path} {told}")
