@@ -218,7 +218,9 @@ def _address(options: argparse.Namespace, listener: socket.socket) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ocidist.server", description="Run a registry.")
     place = parser.add_mutually_exclusive_group()
-    place.add_argument("directory", nargs="?", type=Path, help="directory of OCI layouts to serve; made if missing")
+    place.add_argument(
+        "directory", nargs="?", type=_directory, help="directory of OCI layouts to serve; made if missing"
+    )
     place.add_argument("--memory", action="store_true", help="keep everything in memory, as without a directory")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", default=5000, type=_port, help="port, 0 for any free one (default: %(default)s)")
@@ -232,6 +234,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-bytes", type=_count, help="most bytes to keep in memory (default: no limit)")
     parser.add_argument("--access-log", action="store_true", help="write a line for each request to standard error")
     return parser
+
+
+def _directory(text: str) -> Path:
+    if not text:
+        # A variable that is not set must not mean the directory one happens to be in.
+        raise argparse.ArgumentTypeError("the directory has no name")
+    return Path(text)
 
 
 def _count(text: str) -> int:

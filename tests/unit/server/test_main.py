@@ -69,7 +69,7 @@ def test_a_port_that_is_taken_is_named(capsys: pytest.CaptureFixture[str]) -> No
     assert f"127.0.0.1 port {port}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("options", [["--port", "x"], ["--nonsense"], ["--max-bytes", "-1"], ["--port", "70000"]])
+@pytest.mark.parametrize("options", [[""], ["--port", "x"], ["--nonsense"], ["--max-bytes", "-1"], ["--port", "70000"]])
 def test_options_that_make_no_sense_are_refused(options: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(options)
