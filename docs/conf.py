@@ -35,6 +35,8 @@ nitpick_ignore_regex = [
     # Annotations name what is imported for type checkers only, and type variables, without their modules.
     (r"py:class", r"\w+"),
     (r"py:class", r"ocidist\.[\w.]+\.T"),
+    # What is private has a protocol that says what it does.
+    (r"py:class", r"ocidist\.[\w.]+\._\w+"),
     # The classes of the specification's table are read in the code.
     (r"py:class", r"ocidist\.wire\.endpoints\.Endpoint"),
 ]

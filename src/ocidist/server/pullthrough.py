@@ -116,7 +116,7 @@ class PullThrough:
             # What the block raised goes on as it is, and not in a group.
             await tasks.__aexit__(None, None, None)
 
-    def repository(self, name: RepositoryName | str) -> Repository:
+    def repository(self, name: RepositoryName | str) -> _Repository:
         """Return a repository; it need not exist."""
         return _Repository(self, RepositoryName(name))
 
