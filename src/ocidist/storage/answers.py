@@ -1,7 +1,8 @@
-"""What the local stores have in common: lists that come in pages, and errors like a registry's."""
+"""What the local stores have in common: lists that come in pages, places in a blob, and errors like a registry's."""
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from anyio.lowlevel import checkpoint
@@ -100,6 +101,21 @@ def paginated(
         return fetch
 
     return Paginator(begin, what=what)
+
+
+def sought(offset: int, whence: int, *, at: int, size: int) -> int:
+    """Return the place in a blob that ``seek`` was asked for.
+
+    Raises:
+        UsageError: It is outside the blob.
+    """
+    base = {io.SEEK_SET: 0, io.SEEK_CUR: at, io.SEEK_END: size}
+    if whence not in base:
+        raise UsageError("whence is 0, 1 or 2")
+    target = base[whence] + offset
+    if not 0 <= target <= size:
+        raise UsageError(f"offset {target} is outside the blob's {size} bytes")
+    return target
 
 
 def refusal(kind: type[_Error], status: int, message: str, detail: str = "") -> _Error:

@@ -10,7 +10,7 @@ from anyio.lowlevel import checkpoint
 from ocidist.errors import BlobUploadUnknownError, DigestMismatchError, SizeMismatchError, UsageError
 from ocidist.model.descriptor import Descriptor
 from ocidist.model.mediatype import OCTET_STREAM
-from ocidist.storage.answers import refusal
+from ocidist.storage.answers import refusal, sought
 from ocidist.storage.memory_pool import HASH_AT_ONCE, octets
 from ocidist.wire.upload_state import UploadState
 
@@ -76,12 +76,7 @@ class MemoryBlobReader:
             UsageError: The place is outside the blob.
         """
         await checkpoint()
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._offset, io.SEEK_END: self.descriptor.size}
-        if whence not in base:
-            raise UsageError("whence is 0, 1 or 2")
-        target = base[whence] + offset
-        if not 0 <= target <= self.descriptor.size:
-            raise UsageError(f"offset {target} is outside the blob's {self.descriptor.size} bytes")
+        target = sought(offset, whence, at=self._offset, size=self.descriptor.size)
         self._offset = target
         return target
 

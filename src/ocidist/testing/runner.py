@@ -107,9 +107,11 @@ def loopback(
         address = f"{LOOPBACK}:{bound.getsockname()[1]}"
         server = _Server(app, tls, lifespan)
         portal.call(server.open, bound)
+        date = portal.start_task_soon(server.tell_the_date)
         try:
             yield LoopbackServer(server, portal, address)
         finally:
+            date.cancel()
             portal.call(server.close)
 
 
@@ -130,11 +132,9 @@ class _Server(uvicorn.Server):
             await self.startup([listener])
         except SystemExit:
             raise UsageError("the application did not start: its own log says why") from None
-        self._date: asyncio.Task[None] = asyncio.create_task(self._tell_the_date())
 
     async def close(self) -> None:
         """Stop listening, let go of all connections, and stop the application."""
-        self._date.cancel()
         for listening in self.servers:
             listening.close()
         for connection in list(self.server_state.connections):
@@ -149,7 +149,8 @@ class _Server(uvicorn.Server):
             await asyncio.wait(self.server_state.tasks, timeout=GRACE_S)
         await self.lifespan.shutdown()
 
-    async def _tell_the_date(self) -> None:
+    async def tell_the_date(self) -> None:
+        """Keep the Date header right until it is cancelled."""
         while True:
             await self.on_tick(0)
             await anyio.sleep(_TICK_S)
