@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         ANONYMOUS, Anonymous, Basic, ChainCredentials, Credential, CredentialProvider, Credentials, IdentityToken,
         RegistryToken, StaticCredentials,
     )
+    from ocidist.errors._transfer import Side
     from ocidist.hosts.config import HostConfig, HostsConfig
     from ocidist.hosts.mirror import Mirror, MirrorTags
     from ocidist.hosts.shortnames import ShortNames
@@ -47,9 +48,10 @@ if TYPE_CHECKING:
     from ocidist.model.reference import Reference, RegistryName, RepositoryName, Tag
     from ocidist.model.result import Mounted, OnExit, Page, PushResult, RegistryInfo
     from ocidist.observe.events import (
-        BlobMounted, ConcurrencyChanged, Event, MirrorFailed, NamesSkipped, RateLimitSeen, RequestRedirected,
-        RequestRetried, TransferEvent, TransferFailed, TransferFinished, TransferProgressed, TransferResumed,
-        TransferStarted, WarningReceived,
+        BlobMounted, ConcurrencyChanged, ContentCopied, ContentMounted, ContentSkipped, CopyEvent, CopyFinished,
+        CopyStarted, Event, MirrorFailed, NamesSkipped, RateLimitSeen, RequestRedirected, RequestRetried,
+        TransferEvent, TransferFailed, TransferFinished, TransferProgressed, TransferResumed, TransferStarted,
+        WarningReceived,
     )
     from ocidist.observe.hooks import Hook
     from ocidist.observe.logging import log_events
@@ -65,6 +67,12 @@ if TYPE_CHECKING:
     from ocidist.storage.layout_fsck import FsckProblem, FsckProblemKind, FsckReport
     from ocidist.storage.layout_gc import GcReport
     from ocidist.storage.memory import MemoryRegistry
+    from ocidist.transfer.copying import Copier, copy
+    from ocidist.transfer.graph import Survey
+    from ocidist.transfer.moving import Outcome
+    from ocidist.transfer.options import CopyOptions, Referrers
+    from ocidist.transfer.places import Place, Where, open_place
+    from ocidist.transfer.report import CopyReport
     from ocidist.wire.challenge import Challenge
     from ocidist.wire.egress import EgressPolicy
     from ocidist.wire.scope import Scope, ScopeSet
@@ -74,18 +82,20 @@ if TYPE_CHECKING:
 __all__ = [
     "ANONYMOUS", "Anonymous", "Archive", "ArchiveMode", "AuthFile", "Basic", "BlobMounted", "BlobReader",
     "BlobWriter", "Blobs", "Body", "Call", "ChainCredentials", "Challenge", "ChallengeCache", "Client",
-    "ConcurrencyChanged", "Credential", "CredentialHelper", "CredentialProvider", "CredentialSource", "Credentials",
-    "DefaultCredentials", "Descriptor", "Digest", "EgressPolicy", "Event", "FileCredentials", "FileTokenCache",
-    "ForeignLayers", "FsckProblem", "FsckProblemKind", "FsckReport", "GcReport", "Hasher", "Hook", "HostConfig",
-    "HostLimits", "HostsConfig", "IdentityToken", "ImageIndex", "ImageManifest", "Layout", "LayoutRegistry",
-    "Manifest", "Manifests", "MemoryChallengeCache", "MemoryRegistry", "MemoryTokenCache", "Mirror", "MirrorFailed",
-    "MirrorTags", "Mounted", "NamesSkipped", "OnExit", "Page", "Paginator", "Platform", "Progress", "PushResult",
-    "RateLimit", "RateLimitSeen", "Reference", "Registry", "RegistryInfo", "RegistryName", "RegistryProfile",
-    "RegistryToken", "Repository", "RepositoryName", "RequestRedirected", "RequestRetried", "RetryPolicy",
-    "Schema1View", "Scope", "ScopeSet", "ShortNames", "Source", "StaticCredentials", "Tag", "TagDelete", "Tags",
-    "Timeouts", "Token", "TokenCache", "TokenOptions", "TokenOwner", "TransferEvent", "TransferFailed",
-    "TransferFinished", "TransferProgressed", "TransferResumed", "TransferStarted", "UploadStarted", "UploadState",
-    "WarningReceived", "build_artifact", "build_image", "build_index", "log_events", "sweep_downloads",
+    "ConcurrencyChanged", "ContentCopied", "ContentMounted", "ContentSkipped", "Copier", "CopyEvent", "CopyFinished",
+    "CopyOptions", "CopyReport", "CopyStarted", "Credential", "CredentialHelper", "CredentialProvider",
+    "CredentialSource", "Credentials", "DefaultCredentials", "Descriptor", "Digest", "EgressPolicy", "Event",
+    "FileCredentials", "FileTokenCache", "ForeignLayers", "FsckProblem", "FsckProblemKind", "FsckReport", "GcReport",
+    "Hasher", "Hook", "HostConfig", "HostLimits", "HostsConfig", "IdentityToken", "ImageIndex", "ImageManifest",
+    "Layout", "LayoutRegistry", "Manifest", "Manifests", "MemoryChallengeCache", "MemoryRegistry", "MemoryTokenCache",
+    "Mirror", "MirrorFailed", "MirrorTags", "Mounted", "NamesSkipped", "OnExit", "Outcome", "Page", "Paginator",
+    "Place", "Platform", "Progress", "PushResult", "RateLimit", "RateLimitSeen", "Reference", "Referrers", "Registry",
+    "RegistryInfo", "RegistryName", "RegistryProfile", "RegistryToken", "Repository", "RepositoryName",
+    "RequestRedirected", "RequestRetried", "RetryPolicy", "Schema1View", "Scope", "ScopeSet", "ShortNames", "Side",
+    "Source", "StaticCredentials", "Survey", "Tag", "TagDelete", "Tags", "Timeouts", "Token", "TokenCache",
+    "TokenOptions", "TokenOwner", "TransferEvent", "TransferFailed", "TransferFinished", "TransferProgressed",
+    "TransferResumed", "TransferStarted", "UploadStarted", "UploadState", "WarningReceived", "Where",
+    "build_artifact", "build_image", "build_index", "copy", "log_events", "open_place", "sweep_downloads",
 ]
 __all__ += errors.__all__
 
@@ -100,6 +110,7 @@ _WHERE = {
     "credentials.paths": "CredentialSource",
     "credentials.store": "ANONYMOUS Anonymous Basic ChainCredentials Credential "
         "CredentialProvider Credentials IdentityToken RegistryToken StaticCredentials",
+    "errors._transfer": "Side",
     "hosts.config": "HostConfig HostsConfig",
     "hosts.mirror": "Mirror MirrorTags",
     "hosts.shortnames": "ShortNames",
@@ -120,9 +131,10 @@ _WHERE = {
     "model.ratelimit": "RateLimit",
     "model.reference": "Reference RegistryName RepositoryName Tag",
     "model.result": "Mounted OnExit Page PushResult RegistryInfo",
-    "observe.events": "BlobMounted ConcurrencyChanged Event MirrorFailed NamesSkipped RateLimitSeen RequestRedirected "
-        "RequestRetried TransferEvent TransferFailed TransferFinished TransferProgressed TransferResumed "
-        "TransferStarted WarningReceived",
+    "observe.events": "BlobMounted ConcurrencyChanged ContentCopied ContentMounted ContentSkipped CopyEvent "
+        "CopyFinished CopyStarted Event MirrorFailed NamesSkipped RateLimitSeen RequestRedirected RequestRetried "
+        "TransferEvent TransferFailed TransferFinished TransferProgressed TransferResumed TransferStarted "
+        "WarningReceived",
     "observe.hooks": "Hook",
     "observe.logging": "log_events",
     "remote.blobs": "Blobs",
@@ -137,6 +149,12 @@ _WHERE = {
     "storage.layout_fsck": "FsckProblem FsckProblemKind FsckReport",
     "storage.layout_gc": "GcReport",
     "storage.memory": "MemoryRegistry",
+    "transfer.copying": "Copier copy",
+    "transfer.graph": "Survey",
+    "transfer.moving": "Outcome",
+    "transfer.options": "CopyOptions Referrers",
+    "transfer.places": "Place Where open_place",
+    "transfer.report": "CopyReport",
     "wire.challenge": "Challenge",
     "wire.egress": "EgressPolicy",
     "wire.scope": "Scope ScopeSet",

@@ -43,6 +43,7 @@ Signature: TypeAlias = tuple[int, int, int, int]
 """Device, number, size and time of modification of a file: what changes when it is written to or replaced."""
 
 _Error = TypeVar("_Error", bound=IntegrityError)
+_BLAME: Final = "The source is not what was announced, or it changed while it was read"
 
 
 class Body(Protocol):
@@ -232,6 +233,10 @@ class FactoryBody:
         """Return a fresh stream."""
         return _pieces(self._factory())
 
+    def proves(self, digest: Digest, size: int) -> bool:
+        """Return whether its streams themselves make sure that they bring this content and no other."""
+        return isinstance(self._factory, ProvingStream) and self._factory.proves(digest, size)
+
 
 class LaterBody:
     """A replayable body without its beginning. That is read, too, but not handed out.
@@ -407,8 +412,13 @@ def as_body(source: Source) -> Body:
 
 def blame_source(error: _Error) -> _Error:
     """Say of a mismatch that the bytes to be sent are at fault, and not the registry."""
-    vars(error)["hint"] = "The source is not what was announced, or it changed while it was read"
+    vars(error)["hint"] = _BLAME
     return error
+
+
+def is_blamed_on_source(error: Exception) -> bool:
+    """Return whether a mismatch is one of the bytes to be sent."""
+    return isinstance(error, IntegrityError) and error.hint == _BLAME
 
 
 @asynccontextmanager

@@ -10,7 +10,9 @@ The tree (two questions decide the branch: whose fault, and is it worth trying a
      ├ AuthError                  no usable credentials or token
      ├ ResponseError              the registry said no, with a status and maybe codes
      ├ IntegrityError             the bytes are not the bytes that were asked for
-     └ UploadError                an upload session cannot go on
+     ├ UploadError                an upload session cannot go on
+     ├ CopyError                  one of two stores failed; __cause__ says how
+     └ PlatformUnknownError       an image is not there for the platform that is wanted
 
 Exceptions hold plain values only (strings, numbers, tuples): they can be pickled, logged and kept. Cancellation is
 never one of them: it stays the native exception of the event loop.
@@ -97,6 +99,7 @@ from ocidist.errors._response import (
     UnexpectedStatusError,
     UnsupportedError,
 )
+from ocidist.errors._transfer import CopyError, PlatformUnknownError
 
 __all__ = [
     "ArchiveError",
@@ -110,6 +113,7 @@ __all__ = [
     "ChallengeError",
     "ClientClosedError",
     "ConnectError",
+    "CopyError",
     "CredentialStoreError",
     "CredentialsRejectedError",
     "DeniedError",
@@ -141,6 +145,7 @@ __all__ = [
     "PaginationInvalidError",
     "PaginationLoopError",
     "PayloadTooLargeError",
+    "PlatformUnknownError",
     "PreconditionFailedError",
     "ProtocolError",
     "RangeInvalidError",

@@ -158,6 +158,14 @@ class Sender(Protocol):
         """Return what is configured for a host."""
         ...
 
+    async def base_of(self, registry: RegistryName) -> str:
+        """Return a registry's base URL, ``scheme://host[:port]``.
+
+        Raises:
+            OciError: Its scheme is not configured, and nobody answers who could tell it.
+        """
+        ...
+
     def exchange(
         self,
         registry: RegistryName,

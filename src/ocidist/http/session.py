@@ -174,6 +174,10 @@ class Session:
             del self._sites[next(iter(self._sites))]
         return made
 
+    async def base_of(self, registry: RegistryName) -> str:
+        """Return a registry's base URL. See ``Sender``."""
+        return (await self.site(registry)).base
+
     def exchange(
         self,
         registry: RegistryName,

@@ -218,3 +218,63 @@ class TransferFailed(TransferEvent):
     done: int
     reason: str
     error: str = ""
+
+
+@attrs.frozen
+class CopyEvent(Event):
+    """Root of what is told about copies; the host is the destination.
+
+    Attributes:
+        source: Where the content comes from (``host/repository@sha256:...``, ``oci:DIR@sha256:...``).
+        destination: Where it goes (``host/repository``, ``oci:DIR``).
+        size: Its bytes; for a copy as a whole, those of all its blobs.
+    """
+
+    source: str
+    destination: str
+    size: int
+
+
+@attrs.frozen
+class CopyStarted(CopyEvent):
+    """What a copy is made of is known, and it begins.
+
+    Attributes:
+        blobs: Blobs it is made of.
+        manifests: Manifests it is made of.
+    """
+
+    blobs: int
+    manifests: int
+
+
+@attrs.frozen
+class ContentCopied(CopyEvent):
+    """A blob or a manifest was sent to the destination."""
+
+
+@attrs.frozen
+class ContentMounted(CopyEvent):
+    """The destination took a blob from another of its repositories.
+
+    Attributes:
+        mounted_from: That repository; several, with commas between them, where it is not known which of them it was.
+    """
+
+    mounted_from: str
+
+
+@attrs.frozen
+class ContentSkipped(CopyEvent):
+    """A blob or a manifest was at the destination already; or it is a layer that is left out."""
+
+
+@attrs.frozen
+class CopyFinished(CopyEvent):
+    """A copy is complete.
+
+    Attributes:
+        seconds: How long it took.
+    """
+
+    seconds: float

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import attrs
 
-from ocidist._io.body import BytesBody, FileBody, StreamBody, WatchedBody, blame_source
+from ocidist._io.body import BytesBody, FactoryBody, FileBody, StreamBody, WatchedBody, blame_source
 from ocidist._io.pinned import PinnedFile
 from ocidist._io.verify import ProvenBody, digest_of, digest_of_file, measured
 from ocidist.errors import (
@@ -325,7 +325,7 @@ class BlobPush:
         body = self._body
         if isinstance(body, BytesBody) and isinstance(body.data, bytes):
             return body
-        if isinstance(body, StreamBody) and body.proves(digest, size):
+        if isinstance(body, StreamBody | FactoryBody) and body.proves(digest, size):
             # A blob that is piped from one registry into another is hashed once.
             body.size = size
             return body

@@ -5,13 +5,14 @@ Spec: distribution-spec, "Pulling blobs", "Pushing blobs", "Mounting a blob from
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ocidist._io.body import as_body
 from ocidist._io.journal import Journal
 from ocidist.errors import NotFoundError, UsageError
+from ocidist.http.foreign import ForeignLayers
 from ocidist.model.descriptor import Descriptor
 from ocidist.model.reference import RepositoryName
 from ocidist.model.result import Mounted, OnExit
@@ -33,7 +34,7 @@ from ocidist.wire.upload import DEFAULT_CHUNK
 from ocidist.wire.upload_state import UploadStarted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterable, AsyncIterator, Sequence
 
     from ocidist._io.body import Progress, Source
     from ocidist.credentials.store import Credential
@@ -130,6 +131,28 @@ class Blobs:
         known = digest if isinstance(digest, Descriptor) else None
         name = digest_of(digest)
         return BlobReader(self._channel, name, known, offset=offset, length=length)
+
+    @asynccontextmanager
+    async def open_foreign(self, descriptor: Descriptor) -> AsyncIterator[AsyncIterable[bytes]]:
+        """Open content at the ``urls`` of its descriptor, where its licence keeps it off the registry.
+
+        Whoever wrote the manifest chose them: they are asked without credentials, and only where the client's egress
+        policy lets a registry send it. The last piece is handed out only once size and digest are right.
+
+        Args:
+            descriptor: What to read.
+
+        Raises:
+            EgressError: No URL may be asked.
+            UsageError: The descriptor names no URL.
+            OciError: Nobody answers there, or with something else; see ``ForeignLayers.open``.
+
+        Spec: image-spec, "Descriptor" (``urls``).
+        """
+        sender = self._channel.sender
+        base = await sender.base_of(self._channel.registry)
+        async with ForeignLayers(base, policy=sender.egress) as layers, layers.open(descriptor) as pieces:
+            yield pieces
 
     async def download(
         self,

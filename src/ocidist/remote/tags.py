@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from ocidist._io.fanout import each
 from ocidist.errors import NotFoundError, OciError, ResponseError, UnsupportedError, UsageError
 from ocidist.model.builder import EMPTY_BLOB, build_artifact
 from ocidist.model.digest import Digest
 from ocidist.model.manifest import Manifest
 from ocidist.model.reference import Tag
 from ocidist.remote._answers import restated
-from ocidist.remote._fanout import each
 from ocidist.remote._lists import ListOf, names
 from ocidist.remote._pull import fetch
 from ocidist.remote._push import put, remove

@@ -25,19 +25,20 @@ async def each(items: Sequence[T], work: Callable[[T], Awaitable[R]], *, at_once
     """
     results: dict[int, R] = {}
     failures: list[Exception] = []
-    limiter = anyio.CapacityLimiter(at_once)
+    left = iter(range(len(items)))
 
-    async def one(index: int) -> None:
-        async with limiter:
+    async def worker() -> None:
+        for index in left:
             try:
                 results[index] = await work(items[index])
             except Exception as error:  # noqa: BLE001 -- raised below, outside of the group
                 failures.append(error)
                 group.cancel_scope.cancel()
+                return
 
     async with anyio.create_task_group() as group:
-        for index in range(len(items)):
-            group.start_soon(one, index)
+        for _ in range(min(at_once, len(items))):
+            group.start_soon(worker)
     if failures:
         raise failures[0]
     return [results[index] for index in range(len(items))]

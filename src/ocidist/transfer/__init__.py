@@ -1,0 +1,1 @@
+"""Copying between stores of any kind, and mirroring many of them."""

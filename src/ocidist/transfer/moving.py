@@ -1,0 +1,168 @@
+"""Getting blobs to a destination: skipped where they are there, mounted where that is known to work, else sent."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from ocidist._io.body import is_blamed_on_source
+from ocidist.errors import OciError
+from ocidist.errors._transfer import Side
+from ocidist.model.result import Mounted, OnExit
+from ocidist.observe.events import ContentCopied, ContentMounted, ContentSkipped
+from ocidist.observe.hooks import emit
+from ocidist.remote._memory import turn
+from ocidist.remote.repository import Repository
+from ocidist.transfer.blame import blaming, copy_error
+from ocidist.transfer.known import Known
+from ocidist.transfer.pipe import Pipe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ocidist.model.descriptor import Descriptor
+    from ocidist.model.digest import Digest
+    from ocidist.observe.hooks import Hook
+    from ocidist.transfer.places import Place
+
+_MOST_MOUNTS: Final = 4
+"""Repositories that a mount is tried from before a blob is sent."""
+
+
+class Outcome(enum.Enum):
+    """How a blob got to its destination."""
+
+    COPIED = "copied"
+    """It was sent."""
+    MOUNTED = "mounted"
+    """The destination took it from another of its repositories."""
+    SKIPPED = "skipped"
+    """It was there."""
+
+
+class Mover:
+    """Gets blobs to destinations, each only once over the network as long as mounts work.
+
+    Args:
+        at_once: Blobs that are sent at any moment.
+        hooks: Callables that are given events.
+
+    Attributes:
+        known: What was learned of the destinations.
+        hooks: See above.
+    """
+
+    def __init__(self, *, at_once: int, hooks: tuple[Hook, ...]) -> None:
+        self.known: Known = Known()
+        self.hooks: tuple[Hook, ...] = hooks
+        self._sending = anyio.CapacityLimiter(at_once)
+        # Whether a registry, asked to mount a blob from the very repository that has it, says so.
+        self._tells: dict[str, bool] = {}
+
+    async def move(self, blob: Descriptor, source: Place, destination: Place, *, force: bool = False) -> Outcome:
+        """Let the destination have a blob, and return how it got it.
+
+        Whoever wants the same blob in the same registry at the same time waits, and then mounts it. If sending it
+        fails, the next one of those tries.
+
+        Args:
+            blob: The blob.
+            source: Where it is.
+            destination: Where it goes.
+            force: Whether to ask the destination itself, whatever is known of it.
+
+        Raises:
+            CopyError: One of the stores failed.
+        """
+        registry, digest = destination.registry, blob.digest
+        if source.is_same_repository(destination):
+            return Outcome.SKIPPED
+        async with turn(f"copy {id(self)} {registry} {destination.repository.name} {digest}"):
+            if self.known.has(destination, digest):
+                return Outcome.SKIPPED
+            async with turn(f"copy {id(self)} {registry} {digest}"):
+                if self.known.home(registry, digest) is None and source.registry != registry:
+                    return await self._put(blob, source, destination, force=force)
+            return await self._put(blob, source, destination, force=force)
+
+    async def send_again(self, blob: Descriptor, source: Place, destination: Place) -> None:
+        """Send a blob that the destination said it has, and then that it does not have.
+
+        Raises:
+            CopyError: One of the stores failed.
+        """
+        self.known.forget(destination, blob.digest)
+        await self._send(blob, source, destination, ())
+
+    async def _put(self, blob: Descriptor, source: Place, destination: Place, *, force: bool) -> Outcome:
+        registry, digest = destination.registry, blob.digest
+        # Where the answer to a mount can be trusted, asking for a blob and beginning to send it are one request.
+        tells = destination.is_remote and not force and self._tells.get(registry, False)
+        if not tells:
+            with blaming(Side.DESTINATION, digest):
+                if await destination.repository.blobs.exists(digest):
+                    return self._skipped(blob, source, destination)
+        homes = self._homes(blob, source, destination)
+        own = str(destination.repository.name)
+        mounted = await self._send(blob, source, destination, homes or ((own,) if tells else ()))
+        if mounted is None:
+            if destination.is_remote and registry not in self._tells:
+                await self._learn(destination, digest)
+            return Outcome.COPIED
+        if mounted == own:
+            return self._skipped(blob, source, destination)
+        name = destination.name_of(None)
+        emit(self.hooks, ContentMounted(registry, source.name_of(digest), name, blob.size, mounted))
+        return Outcome.MOUNTED
+
+    def _skipped(self, blob: Descriptor, source: Place, destination: Place) -> Outcome:
+        self.known.add(destination, blob.digest)
+        at = (destination.registry, source.name_of(blob.digest), destination.name_of(None))
+        emit(self.hooks, ContentSkipped(*at, blob.size))
+        return Outcome.SKIPPED
+
+    def _homes(self, blob: Descriptor, source: Place, destination: Place) -> tuple[str, ...]:
+        """Return repositories of the destination's registry that may have the blob."""
+        registry, own = destination.registry, str(destination.repository.name)
+        home = self.known.home(registry, blob.digest)
+        if home is not None:
+            return (home,)
+        found = [str(source.repository.name)] if source.registry == registry else []
+        found += self.known.hints(registry, blob.digest)
+        return tuple(name for name in dict.fromkeys(found) if name != own)[:_MOST_MOUNTS]
+
+    async def _send(self, blob: Descriptor, source: Place, destination: Place, mount_from: Sequence[str]) -> str | None:
+        """Mount a blob, or else send it; return the repository it was mounted from, or None."""
+        repository = destination.repository
+        pipe = Pipe(source.repository, blob)
+        try:
+            async with self._sending:
+                if isinstance(repository, Repository):
+                    await repository.blobs.push(pipe, blob, mount_from=mount_from, check_exists=False)
+                else:
+                    await repository.blobs.push(pipe, blob, mount_from=mount_from)
+        except (OciError, OSError) as error:
+            reading = pipe.failure is not None or is_blamed_on_source(error)
+            raise copy_error(error, Side.SOURCE if reading else Side.DESTINATION, blob.digest) from error
+        self.known.add(destination, blob.digest)
+        if pipe.opened or not mount_from:
+            at = (destination.registry, source.name_of(blob.digest), destination.name_of(None))
+            emit(self.hooks, ContentCopied(*at, blob.size))
+            return None
+        return ", ".join(mount_from)
+
+    async def _learn(self, destination: Place, digest: Digest) -> None:
+        """Find out whether the registry mounts a blob from the repository that has it."""
+        registry, repository = destination.registry, destination.repository
+        self._tells[registry] = False
+        try:
+            found = await repository.blobs.mount(digest, source=repository.name)
+            if isinstance(found, Mounted):
+                self._tells[registry] = True
+            else:
+                async with repository.blobs.resume(found.state, on_exit=OnExit.CANCEL):
+                    pass
+        except OciError:
+            pass  # it can still be asked in the usual way

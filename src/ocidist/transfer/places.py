@@ -1,0 +1,220 @@
+"""Where things are copied from and to: a repository of any kind, and what is meant in it."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
+from weakref import WeakKeyDictionary
+
+import attrs
+
+from ocidist.errors import InvalidReferenceError, UsageError
+from ocidist.model.digest import Digest
+from ocidist.model.reference import Reference, Tag
+from ocidist.remote.repository import Repository
+from ocidist.storage.archive import Archive, ArchiveMode
+from ocidist.storage.layout import Layout
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ocidist.client import Client
+    from ocidist.storage import protocols
+
+LAYOUT_PREFIX: Final = "oci:"
+ARCHIVE_PREFIX: Final = "oci-archive:"
+_DOCKER_PREFIX: Final = "docker://"
+_LOCAL_LIMIT: Final = 1000
+"""Manifests of a local store that are looked at to find the one that is meant."""
+_numbers = count(1)
+_known: WeakKeyDictionary[object, int] = WeakKeyDictionary()
+
+
+@attrs.frozen
+class Place:
+    """Something in a store: make one with ``open_place()``.
+
+    Attributes:
+        repository: The store.
+        locator: What is meant in it. None in a source means the only thing there is, or ``latest`` on a registry; in a
+            destination, the source's tag.
+        registry: Tells registries apart: blobs may be mounted between repositories of the same one.
+        text: The place for people to read.
+    """
+
+    repository: protocols.Repository = attrs.field(repr=False)
+    locator: Tag | Digest | None
+    registry: str
+    text: str
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is on a registry that is asked over the network."""
+        return isinstance(self.repository, Repository)
+
+    def is_same_repository(self, other: Place) -> bool:
+        """Return whether another place is in the same repository."""
+        return (self.registry, self.repository.name) == (other.registry, other.repository.name)
+
+    def name_of(self, item: Tag | Digest | None) -> str:
+        """Return the name of something in the same repository, for people to read."""
+        base = self.text
+        if self.locator is not None:
+            base = base.removesuffix(str(self.locator)).removesuffix("@").removesuffix(":")
+        if item is None:
+            return base
+        return f"{base}@{item}" if isinstance(item, Digest) else f"{base}:{item}"
+
+
+Where: TypeAlias = "str | Reference | protocols.Repository | tuple[protocols.Repository, str] | Place"
+"""What callers name a place by: a text, a reference, a store, or a store with a tag or digest."""
+
+
+@asynccontextmanager
+async def open_place(where: Where, *, client: Client | None, write: bool = False) -> AsyncIterator[Place]:
+    """Yield the place that a caller means; an archive is open within the block, and made when it is left.
+
+    Args:
+        where: ``host/repository:tag``, ``host/repository@sha256:...``, ``oci:DIR:name``, ``oci-archive:FILE:name``, a
+            ``Reference``, a store, or a pair of a store and a tag or digest.
+        client: Who asks registries; None where none is named.
+        write: Whether it is a destination. An archive is then made anew.
+
+    Raises:
+        InvalidReferenceError: The text does not follow the grammar.
+        UsageError: It is nothing that can be copied; or a local store holds several things and none is named.
+        StorageError: An archive cannot be opened.
+    """
+    if isinstance(where, str) and where.startswith(ARCHIVE_PREFIX):
+        path, locator, name = _split(where, ARCHIVE_PREFIX)
+        async with Archive(path, ArchiveMode.WRITE if write else ArchiveMode.READ) as archive:
+            place = Place(archive, locator, f"{ARCHIVE_PREFIX}{path.absolute()}", where)
+            yield place if write else await _found(place, archive, name)
+    elif isinstance(where, str) and where.startswith(LAYOUT_PREFIX):
+        path, locator, name = _split(where, LAYOUT_PREFIX)
+        layout = Layout(path)
+        place = Place(layout, locator, f"{LAYOUT_PREFIX}{path.absolute()}", where)
+        if write and name is not None and locator is None:
+            raise InvalidReferenceError(f"{name!r} is no tag")
+        yield place if write else await _found(place, layout, name)
+    else:
+        place = _place(where, client)
+        if write or place.locator is not None:
+            yield place
+        elif place.is_remote:
+            yield attrs.evolve(place, locator=Tag("latest"), text=f"{place.text}:latest")
+        else:
+            yield await _only(place)
+
+
+def _split(where: str, prefix: str) -> tuple[Path, Tag | Digest | None, str | None]:
+    """Return path, locator and name of a local store; a name that is no tag has no locator."""
+    rest = where.removeprefix(prefix)
+    before, at, digest = rest.rpartition("@")
+    if at and digest.partition(":")[0] in {"sha256", "sha512"}:
+        return _path(before, where), Digest(digest), None
+    # As skopeo does it: names may hold colons, paths may not. Such a path can be given as a Layout.
+    path, colon, name = rest.partition(":")
+    if not colon:
+        return _path(rest, where), None, None
+    try:
+        return _path(path, where), Tag(name), name
+    except InvalidReferenceError:
+        return _path(path, where), None, name or None
+
+
+def _path(text: str, where: str) -> Path:
+    if not text:
+        raise InvalidReferenceError(f"{where!r} names no path")
+    return Path(text)
+
+
+async def _found(place: Place, store: Layout | Archive, name: str | None) -> Place:
+    if place.locator is not None:
+        return place
+    if name is not None:
+        return attrs.evolve(place, locator=(await store.resolve(name)).digest)
+    return await _only(place)
+
+
+def _place(where: Where, client: Client | None) -> Place:
+    match where:
+        case Place():
+            return where
+        case str() | Reference():
+            return _remote(where, client)
+        case (repository, str(locator)):
+            return _in_store(repository, Digest(locator) if ":" in locator else Tag(locator))
+        case tuple():
+            raise UsageError("a place in a store is a pair: the store, and a tag or digest")
+        case _:
+            return _in_store(where, None)
+
+
+def _remote(where: str | Reference, client: Client | None) -> Place:
+    if client is None:
+        raise UsageError(f"a client is needed to ask for {where}")
+    scheme = ""
+    text = str(where).removeprefix(_DOCKER_PREFIX)
+    if text.startswith(("http://", "https://")):
+        scheme, _, text = text.partition("://")
+        scheme += "://"
+    reference = Reference.parse(text) if isinstance(where, str) else where
+    repository = client.repository(f"{scheme}{reference.name}" if scheme else reference)
+    return Place(repository, reference.digest or reference.tag, str(reference.registry), str(reference))
+
+
+def _in_store(repository: protocols.Repository, locator: Tag | Digest | None) -> Place:
+    if isinstance(repository, str | bytes | Path) or not all(
+        hasattr(repository, name) for name in ("blobs", "manifests", "tags", "name")
+    ):
+        kind = type(repository).__name__
+        raise UsageError(f"something is copied from or to a text, a reference or a repository, not {kind}")
+    if isinstance(repository, Repository):
+        reference = repository.reference
+        if isinstance(locator, Digest):
+            reference = reference.with_digest(locator)
+        elif locator is not None:
+            reference = reference.with_tag(locator)
+        return Place(repository, locator, str(reference.registry), str(reference))
+    path = getattr(repository, "path", None)
+    suffix = "" if locator is None else f"@{locator}" if isinstance(locator, Digest) else f":{locator}"
+    if isinstance(path, Path):
+        prefix = ARCHIVE_PREFIX if isinstance(repository, Archive) else LAYOUT_PREFIX
+        return Place(repository, locator, f"{prefix}{path.absolute()}", f"{prefix}{path}{suffix}")
+    # A store that is not known to share blobs with another one is a registry of its own.
+    number = _known.setdefault(repository, next(_numbers))
+    return Place(repository, locator, f"{type(repository).__name__} {number}", f"{repository.name}{suffix}")
+
+
+async def _only(place: Place) -> Place:
+    """Return the place of the only thing in a local store."""
+    repository = place.repository
+    tags = [tag async for tag in repository.tags.list()]
+    named = {(await repository.manifests.stat(tag)).digest for tag in tags[:_LOCAL_LIMIT]}
+    if len(tags) == 1:
+        return attrs.evolve(place, locator=tags[0], text=f"{place.text}:{tags[0]}")
+    if len(named) != 1:
+        named = set() if tags else await _roots(repository)
+    if len(named) == 1:
+        (digest,) = named
+        return attrs.evolve(place, locator=digest, text=f"{place.text}@{digest}")
+    what = f"it has {', '.join(tags[:10])}{'...' if len(tags) > 10 else ''}" if tags else "it has no tag"
+    raise UsageError(f"say what is meant in {place.text}: {what}")
+
+
+async def _roots(repository: protocols.Repository) -> set[Digest]:
+    """Return the manifests that no other manifest is made of."""
+    digests = getattr(repository.manifests, "digests", None)
+    if digests is None:
+        return set()
+    found: set[Digest] = set()
+    parts: set[Digest] = set()
+    async for digest in digests():
+        found.add(digest)
+        parts |= {each.digest for each in (await repository.manifests.get(digest)).references}
+        if len(found) > _LOCAL_LIMIT:
+            return set()
+    return found - parts
