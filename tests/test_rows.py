@@ -24,13 +24,13 @@ NAME = re.compile(r"test_([asntqfl])(\d{1,3})_", re.ASCII)
 # Seed traps (S), registry quirks (Q), novelties (N), acceptance points (A), threats (T), faults (F) and loads (L).
 PROMISED = """
 s1-16
-q1-49 q51-72
+q1-72
 n1-8 n10-15
 a1-14
 t1-19 t21-32 t34-48 t50-78
 f1-17 f20-27 f30-41 f45-57 f60-66 f70-83 f90-106 f110-124 f130-151 f155-158 f160-164 f175-179 f185-191 f195-199
 f205-209 f215-220
-l2-3 l5-14 l16-18
+l2-14 l16-18
 """
 
 

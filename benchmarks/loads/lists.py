@@ -12,6 +12,7 @@ import anyio
 from benchmarks.loads.findings import Finding, Growth, control, resident
 from benchmarks.loads.source import NAME, tags_page
 from ocidist import Client, HostConfig, build_image
+from ocidist.wire.paging import Pager, parse_page
 
 if TYPE_CHECKING:
     from benchmarks.loads.findings import Task
@@ -46,10 +47,11 @@ async def l05(task: Task) -> list[Finding]:
 
 async def l04(task: Task) -> list[Finding]:
     """List millions of tags, and very many pages."""
-    pages, tiny = (60, 2000) if task.quick else (2000, 100_000)
+    pages, tiny = (20, 500) if task.quick else (2000, 100_000)
     async with _client(task.source) as client:
         repository = client.repository(f"{task.source}/{NAME}")
         large = await _listed(task, repository, pages=pages, count=10_000)
+        paged = await _paged(task, repository, pages=pages, count=10_000)
         small = await _listed(task, repository, pages=tiny, count=1)
     # What it costs to understand the same bytes and do nothing else.
     body = tags_page(7, 10_000)
@@ -59,12 +61,15 @@ async def l04(task: Task) -> list[Finding]:
         json.loads(body)
     bare = (time.process_time() - started) / rounds
     return [
-        Finding("tags missing, of all", large[0] + small[0], 0),
+        Finding("tags missing, of all", large[0] + small[0] + paged[0], 0),
         Finding("RSS growth, large pages", large[1], 24, "MiB"),
         Finding("RSS growth, small pages", small[1], 24, "MiB"),
         Finding("RSS slope, small pages", small[2], None if task.quick else 1, "KiB/page"),
         Finding("CPU time of json.loads alone / of the list", bare * pages / large[3], 0.6, at_least=True, timed=True),
+        Finding("the same, page by page", bare * pages / paged[1], timed=True),
+        Finding("noticing loops and repeated tags, of the list", 100 * _guard() * pages / large[3], 5, "%", timed=True),
         Finding("tags per second of CPU time", pages * 10_000 / large[3], unit="/s", timed=True),
+        Finding("tags per second of CPU time, page by page", pages * 10_000 / paged[1], unit="/s", timed=True),
         Finding("small pages per second of CPU time", tiny / small[3], unit="/s", timed=True),
     ]
 
@@ -82,6 +87,27 @@ async def _listed(task: Task, repository: Repository, *, pages: int, count: int)
         cpu = time.process_time() - started
         slope = max(0.0, resident() - warm) * 1024 / (pages * 0.9)
     return pages * count - seen, growth.mib, slope, cpu
+
+
+async def _paged(task: Task, repository: Repository, *, pages: int, count: int) -> tuple[int, float]:
+    """Return how many tags were missing, and the CPU time, of a list that is taken page by page."""
+    await control(task.source, "set", pages=pages, names=count)
+    seen, started = 0, time.process_time()
+    async for page in repository.tags.list().pages():
+        seen += len(page.items)
+    return pages * count - seen, time.process_time() - started
+
+
+def _guard() -> float:
+    """Return the CPU time that it takes to see that a page of 10,000 tags is a new one."""
+    url, pages = (
+        f"http://127.0.0.1/v2/{NAME}/tags/list",
+        [parse_page(tags_page(at, 10_000), "tags") for at in range(50)],
+    )
+    pager, started = Pager(), time.process_time()
+    for number, page in enumerate(pages):
+        pager.feed(page, links=[f'<{url}?page={number + 1}>; rel="next"'], url=f"{url}?page={number}")
+    return (time.process_time() - started) / len(pages)
 
 
 async def l06(task: Task) -> list[Finding]:

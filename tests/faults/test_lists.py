@@ -16,7 +16,9 @@ from ocidist import (
     PaginationInvalidError,
     PaginationLoopError,
     ProtocolError,
+    RepositoryName,
     ServerError,
+    Tag,
     UnsupportedError,
     UsageError,
 )
@@ -78,6 +80,17 @@ async def test_f094_duplicates_are_given_once_and_invalid_names_are_reported(wir
     async with repository_on(wire_server, hooks=[seen.append]) as repository:
         assert await repository.tags.list().collect() == ["v1", "v2"]
     assert seen == [NamesSkipped(wire_server.host, "tags", ("../up", "bad tag"))]
+
+
+async def test_entries_are_tags_and_names_whichever_way_they_are_taken(wire_server: WireServer) -> None:
+    wire_server.on("GET", LIST, page("v1", "v2"))
+    wire_server.on("GET", CATALOG, page("acme/app"))
+    async with client_for(wire_server) as client:
+        tags = client.repository(f"{wire_server.host}/{NAME}").tags.list()
+        kinds = [type(tag) async for tag in tags] + [type(tag) for tag in await tags.collect()]
+        names = client.registry(wire_server.host).repositories()
+        other = [type(name) async for name in names] + [type(name) for name in await names.collect()]
+    assert (kinds, other) == ([Tag] * 4, [RepositoryName] * 2)
 
 
 async def test_f099_catalog_names_that_are_no_names_are_skipped_and_never_used(wire_server: WireServer) -> None:

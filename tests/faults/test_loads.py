@@ -44,6 +44,11 @@ def test_l03_many_blobs_at_once_come_over_few_connections_in_little_memory(loop:
     assert measured("L03", loop, tmp_path)["most connections"].value <= 16
 
 
+@pytest.mark.timeout(180)
+def test_l04_a_long_list_of_tags_takes_little_memory_and_misses_none(loop: str, tmp_path: Path) -> None:
+    assert measured("L04", loop, tmp_path)["tags missing, of all"].value == 0
+
+
 def test_l05_who_leaves_a_list_early_asks_for_no_more_of_it(loop: str, tmp_path: Path) -> None:
     assert measured("L05", loop, tmp_path)["requests"].value <= 2
 

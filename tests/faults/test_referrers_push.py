@@ -380,3 +380,34 @@ async def test_q50_the_index_is_not_touched_when_the_manifest_could_not_be_delet
         with pytest.raises(ResponseError):
             await repository.manifests.delete(note(1).digest)
     assert wire_server.targets("PUT") == []
+
+
+async def test_q50_who_deletes_is_told_when_only_the_index_could_not_be_changed(
+    start_wire_server: StartWireServer,
+) -> None:
+    shelf = shelved(note(1), note(2))
+
+    def put(_name: str, _request: Request) -> answers.Handler:
+        return error(403, "DENIED")
+
+    shelf.put = put  # type: ignore[method-assign]  # everybody may read, and nobody write
+    server = start_wire_server(shelf)
+    async with repository_on(server) as repository:
+        with pytest.raises(DeniedError) as caught:
+            await repository.manifests.delete(note(1).digest)
+    assert note(1).digest not in shelf.tags
+    [said] = caught.value.__notes__
+    assert str(note(1).digest) in said
+    assert "may still list it" in said
+
+
+async def test_q50_several_that_are_deleted_at_once_are_all_taken_off_the_index(
+    start_wire_server: StartWireServer,
+) -> None:
+    several = [note(number) for number in range(6)]
+    shelf = shelved(*several)
+    server = start_wire_server(shelf)
+    async with repository_on(server) as repository, anyio.create_task_group() as group:
+        for one in several[1:]:
+            group.start_soon(repository.manifests.delete, one.digest)
+    assert shelf.index == [several[0].digest]

@@ -6,7 +6,6 @@ out of a loop is safe on every event loop.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
@@ -15,7 +14,7 @@ import anyio
 from ocidist.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator
+    from collections.abc import AsyncIterator, Generator, Iterable, Iterator
 
     from ocidist.model.result import Page
 
@@ -23,6 +22,9 @@ T = TypeVar("T")
 
 NextPage = Callable[[], Awaitable["Page[T] | None"]]
 """Fetches the next page; None after the last one."""
+
+NextItems = Callable[[], Awaitable["Iterable[T] | None"]]
+"""Fetches the entries of the next page, each of which may be made when its turn comes; None after the last page."""
 
 
 class _Pages(Generic[T]):
@@ -42,27 +44,37 @@ class _Pages(Generic[T]):
 
 
 class _Items(Generic[T]):
-    def __init__(self, fetch: NextPage[T]) -> None:
+    def __init__(self, fetch: NextItems[T]) -> None:
         self._fetch = fetch
         self._turn = anyio.Lock()
-        self._ready: deque[T] = deque()
+        self._ready: Iterator[T] = iter(())
 
     def __aiter__(self) -> AsyncIterator[T]:
         return self
 
     async def __anext__(self) -> T:
-        while not self._ready:
-            await self._more()
-        return self._ready.popleft()
+        while True:
+            ready = self._ready
+            for item in ready:
+                return item
+            await self._more(ready)
 
-    async def _more(self) -> None:
+    async def _more(self, read: Iterator[T]) -> None:
         async with self._turn:
-            if self._ready:
+            if self._ready is not read:
                 return  # another task that shares this iterator has just fetched a page
-            page = await self._fetch()
-            if page is None:
+            items = await self._fetch()
+            if items is None:
                 raise StopAsyncIteration
-            self._ready.extend(page.items)
+            self._ready = iter(items)
+
+
+def _items_of(fetch: NextPage[T]) -> NextItems[T]:
+    async def next_items() -> Iterable[T] | None:
+        page = await fetch()
+        return None if page is None else page.items
+
+    return next_items
 
 
 class Paginator(Generic[T]):
@@ -72,13 +84,16 @@ class Paginator(Generic[T]):
     sharing one iterator among tasks: each entry goes to one of them.
     """
 
-    def __init__(self, begin: Callable[[], NextPage[T]], *, what: str) -> None:
+    def __init__(
+        self, begin: Callable[[], NextPage[T]], *, what: str, begin_items: Callable[[], NextItems[T]] | None = None
+    ) -> None:
         self._begin = begin
         self._what = what
+        self._begin_items = begin_items or (lambda: _items_of(begin()))
 
     def __aiter__(self) -> AsyncIterator[T]:
         """Iterate over the entries."""
-        return _Items(self._begin())
+        return _Items(self._begin_items())
 
     def pages(self) -> AsyncIterator[Page[T]]:
         """Iterate over the pages."""

@@ -10,6 +10,7 @@ Spec: distribution-spec, "Pulling manifests" (names and tags); the grammar and D
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, Literal, Self
@@ -55,8 +56,9 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
 _LETTER = re.compile(r"[a-z]", re.ASCII)
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:[./]|__?|-+)[a-z0-9]+)*", re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
-# Possessive, so that the lines before are not remembered.
-_TAGS = re.compile(rf"(?:{_TAG.pattern}\n)*+", re.ASCII)
+_TAG_CHARACTERS = f"{string.ascii_letters}{string.digits}_.-".encode()
+# An empty text between two lines, or one that begins with what no tag begins with.
+_NO_TAG_BEGINS = ("\n\n", "\n.", "\n-")
 _ID_LENGTH = 64
 _HEX_ID = re.compile(rf"[0-9a-f]{{{_ID_LENGTH}}}", re.ASCII)
 
@@ -258,12 +260,25 @@ class Tag(str):
         return super().__new__(cls, value)
 
 
-def all_tags(texts: Sequence[str]) -> list[Tag] | None:
-    """Return every text as a tag, or None if one of them is none: for long lists, where looking at each takes long."""
-    lines = "\n".join(texts) + "\n" if texts else ""
-    if _TAGS.fullmatch(lines) is None or lines.count("\n") != len(texts):
-        return None
-    return [str.__new__(Tag, text) for text in texts]
+def are_tags(texts: Sequence[str]) -> bool:
+    """Return whether every text is a tag: for long lists, where looking at each takes long."""
+    if not texts:
+        return True
+    lines = "\n".join(("", *texts, ""))
+    # One line for each text, and nothing but what tags are made of: the same as the pattern, without a step for each.
+    if not lines.isascii() or lines.encode().translate(None, _TAG_CHARACTERS) != b"\n" * (len(texts) + 1):
+        return False
+    return max(map(len, texts)) <= MAX_TAG_LENGTH and not any(begin in lines for begin in _NO_TAG_BEGINS)
+
+
+def known_tag(text: str) -> Tag:
+    """Return as a tag what is known to be one."""
+    return str.__new__(Tag, text)
+
+
+def known_repository_name(text: str) -> RepositoryName:
+    """Return as a repository name what is known to be one."""
+    return str.__new__(RepositoryName, text)
 
 
 def repository_name(text: str) -> RepositoryName:

@@ -6,7 +6,7 @@ Spec: distribution-spec, "Listing Tags".
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Generic, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import attrs
 
@@ -20,7 +20,7 @@ from ocidist.wire.endpoints import ListRepositories, ListTags
 from ocidist.wire.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_BYTES, Listing, NextPage, Pager, parse_page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ocidist.http.sender import Reply
     from ocidist.remote._channel import Channel
@@ -37,11 +37,13 @@ class ListOf(Generic[_Name]):
     Attributes:
         channel: Where it is.
         key: Name of the list in the answer's body.
+        make: Makes an entry of its text, which was checked.
         refusal: Given what made the first page fail, returns what to raise instead.
     """
 
     channel: Channel
     key: _Key
+    make: Callable[[str], _Name]
     refusal: Callable[[OciError], OciError] = lambda error: error
 
 
@@ -60,7 +62,11 @@ def names(listed: ListOf[_Name], *, after: str | None, page_size: int | None) ->
         raise UsageError(f"page_size must be a positive number, not {page_size!r}")
     if after is not None and not isinstance(after, str):
         raise UsageError(f"after must be a name of the list, not {type(after).__name__}")
-    return Paginator(lambda: _Walk(listed, after or None, page_size or DEFAULT_PAGE_SIZE).next_page, what=listed.key)
+
+    def begin() -> _Walk[_Name]:
+        return _Walk(listed, after or None, page_size or DEFAULT_PAGE_SIZE)
+
+    return Paginator(lambda: begin().next_page, what=listed.key, begin_items=lambda: begin().next_items)
 
 
 class _Walk(Generic[_Name]):
@@ -73,9 +79,17 @@ class _Walk(Generic[_Name]):
 
     async def next_page(self) -> Page[_Name] | None:
         """Return the next page, or None after the last one. A page that failed may be asked for again."""
+        found = await self.next_items()
+        return None if found is None else Page(tuple(found), more=self._pager.request is not None)
+
+    async def next_items(self) -> Iterator[_Name] | None:
+        """Return the entries of the next page, or None after the last one.
+
+        Each is made when its turn comes: as many at once would be work for the garbage collector, all of them.
+        """
         while (request := self._pager.request) is not None:
             try:
-                page = await self._ask(request)
+                fresh = await self._ask(request)
             except ResponseError as error:
                 # Whatever the registry calls it: a page size is the only number in the request it can object to.
                 if (error.status == 400 and self._pager.shrink()) or self._begin_earlier(error):
@@ -86,7 +100,7 @@ class _Walk(Generic[_Name]):
                 self._refuse(error)
                 raise
             self._begun = True
-            return page
+            return map(self._listed.make, fresh)
         return None
 
     def _refuse(self, error: OciError) -> None:
@@ -103,15 +117,13 @@ class _Walk(Generic[_Name]):
         self._pager = Pager(n=request.n, policy=self._channel.sender.egress)
         return True
 
-    async def _ask(self, request: NextPage) -> Page[_Name]:
+    async def _ask(self, request: NextPage) -> tuple[str, ...]:
         page, fresh = await self._channel.read(self._endpoint(request), self._take)
         if page.invalid:
             self._report(page.invalid)
         if self._after is not None:
-            fresh = tuple(name for name in fresh if self._is_wanted(name))
-        # Tags or names, as the key says: that is what the page was read for.
-        found = cast("tuple[_Name, ...]", fresh)
-        return Page(found, more=self._pager.request is not None)
+            return tuple(name for name in fresh if self._is_wanted(name))
+        return fresh
 
     async def _take(self, reply: Reply) -> tuple[Listing, tuple[str, ...]]:
         kind = reply.header("Content-Type")

@@ -279,7 +279,8 @@ class Manifests:
             UsageError: It is a tag; see ``Tags.delete``.
             ManifestUnknownError: There is no such manifest.
             UnsupportedError: The registry does not delete manifests.
-            OciError: Another failure, see the error's class.
+            ProtocolError: It is deleted; but the index of referrers is unusable, see the error's notes.
+            OciError: Another failure, see the error's class; its notes say if the manifest is deleted nevertheless.
 
         Spec: distribution-spec, "Deleting Manifests".
         """
@@ -291,7 +292,11 @@ class Manifests:
         subject = await self._subject_of(target) if update_referrers else None
         await remove(self._channel, target)
         if subject is not None:
-            await forget(self._channel, target, subject)
+            try:
+                await forget(self._channel, target, subject)
+            except OciError as error:
+                error.add_note(f"{target} is deleted; the index of referrers of {subject} may still list it")
+                raise
 
     async def _subject_of(self, digest: Digest) -> Digest | None:
         if referrers_api(self._channel) is ReferrersApi.PRESENT:

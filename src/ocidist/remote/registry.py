@@ -17,7 +17,7 @@ from ocidist.errors import (
     UnauthorizedError,
     UnsupportedError,
 )
-from ocidist.model.reference import RegistryName, RepositoryName
+from ocidist.model.reference import RegistryName, RepositoryName, known_repository_name
 from ocidist.model.result import RegistryInfo
 from ocidist.remote._answers import foreseen, is_page_for_people, restated, unexpected
 from ocidist.remote._channel import Channel
@@ -121,7 +121,7 @@ class Registry:
 
         Spec: Docker Registry HTTP API V2, "Catalog".
         """
-        listed = ListOf[RepositoryName](self._channel, "repositories", _refusal)
+        listed = ListOf[RepositoryName](self._channel, "repositories", known_repository_name, _refusal)
         return names(listed, after=after, page_size=page_size)
 
 

@@ -14,7 +14,7 @@ from ocidist.errors import NotFoundError, OciError, ResponseError, UnsupportedEr
 from ocidist.model.builder import EMPTY_BLOB, build_artifact
 from ocidist.model.digest import Digest
 from ocidist.model.manifest import Manifest
-from ocidist.model.reference import Tag
+from ocidist.model.reference import Tag, known_tag
 from ocidist.remote._answers import restated
 from ocidist.remote._lists import ListOf, names
 from ocidist.remote._pull import fetch
@@ -176,7 +176,7 @@ class Tags:
 
         Spec: distribution-spec, "Listing Tags".
         """
-        return names(ListOf[Tag](self._channel, "tags"), after=after, page_size=page_size)
+        return names(ListOf[Tag](self._channel, "tags", known_tag), after=after, page_size=page_size)
 
     async def lookup(self, digest: Digest | Descriptor | Manifest | str) -> tuple[Tag, ...]:
         """Return the tags that name a manifest, in the registry's order.

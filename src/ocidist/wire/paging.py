@@ -14,7 +14,7 @@ import attrs
 
 from ocidist.errors import InvalidReferenceError, LimitExceededError, PaginationLoopError, ProtocolError, UsageError
 from ocidist.model import strictjson
-from ocidist.model.reference import RepositoryName, Tag, all_tags
+from ocidist.model.reference import RepositoryName, Tag, are_tags
 from ocidist.wire.egress import DEFAULT_POLICY, EgressPolicy, check_link, resolve
 from ocidist.wire.link import next_target
 from ocidist.wire.ranges import parse_int
@@ -82,16 +82,19 @@ def parse_page(data: bytes, key: Literal["tags", "repositories"]) -> Listing:
         raise ProtocolError(f"{key!r} in the list page is not a list")
     if set(map(type, entries)) - {str}:
         raise ProtocolError(f"{key!r} in the list page holds something that is not a string")
-    if key == "tags" and (tags := all_tags(entries)) is not None:
-        return Listing(tuple(dict.fromkeys(tags)), (), len(entries))
+    unique = tuple(dict.fromkeys(entries))
+    if key == "tags" and are_tags(unique):
+        return Listing(unique, (), len(entries))
     kind = Tag if key == "tags" else RepositoryName
-    items: dict[str, None] = {}
+    items: list[str] = []
     invalid: dict[str, None] = {}
-    for entry in entries:
+    for entry in unique:
         try:
-            items[kind(entry)] = None
+            kind(entry)
         except InvalidReferenceError:
             invalid[clean_text(entry, MAX_INVALID_CHARS)] = None
+        else:
+            items.append(entry)
     return Listing(tuple(items), tuple(invalid), len(entries))
 
 
@@ -168,7 +171,7 @@ class Pager:
         self._items = 0
         self._idle = 0
         self._linked = False
-        self._previous: frozenset[str] = frozenset()
+        self._previous: tuple[str, ...] = ()
         self._urls: OrderedDict[int, None] = OrderedDict()
         self._contents: OrderedDict[int, None] = OrderedDict()
 
@@ -192,7 +195,7 @@ class Pager:
         fresh = self._fresh(page, self.request)
         self._count(page, fresh)
         self.request = self._next(page, fresh, links, url, self.request)
-        self._previous = frozenset(page.items) or self._previous
+        self._previous = page.items or self._previous
         return fresh
 
     def shrink(self) -> bool:
@@ -218,9 +221,11 @@ class Pager:
             # A registry that ignores n ignores last too, and a place the caller named may not be among the items.
             ignored = self._pages == 0 or (request.n is not None and page.count > request.n)
             items = _after(items, request.last, by_order=ignored)
-        if self._previous.isdisjoint(items):
+        # Of two pages of a sorted list, one ends before the other begins; in any other order, names are compared.
+        if not items or not self._previous or max(self._previous) < min(items):
             return items
-        return tuple(item for item in items if item not in self._previous)
+        previous = frozenset(self._previous)
+        return items if previous.isdisjoint(items) else tuple(item for item in items if item not in previous)
 
     def _count(self, page: Listing, fresh: tuple[str, ...]) -> None:
         self._pages += 1

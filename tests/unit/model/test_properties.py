@@ -16,7 +16,7 @@ from ocidist.model.digest import Digest, Hasher
 from ocidist.model.manifest import ImageIndex, ImageManifest, Manifest, Schema1View
 from ocidist.model.mediatype import OCI_INDEX, OCI_MANIFEST
 from ocidist.model.platform import Platform
-from ocidist.model.reference import Reference, RegistryName, RepositoryName, Tag
+from ocidist.model.reference import Reference, RegistryName, RepositoryName, Tag, are_tags
 
 ENDS_IN_NUMBER = re.compile(r"(^|\.)([0-9]+|0[xX][0-9a-fA-F]*)$")
 
@@ -179,6 +179,17 @@ def test_what_is_built_reads_back(
         Descriptor.of(b"{}"), layers, annotations=annotations, subject=subject, artifact_type="application/x"
     )
     assert Manifest.of(image.data, expected=image.digest) == image
+
+
+@given(st.lists(TAGS | st.text("aZ9_.-\n\u0661/ ", max_size=3) | TEXT, max_size=6))
+def test_many_tags_are_checked_at_once_exactly_as_one_by_one(texts: list[str]) -> None:
+    def is_tag(text: str) -> bool:
+        try:
+            return isinstance(Tag(text), Tag)
+        except InvalidReferenceError:
+            return False
+
+    assert are_tags(texts) == all(map(is_tag, texts))
 
 
 @given(

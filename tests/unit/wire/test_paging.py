@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from ocidist.errors import LimitExceededError, LinkRefusedError, PaginationLoopError, ProtocolError, UsageError
-from ocidist.model.reference import Tag
 from ocidist.wire import paging
 from ocidist.wire.paging import Listing, NextPage, Pager, parse_next, parse_page
 
@@ -141,7 +140,6 @@ def test_f094_one_odd_name_among_many_is_the_only_one_left_out(odd: str) -> None
     found = parse_page(json.dumps({"tags": ["v1", odd, "v3", "v1"]}).encode(), "tags")
     good = ("v1", "v3") if len(odd) != 128 else ("v1", odd, "v3")
     assert found.items == good
-    assert {type(item) for item in found.items} == {Tag}
     assert len(found.invalid) == (len(odd) != 128)
     assert found.count == 4
 
@@ -350,7 +348,7 @@ def test_t32_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     for number in range(500):
         pager.feed(page(f"t{number}"), links=link(f"?p={number + 1}"), url=f"{URL}?p={number}")
     assert len(pager._urls) == len(pager._contents) == 50
-    assert pager._previous == {"t499"}
+    assert pager._previous == ("t499",)
 
 
 def test_t32_more_items_than_allowed_are_refused() -> None:
