@@ -42,7 +42,7 @@ def _group(name: str) -> list[str]:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the suite against the installed package; arguments go to pytest (and then it runs in one process)."""
-    session.install(".[server,issuer,uvloop]", *_group("test"))
+    session.install(".[server,issuer,uvloop,cli]", *_group("test"))
     # Most tests wait for something most of the time.
     workers = 3 * (os.cpu_count() or 2) // 2
     session.run("pytest", *(session.posargs or [f"--numprocesses={workers}"]))
@@ -51,7 +51,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def faults(session: nox.Session) -> None:
     """Let everything go wrong that is known to, on every event loop, and count what was survived."""
-    session.install(".[server,issuer,uvloop]", *_group("test"))
+    session.install(".[server,issuer,uvloop,cli]", *_group("test"))
     workers = 3 * (os.cpu_count() or 2) // 2
     session.run(
         "pytest",
@@ -64,7 +64,7 @@ def faults(session: nox.Session) -> None:
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Run the suite once more and report which lines and branches it reaches."""
-    session.install(".[server,issuer,uvloop]", *_group("test"))
+    session.install(".[server,issuer,uvloop,cli]", *_group("test"))
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *session.posargs)
     session.run("coverage", "report")
@@ -81,7 +81,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types with mypy and pyright, and that everything public has them."""
-    session.install(".[server,issuer,uvloop]", *_group("types"))
+    session.install(".[server,issuer,uvloop,cli]", *_group("types"))
     session.run("mypy")
     session.run("pyright")
     session.run("pyright", "--verifytypes", "ocidist", "--ignoreexternal")
@@ -90,14 +90,14 @@ def types(session: nox.Session) -> None:
 @nox.session
 def imports(session: nox.Session) -> None:
     """Check that every layer imports from lower ones only."""
-    session.install(".[server,issuer]", *_group("imports"))
+    session.install(".[server,issuer,cli]", *_group("imports"))
     session.run("lint-imports", "--no-cache")
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation, warnings as errors; arguments are sphinx-build's, the last the output folder."""
-    session.install(".[server,issuer,otel]", *_group("docs"))
+    session.install(".[server,issuer,otel,cli]", *_group("docs"))
     output = session.posargs or [str(Path(session.create_tmp()) / "html")]
     session.run("sphinx-build", "-nW", "--keep-going", "-E", "docs", *output)
 

@@ -29,7 +29,7 @@ from ocidist.wire.ranges import parse_int
 from ocidist.wire.redact import redact_url
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import FrameType
     from typing import NoReturn
 
@@ -56,18 +56,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 after an interrupt or SIGTERM, 1 if it could not start.
     """
-    options = _parser().parse_args(arguments)
+    try:
+        run(_parser().parse_args(arguments), announce=_announce)
+    except CannotStartError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def run(options: argparse.Namespace, *, announce: Callable[[str, str], None]) -> None:
+    """Run a registry until it is interrupted or terminated; blocks.
+
+    Args:
+        options: What ``--help`` shows, by its names.
+        announce: Told what it is a registry of, and its address, once it listens.
+
+    Raises:
+        CannotStartError: It cannot run like that.
+    """
     before = signal.signal(signal.SIGTERM, _stop)
     try:
         with contextlib.suppress(KeyboardInterrupt), _listening(options) as listener:
             uvloop = importlib.util.find_spec("uvloop") is not None
-            anyio.run(_serve, options, listener, backend_options={"use_uvloop": uvloop})
-    except CannotStartError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
+            anyio.run(_serve, options, listener, announce, backend_options={"use_uvloop": uvloop})
     finally:
         signal.signal(signal.SIGTERM, before)
-    return 0
+
+
+def _announce(what: str, address: str) -> None:
+    sys.stdout.write(f"registry {what} at {address}\n")
+    sys.stdout.flush()
 
 
 def is_loopback(host: str) -> bool:
@@ -133,7 +151,7 @@ def _check_tls(certificate: Path, key: Path) -> None:
         raise CannotStartError(f"cannot use {certificate} and {key}: {error}") from None
 
 
-async def _serve(options: argparse.Namespace, listener: socket.socket) -> None:
+async def _serve(options: argparse.Namespace, listener: socket.socket, announce: Callable[[str, str], None]) -> None:
     import uvicorn  # noqa: PLC0415 -- an extra
 
     if options.access_log:
@@ -162,8 +180,7 @@ async def _serve(options: argparse.Namespace, listener: socket.socket) -> None:
             ssl_keyfile=options.tls_key,
         )
         logging.getLogger("uvicorn.error").addFilter(_is_news)
-        sys.stdout.write(f"registry {_described(options)} at {_address(options, listener)}\n")
-        sys.stdout.flush()
+        announce(_described(options), _address(options, listener))
         await uvicorn.Server(config).serve(sockets=[listener])
 
 

@@ -1,0 +1,97 @@
+"""Bars on a terminal.
+
+The state is a few numbers that the event loop changes; a thread of rich's draws them. rich's own ``Progress`` draws
+whenever a task is added, which is writing to the terminal within the event loop.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Column, Table
+from rich.text import Text
+
+from ocidist.cli.progress import size_text
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from ocidist.cli.people import Voice
+    from ocidist.cli.progress import Tally
+    from ocidist.observe.events import Event
+
+MOST: Final = 8
+"""Transfers that are shown at once."""
+
+NARROW: Final = 60
+"""Columns below which there is room for numbers only."""
+
+
+class Bars:
+    """Draws what is under way, and clears it in the end.
+
+    Args:
+        tally: What is drawn.
+        voice: Who says things meanwhile: above the bars.
+    """
+
+    def __init__(self, tally: Tally, voice: Voice) -> None:
+        self._tally = tally
+        self._voice = voice
+        self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self._live = Live(
+            get_renderable=self._draw,
+            console=self._console,
+            refresh_per_second=8,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    def hook(self, event: Event) -> None:
+        """Take an event."""
+        self._tally.take(event)
+
+    def begin(self) -> None:
+        """Begin to draw; blocks."""
+        self._live.start()
+        self._voice.write = self._above
+
+    def end(self) -> None:
+        """Clear what was drawn; blocks."""
+        self._live.stop()
+
+    def _above(self, text: str) -> None:
+        self._console.print(Text(text), soft_wrap=True, end="")
+
+    def _draw(self) -> RenderableType:
+        tally = self._tally
+        if tally.began is None:
+            return Text("")
+        rows = [drawn for each in list(tally.moving.values())[:MOST] if (drawn := each)]
+        wide = self._console.width >= NARROW
+        table = Table.grid(
+            Column(no_wrap=True, overflow="ellipsis", ratio=1),
+            *([Column(width=20)] if wide else []),
+            Column(no_wrap=True, justify="right"),
+            padding=(0, 1),
+            expand=True,
+        )
+        for each in rows:
+            bar = [ProgressBar(total=each.size or None, completed=each.done, pulse=not each.size)] if wide else []
+            table.add_row(Text(each.label), *bar, Text(f"{size_text(each.done)}/{size_text(each.size)}"))
+        return Group(table, self._sum())
+
+    def _sum(self) -> Text:
+        tally = self._tally
+        seconds = max(time.monotonic() - (tally.began or 0), 0.001)
+        moved = tally.moved
+        of = "" if tally.count is None else f"/{tally.count}"
+        total = "" if tally.size is None else f"/{size_text(tally.size)}"
+        mounted = f", {tally.mounted} mounted" if tally.mounted else ""
+        text = f"{tally.finished}{of} blobs{mounted}, {size_text(moved)}{total}, {size_text(int(moved / seconds))}/s"
+        return Text(text, no_wrap=True, overflow="ellipsis")

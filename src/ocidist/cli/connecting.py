@@ -1,0 +1,201 @@
+"""The client that a command talks with, as its options want it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+import attrs
+
+from ocidist._io.load import load_module
+from ocidist.cli import naming
+from ocidist.cli.debugging import watching
+from ocidist.cli.output import Output
+from ocidist.cli.people import PATIENCE_S, Telling, Voice
+from ocidist.cli.progress import view_of
+from ocidist.errors import HostsFileError
+from ocidist.hosts.config import HostConfig, HostsConfig
+from ocidist.model.digest import Digest
+from ocidist.model.reference import Tag
+from ocidist.observe.logging import log_events
+from ocidist.storage.archive import Archive
+from ocidist.storage.layout import Layout
+from ocidist.wire.egress import EgressPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+    from pathlib import Path
+
+    from ocidist.cli.options import Common
+    from ocidist.cli.progress import View
+    from ocidist.client import Client
+    from ocidist.credentials.store import Credentials
+    from ocidist.model.reference import Reference, RegistryName
+    from ocidist.remote.repository import Repository
+    from ocidist.storage import protocols
+
+
+@attrs.frozen
+class Place:
+    """What an argument names.
+
+    Attributes:
+        repository: The repository.
+        locator: The manifest in it, or None if none was named.
+        name: The repository's name, for people and programs.
+    """
+
+    repository: protocols.Repository
+    locator: Tag | Digest | None
+    name: str
+
+    @property
+    def wanted(self) -> Tag | Digest:
+        """What to read: ``latest`` where nothing was named."""
+        return self.locator or Tag("latest")
+
+    @property
+    def text(self) -> str:
+        """What is read, for people and programs."""
+        return f"{self.name}{'@' if isinstance(self.wanted, Digest) else ':'}{self.wanted}"
+
+
+@attrs.frozen
+class Session:
+    """What a command works with.
+
+    Attributes:
+        client: The client.
+        output: Standard output.
+        voice: Standard error.
+        view: Shows what is under way; its ``hook`` takes events.
+    """
+
+    client: Client
+    output: Output
+    voice: Voice
+    view: View
+
+    def repository(self, name: Reference) -> Repository:
+        """Return the repository of a reference."""
+        return self.client.registry(name.registry).repository(name.repository)
+
+    @contextlib.asynccontextmanager
+    async def place(self, text: str) -> AsyncIterator[Place]:
+        """Open what an argument names, to read it: on a registry, in a layout (``oci:``) or in an archive.
+
+        Raises:
+            InvalidReferenceError: It names nothing.
+            UsageError: A layout holds several things, and none is named.
+            OciError: An archive cannot be read.
+        """
+        if naming.is_local(text):
+            await load_module("ocidist.transfer.places")
+            from ocidist.transfer.places import open_place  # noqa: PLC0415 -- for those who read from their disk
+
+            async with open_place(text, client=self.client) as found:
+                yield Place(found.repository, found.locator, found.name_of(None))
+        else:
+            named = naming.reference(text)
+            yield Place(self.repository(named), named.digest or named.tag, named.name)
+
+    @contextlib.asynccontextmanager
+    async def store(self, text: str) -> AsyncIterator[Place]:
+        """Open the repository that an argument names, to read from it; a layout or an archive may hold several things.
+
+        Raises:
+            InvalidReferenceError: It names nothing.
+            UsageError: It names one thing in a layout.
+            OciError: An archive cannot be read.
+        """
+        if not naming.is_local(text):
+            async with self.place(text) as found:
+                yield found
+            return
+        path, digest = naming.local_path(text)
+        if text.startswith(naming.ARCHIVE):
+            async with Archive(path) as archive:
+                yield Place(archive, digest, f"{naming.ARCHIVE}{path}")
+        else:
+            yield Place(Layout(path), digest, f"{naming.LAYOUT}{path}")
+
+
+@contextlib.asynccontextmanager
+async def connected(
+    common: Common, *where: str, credentials: Credentials | None = None, hosts: HostsConfig | None = None
+) -> AsyncIterator[Session]:
+    """Open a client.
+
+    Args:
+        common: The options of the command.
+        where: The arguments of the command that name registries, or something in one.
+        credentials: Who asks; None for what is kept on this machine.
+        hosts: Settings to which those of the options are added.
+
+    Raises:
+        InvalidReferenceError: An argument names nothing.
+        HostsFileError: The file of ``--config`` cannot be used.
+        UsageError: Another option cannot be.
+    """
+    from ocidist.client import Client  # noqa: PLC0415 -- help and version do without
+
+    found = await _hosts(common, [naming.registry_in(text) for text in where if not naming.is_local(text)])
+    async with (
+        _speaking(common) as voice,
+        view_of(common.progress, voice) as view,
+        Client(
+            credentials=credentials,
+            hosts=found if hosts is None else hosts | found,
+            egress=EgressPolicy(trusted_realms=common.trust_realm),
+            hooks=(view.hook, log_events()),
+            event_hooks=watching(voice) if common.debug_http else None,
+        ) as client,
+    ):
+        yield Session(client, Output(common.output), voice, view)
+
+
+async def _hosts(common: Common, named: Iterable[RegistryName]) -> HostsConfig:
+    insecure = {str(name) for name in named if common.insecure}
+    insecure |= {str(naming.registry(host)) for host in common.insecure_host}
+    ours = HostConfig(ca=None if common.ca_file is None else await _existing(common.ca_file))
+    entries = dict.fromkeys(insecure, attrs.evolve(ours, insecure=True, verify=False))
+    given = HostsConfig(entries, default=ours)
+    return given if common.config is None else await _read(common.config) | given
+
+
+async def _existing(path: Path) -> Path:
+    # Otherwise it would be missed at the first connection, and by every registry.
+    if not await anyio.to_thread.run_sync(path.is_file):
+        raise HostsFileError(path, "there is no such file")
+    return path
+
+
+async def _read(path: Path) -> HostsConfig:
+    if await anyio.to_thread.run_sync(path.is_dir):
+        return await HostsConfig.from_hosts_toml(path)
+    if path.suffix == ".json":
+        return await HostsConfig.from_docker_daemon(path)
+    if not await anyio.to_thread.run_sync(path.exists):
+        raise HostsFileError(path, "there is no such file or directory")
+    return await HostsConfig.from_registries_conf(path)
+
+
+@contextlib.asynccontextmanager
+async def _speaking(common: Common) -> AsyncIterator[Voice]:
+    """Say what the library logs, as much of it as was asked for."""
+    voice = Voice()
+    handler = Telling(voice, logging.INFO if common.verbose else logging.WARNING)
+    logger = logging.getLogger("ocidist")
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(min(handler.level, before or handler.level))
+    try:
+        yield voice
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+        with anyio.CancelScope(shield=True), anyio.move_on_after(2 * PATIENCE_S):
+            await anyio.to_thread.run_sync(voice.__exit__, abandon_on_cancel=True)

@@ -1,0 +1,127 @@
+"""What the arguments of commands name: registries, repositories, manifests, blobs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from ocidist.cli.failure import hinted
+from ocidist.errors import InvalidReferenceError, UsageError
+from ocidist.model.digest import Digest
+from ocidist.model.reference import Reference, RegistryName
+
+LAYOUT: Final = "oci:"
+ARCHIVE: Final = "oci-archive:"
+LOCAL: Final = (LAYOUT, ARCHIVE)
+"""What places on this machine begin with."""
+
+_DIGEST: Final = re.compile(r"sha(?:256|512):")
+
+_SOME_HOST: Final = "x.invalid"
+_ONLY_HOST: Final = re.compile(r"[^/]+:[0-9]{1,5}/?|[^/:@]*\.[^/:@]*/?|localhost/?|\[[0-9a-fA-F:]+\](?::[0-9]{1,5})?/?")
+
+
+def is_local(text: str) -> bool:
+    """Return whether an argument names a layout or an archive."""
+    return text.startswith(LOCAL)
+
+
+def _plain(text: str) -> str:
+    # What skopeo and podman write before names that are on a registry.
+    return text.removeprefix("docker://")
+
+
+def reference(text: str) -> Reference:
+    """Read ``[http[s]://][host/]repository[:tag][@digest]``.
+
+    Raises:
+        InvalidReferenceError: It is none.
+    """
+    scheme, separator, rest = _plain(text).partition("://")
+    if not separator:
+        return Reference.parse(scheme)
+    host, _, path = rest.partition("/")
+    registry = RegistryName.parse(f"{scheme}://{host}")
+    try:
+        # With a scheme before it the first part is the host, whatever it looks like.
+        return attrs.evolve(Reference.parse(f"{_SOME_HOST}/{path}"), registry=registry)
+    except InvalidReferenceError as error:
+        raise InvalidReferenceError(error.message.replace(_SOME_HOST, host)) from None
+
+
+def registry(text: str) -> RegistryName:
+    """Read ``[http[s]://]host[:port]``.
+
+    Raises:
+        InvalidReferenceError: It is anything else.
+    """
+    if not text.strip():
+        raise InvalidReferenceError("the registry has no name")
+    name = _plain(text).removesuffix("/")
+    if "/" in name.partition("://")[2 if "://" in name else 0]:
+        raise InvalidReferenceError(f"{text[:80]!r} is not a registry: leave the repository out")
+    return RegistryName.parse(name)
+
+
+def names_registry(text: str) -> bool:
+    """Return whether an argument names a registry, and nothing in it."""
+    scheme, separator, rest = _plain(text).partition("://")
+    if separator:
+        return "/" not in rest.removesuffix("/")
+    return _ONLY_HOST.fullmatch(scheme) is not None
+
+
+def registry_in(text: str) -> RegistryName:
+    """Return the registry that an argument names, by itself or with something in it.
+
+    Raises:
+        InvalidReferenceError: It names none.
+    """
+    return registry(text) if names_registry(text) else reference(text).registry
+
+
+def local_path(text: str) -> tuple[Path, Digest | None]:
+    """Read ``oci:DIR`` or ``oci-archive:FILE``, with ``@digest`` after it or without.
+
+    Raises:
+        UsageError: It names a tag.
+        InvalidReferenceError: It names no path.
+        InvalidDigestError: The digest is none.
+    """
+    rest = text.partition(":")[2]
+    path, at, digest = rest.rpartition("@")
+    if not (at and _DIGEST.match(digest)):
+        path, digest = rest, ""
+    if ":" in path:
+        raise UsageError(f"{text[:200]!r} names one manifest: leave the tag out")
+    if not path:
+        raise InvalidReferenceError(f"{text[:200]!r} names no path")
+    return Path(path), Digest(digest) if digest else None
+
+
+def remote(text: str) -> Reference:
+    """Read the reference of something that is to be changed on a registry.
+
+    Raises:
+        InvalidReferenceError: It is none.
+        UsageError: It is a place on this machine.
+    """
+    if is_local(text):
+        raise hinted(UsageError(f"{text[:200]!r} is not on a registry"), "ocidist cp copies to layouts and archives")
+    return reference(text)
+
+
+def digest_in(text: str) -> Digest:
+    """Return the digest of ``repository@digest``.
+
+    Raises:
+        InvalidReferenceError: It is no reference.
+        UsageError: There is no digest.
+    """
+    found = local_path(text)[1] if is_local(text) else reference(text).digest
+    if found is None:
+        raise UsageError(f"{text[:200]!r} names no blob: blobs have no tags, write repository@digest")
+    return found

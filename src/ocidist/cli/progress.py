@@ -1,0 +1,225 @@
+"""What is under way, shown on standard error: bars on a terminal, lines, or JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import anyio
+import anyio.to_thread
+import attrs
+
+from ocidist.cli.options import Showing
+from ocidist.cli.output import document
+from ocidist.cli.people import PATIENCE_S, is_terminal
+from ocidist.observe.events import (
+    CANCELLED,
+    BlobMounted,
+    Event,
+    TransferEvent,
+    TransferFailed,
+    TransferFinished,
+    TransferProgressed,
+    TransferResumed,
+    TransferStarted,
+)
+from ocidist.wire.redact import clean_text
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ocidist.cli.people import Voice
+
+_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
+_STEP: Final = 1024
+_TOLD_EVERY_S: Final = 5.0
+
+
+class View(Protocol):
+    """Shows events."""
+
+    def hook(self, event: Event) -> None:
+        """Take an event; never waits."""
+        ...
+
+
+@contextlib.asynccontextmanager
+async def view_of(showing: Showing, voice: Voice) -> AsyncIterator[View]:
+    """Open the view that was asked for."""
+    match showing:
+        case Showing.AUTO if is_terminal():
+            from ocidist.cli.bars import Bars  # noqa: PLC0415 -- loads rich, which pipes do without
+
+            bars = Bars(Tally(), voice)
+            try:
+                await anyio.to_thread.run_sync(bars.begin)
+                yield bars
+            finally:
+                with anyio.CancelScope(shield=True), anyio.move_on_after(PATIENCE_S):
+                    await anyio.to_thread.run_sync(bars.end, abandon_on_cancel=True)
+        case Showing.PLAIN:
+            yield Lines(voice)
+        case Showing.JSON:
+            yield JsonLines(voice)
+        case _:
+            yield Nothing()
+
+
+class Nothing:
+    """Shows nothing."""
+
+    def hook(self, event: Event) -> None:
+        """Take an event."""
+
+
+class JsonLines:
+    """Shows every event as a line of JSON.
+
+    Args:
+        voice: Who says it.
+    """
+
+    def __init__(self, voice: Voice) -> None:
+        self._voice = voice
+
+    def hook(self, event: Event) -> None:
+        """Take an event."""
+        fields: dict[str, Any] = attrs.asdict(event, value_serializer=_plain)
+        self._voice.say(document({"event": type(event).__name__, **fields}))
+
+
+def _plain(_instance: object, _attribute: object, value: object) -> object:
+    return value if value is None or isinstance(value, str | int | float | bool | list | tuple | dict) else str(value)
+
+
+class Lines:
+    """Shows what becomes of each blob in a line, and now and then how far long ones are.
+
+    Args:
+        voice: Who says it.
+    """
+
+    def __init__(self, voice: Voice) -> None:
+        self._voice = voice
+        self._told: dict[int, float] = {}
+
+    def hook(self, event: Event) -> None:
+        """Take an event."""
+        if not isinstance(event, TransferEvent):
+            return
+        now = time.monotonic()
+        if isinstance(event, TransferStarted):
+            self._told[event.transfer] = now
+        elif isinstance(event, TransferProgressed):
+            if now - self._told.get(event.transfer, now) < _TOLD_EVERY_S:
+                return
+            self._told[event.transfer] = now
+        elif isinstance(event, TransferFinished | TransferFailed):
+            self._told.pop(event.transfer, None)
+        if (text := _line(event)) is not None:
+            self._voice.say(clean_text(f"{event.operation} {event.reference}: {text}"))
+
+
+def _line(event: TransferEvent) -> str | None:
+    match event:
+        case TransferProgressed():
+            return f"{size_text(event.done)} of {size_text(event.size)}"
+        case TransferResumed():
+            return f"goes on at {size_text(event.offset)} ({event.reason})"
+        case BlobMounted():
+            return f"mounted from {event.source}"
+        case TransferFinished() if event.done:
+            return f"{size_text(event.done)} in {event.seconds:.1f} s"
+        case TransferFinished():
+            return "is there"
+        case TransferFailed() if event.reason != CANCELLED:
+            return f"failed ({event.reason})"
+        case _:
+            return None
+
+
+@attrs.define
+class Moving:
+    """A transfer under way.
+
+    Attributes:
+        label: What it is about.
+        size: Bytes in all, or None.
+        done: Bytes so far.
+    """
+
+    label: str
+    size: int | None
+    done: int = 0
+
+
+@attrs.define
+class Tally:
+    """What the events so far add up to. Written by the event loop, read by the thread that draws.
+
+    Attributes:
+        moving: Transfers under way, by their number.
+        finished: Transfers that are complete.
+        mounted: Blobs that were linked.
+        done: Bytes that were moved by transfers that are complete.
+        size: Bytes in all, where somebody knows; else None.
+        count: Transfers in all, where somebody knows; else None.
+        began: When the first event came.
+    """
+
+    moving: dict[int, Moving] = attrs.field(factory=dict)
+    finished: int = 0
+    mounted: int = 0
+    done: int = 0
+    size: int | None = None
+    count: int | None = None
+    began: float | None = None
+
+    def take(self, event: Event) -> None:
+        """Add an event."""
+        if not isinstance(event, TransferEvent):
+            return
+        if self.began is None:
+            self.began = time.monotonic()
+        match event:
+            case TransferStarted():
+                self.moving[event.transfer] = Moving(_label(event), event.size)
+            case TransferProgressed():
+                moving = self.moving.setdefault(event.transfer, Moving(_label(event), event.size))
+                moving.done, moving.size = event.done, event.size
+            case TransferResumed():
+                self.moving.setdefault(event.transfer, Moving(_label(event), None)).done = event.offset
+            case BlobMounted():
+                self.mounted += 1
+            case TransferFinished():
+                self.moving.pop(event.transfer, None)
+                self.finished += 1
+                self.done += event.done
+            case TransferFailed():
+                self.moving.pop(event.transfer, None)
+
+    @property
+    def moved(self) -> int:
+        """Bytes that were moved so far."""
+        return self.done + sum(each.done for each in list(self.moving.values()))
+
+
+def _label(event: TransferEvent) -> str:
+    # A blob's digest tells it from others of its repository; the first characters do.
+    name, _, digest = event.reference.partition("@")
+    short = digest.partition(":")[2][:12]
+    repository = clean_text(name).rpartition("/")[2]
+    return f"{repository} {short}".strip()
+
+
+def size_text(count: int | None) -> str:
+    """Return a number of bytes for people."""
+    if count is None:
+        return "?"
+    amount = float(count)
+    for unit in _UNITS:
+        if amount < _STEP or unit == _UNITS[-1]:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= _STEP
+    raise AssertionError
