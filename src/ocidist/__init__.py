@@ -67,12 +67,18 @@ if TYPE_CHECKING:
     from ocidist.storage.layout_fsck import FsckProblem, FsckProblemKind, FsckReport
     from ocidist.storage.layout_gc import GcReport
     from ocidist.storage.memory import MemoryRegistry
+    from ocidist.transfer.config import MirrorConfig, MirrorRule
     from ocidist.transfer.copying import Copier, copy
+    from ocidist.transfer.filters import TagFilter
     from ocidist.transfer.graph import Survey
+    from ocidist.transfer.mirror import make_plan, mirror, run_plan
+    from ocidist.transfer.mirror_report import MirrorOutcome, MirrorReport, MirroredImage
     from ocidist.transfer.moving import Outcome
     from ocidist.transfer.options import CopyOptions, Referrers
     from ocidist.transfer.places import Place, Where, open_place
+    from ocidist.transfer.plan import CopyTask, DeleteTask, MirrorFailure, MirrorPlan, PlannedBlob
     from ocidist.transfer.report import CopyReport
+    from ocidist.transfer.shard import Shard
     from ocidist.wire.challenge import Challenge
     from ocidist.wire.egress import EgressPolicy
     from ocidist.wire.scope import Scope, ScopeSet
@@ -83,19 +89,21 @@ __all__ = [
     "ANONYMOUS", "Anonymous", "Archive", "ArchiveMode", "AuthFile", "Basic", "BlobMounted", "BlobReader",
     "BlobWriter", "Blobs", "Body", "Call", "ChainCredentials", "Challenge", "ChallengeCache", "Client",
     "ConcurrencyChanged", "ContentCopied", "ContentMounted", "ContentSkipped", "Copier", "CopyEvent", "CopyFinished",
-    "CopyOptions", "CopyReport", "CopyStarted", "Credential", "CredentialHelper", "CredentialProvider",
-    "CredentialSource", "Credentials", "DefaultCredentials", "Descriptor", "Digest", "EgressPolicy", "Event",
-    "FileCredentials", "FileTokenCache", "ForeignLayers", "FsckProblem", "FsckProblemKind", "FsckReport", "GcReport",
-    "Hasher", "Hook", "HostConfig", "HostLimits", "HostsConfig", "IdentityToken", "ImageIndex", "ImageManifest",
-    "Layout", "LayoutRegistry", "Manifest", "Manifests", "MemoryChallengeCache", "MemoryRegistry", "MemoryTokenCache",
-    "Mirror", "MirrorFailed", "MirrorTags", "Mounted", "NamesSkipped", "OnExit", "Outcome", "Page", "Paginator",
-    "Place", "Platform", "Progress", "PushResult", "RateLimit", "RateLimitSeen", "Reference", "Referrers", "Registry",
-    "RegistryInfo", "RegistryName", "RegistryProfile", "RegistryToken", "Repository", "RepositoryName",
-    "RequestRedirected", "RequestRetried", "RetryPolicy", "Schema1View", "Scope", "ScopeSet", "ShortNames", "Side",
-    "Source", "StaticCredentials", "Survey", "Tag", "TagDelete", "Tags", "Timeouts", "Token", "TokenCache",
-    "TokenOptions", "TokenOwner", "TransferEvent", "TransferFailed", "TransferFinished", "TransferProgressed",
-    "TransferResumed", "TransferStarted", "UploadStarted", "UploadState", "WarningReceived", "Where",
-    "build_artifact", "build_image", "build_index", "copy", "log_events", "open_place", "sweep_downloads",
+    "CopyOptions", "CopyReport", "CopyStarted", "CopyTask", "Credential", "CredentialHelper", "CredentialProvider",
+    "CredentialSource", "Credentials", "DefaultCredentials", "DeleteTask", "Descriptor", "Digest", "EgressPolicy",
+    "Event", "FileCredentials", "FileTokenCache", "ForeignLayers", "FsckProblem", "FsckProblemKind", "FsckReport",
+    "GcReport", "Hasher", "Hook", "HostConfig", "HostLimits", "HostsConfig", "IdentityToken", "ImageIndex",
+    "ImageManifest", "Layout", "LayoutRegistry", "Manifest", "Manifests", "MemoryChallengeCache", "MemoryRegistry",
+    "MemoryTokenCache", "Mirror", "MirrorConfig", "MirrorFailed", "MirrorFailure", "MirrorOutcome", "MirrorPlan",
+    "MirrorReport", "MirrorRule", "MirrorTags", "MirroredImage", "Mounted", "NamesSkipped", "OnExit", "Outcome",
+    "Page", "Paginator", "Place", "PlannedBlob", "Platform", "Progress", "PushResult", "RateLimit", "RateLimitSeen",
+    "Reference", "Referrers", "Registry", "RegistryInfo", "RegistryName", "RegistryProfile", "RegistryToken",
+    "Repository", "RepositoryName", "RequestRedirected", "RequestRetried", "RetryPolicy", "Schema1View", "Scope",
+    "ScopeSet", "Shard", "ShortNames", "Side", "Source", "StaticCredentials", "Survey", "Tag", "TagDelete",
+    "TagFilter", "Tags", "Timeouts", "Token", "TokenCache", "TokenOptions", "TokenOwner", "TransferEvent",
+    "TransferFailed", "TransferFinished", "TransferProgressed", "TransferResumed", "TransferStarted", "UploadStarted",
+    "UploadState", "WarningReceived", "Where", "build_artifact", "build_image", "build_index", "copy", "log_events",
+    "make_plan", "mirror", "open_place", "run_plan", "sweep_downloads",
 ]
 __all__ += errors.__all__
 
@@ -149,12 +157,18 @@ _WHERE = {
     "storage.layout_fsck": "FsckProblem FsckProblemKind FsckReport",
     "storage.layout_gc": "GcReport",
     "storage.memory": "MemoryRegistry",
+    "transfer.config": "MirrorConfig MirrorRule",
     "transfer.copying": "Copier copy",
+    "transfer.filters": "TagFilter",
     "transfer.graph": "Survey",
+    "transfer.mirror": "make_plan mirror run_plan",
+    "transfer.mirror_report": "MirrorOutcome MirrorReport MirroredImage",
     "transfer.moving": "Outcome",
     "transfer.options": "CopyOptions Referrers",
     "transfer.places": "Place Where open_place",
+    "transfer.plan": "CopyTask DeleteTask MirrorFailure MirrorPlan PlannedBlob",
     "transfer.report": "CopyReport",
+    "transfer.shard": "Shard",
     "wire.challenge": "Challenge",
     "wire.egress": "EgressPolicy",
     "wire.scope": "Scope ScopeSet",

@@ -66,6 +66,7 @@ from ocidist.errors._content import (
     UploadExpiredError,
     UploadInterruptedError,
 )
+from ocidist.errors._mirror import MirrorError, MirrorFileError
 from ocidist.errors._response import (
     BlobExistsError,
     BlobUnknownError,
@@ -137,6 +138,8 @@ __all__ = [
     "ManifestUnknownRevisionError",
     "ManifestUnverifiedError",
     "ManifestVerificationError",
+    "MirrorError",
+    "MirrorFileError",
     "NameInvalidError",
     "NameUnknownError",
     "NotFoundError",

@@ -387,6 +387,7 @@ class _Copy:
             raise error
 
     async def _set(self, tag: Tag, digest: Digest) -> None:
+        self._counts["tags_set"] += 1
         if self._mover.known.has(self._destination, digest):
             with blaming(Side.DESTINATION, digest):
                 await self._push_once(self._survey.manifests[digest], [tag])

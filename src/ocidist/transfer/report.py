@@ -21,6 +21,7 @@ class CopyReport:
         digest: Digest of what the destination has now.
         source_digest: Digest of what the source named; another one where only some platforms were copied.
         tags: Tags that were set at the destination, or that named the manifest already.
+        tags_set: How many of them were set.
         manifests_copied: Manifests that were sent.
         manifests_skipped: Manifests that were there already; what they lead to is not counted.
         blobs_copied: Blobs that were sent.
@@ -37,6 +38,7 @@ class CopyReport:
     digest: Digest
     source_digest: Digest
     tags: tuple[Tag, ...] = ()
+    tags_set: int = 0
     manifests_copied: int = 0
     manifests_skipped: int = 0
     blobs_copied: int = 0

@@ -1,0 +1,173 @@
+"""The two ends of a mirror rule: what its source names, and where its destination puts that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, Self
+
+import attrs
+
+from ocidist.errors import InvalidReferenceError, UsageError
+from ocidist.model.digest import Digest
+from ocidist.model.reference import Reference, RegistryName, Tag
+from ocidist.transfer.filters import is_glob, name_matcher
+
+LAYOUT: Final = "oci:"
+ARCHIVE: Final = "oci-archive:"
+MAX_TEXT: Final = 4096
+"""Longest source or destination that is read, in characters: the longest path there is."""
+
+
+@attrs.frozen
+class Repositories:
+    """One repository, or many of one registry.
+
+    Attributes:
+        registry: The registry; None for an image layout on disk.
+        path: The layout's directory; in a destination for many repositories, the directory that theirs are in.
+        repository: The repository; in a destination for many, what their names are put behind; empty for the registry.
+        glob: What the names of the repositories match that are meant; empty where one is named.
+        tag: The tag that is named, or None.
+        digest: The digest that is named, or None.
+    """
+
+    registry: RegistryName | None = None
+    path: str = ""
+    repository: str = ""
+    glob: str = ""
+    tag: Tag | None = None
+    digest: Digest | None = None
+
+    @classmethod
+    def source(cls, text: str) -> Self:
+        """Read a source: an image, a repository, names of repositories with wildcards, a registry, or ``oci:DIR``.
+
+        Raises:
+            UsageError: It is none of these.
+        """
+        text = _checked(text)
+        if text.startswith(LAYOUT):
+            return cls._layout(text)
+        host, slash, path = text.partition("/")
+        if not slash or not path:
+            return cls(registry=_registry(host, text), glob="*")
+        if is_glob(path):
+            name_matcher(path)
+            return cls(registry=_registry(host, text), glob=path)
+        return cls._image(text)
+
+    @classmethod
+    def destination(cls, text: str) -> Self:
+        """Read a destination: a registry, what is put before names of repositories, a repository, or ``oci:DIR``.
+
+        Raises:
+            UsageError: It is none of these.
+        """
+        text = _checked(text)
+        if text.startswith(LAYOUT):
+            return cls._layout(text)
+        host, slash, path = text.partition("/")
+        if not slash or not path:
+            return cls(registry=_registry(host, text))
+        if is_glob(path):
+            raise UsageError("a destination has no wildcards: the names of the repositories are put behind it")
+        found = cls._image(text.rstrip("/"))
+        if found.digest is not None:
+            raise UsageError("a destination names no digest: it follows from the source")
+        return found
+
+    @classmethod
+    def _layout(cls, text: str) -> Self:
+        rest = text.removeprefix(LAYOUT)
+        path, at, digest = rest.rpartition("@")
+        if at and digest.partition(":")[0] in {"sha256", "sha512"}:
+            return cls(path=_path(path), digest=Digest(digest))
+        path, colon, tag = rest.rpartition(":")
+        if colon and "/" not in tag:
+            return cls(path=_path(path), tag=Tag(tag))
+        return cls(path=_path(rest))
+
+    @classmethod
+    def _image(cls, text: str) -> Self:
+        host = text.partition("/")[0]
+        _registry(host, text)
+        found = Reference.parse(text)
+        return cls(registry=found.registry, repository=found.repository, tag=found.tag, digest=found.digest)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether one image is named."""
+        return self.tag is not None or self.digest is not None
+
+    def __str__(self) -> str:
+        if self.registry is None:
+            base = f"{LAYOUT}{self.path}"
+        elif self.glob or not self.repository:
+            base = f"{self.registry}/{self.glob or self.repository}".removesuffix("/*").removesuffix("/")
+        else:
+            base = Reference(self.registry, self.repository).name
+        return f"{base}{f':{self.tag}' if self.tag else ''}{f'@{self.digest}' if self.digest else ''}"
+
+    @property
+    def place(self) -> str:
+        """What tells registries apart."""
+        return str(self.registry) if self.registry is not None else f"{LAYOUT}{Path(self.path).absolute()}"
+
+    def inside(self, name: str) -> str:
+        """Return where a repository of this name goes, for people to read and for ``opened()`` to open.
+
+        Raises:
+            InvalidReferenceError: The name is too long, there.
+        """
+        if self.registry is None:
+            return f"{LAYOUT}{self.path}/{name}" if name else f"{LAYOUT}{self.path}"
+        return Reference(self.registry, "/".join(part for part in (self.repository, name) if part)).name
+
+    def holds(self, name: str) -> bool:
+        """Return whether a repository's name is one that lies below this destination."""
+        return not self.repository or name == self.repository or name.startswith(f"{self.repository}/")
+
+
+def check_pair(source: Repositories, destination: Repositories) -> None:
+    """Check that a destination can take what a source names.
+
+    Raises:
+        UsageError: It cannot: it names a tag for many images, or it is where the source is.
+    """
+    if destination.tag is not None and not source.is_image:
+        raise UsageError("the destination names a tag, but the source is more than one image")
+    if source.place != destination.place:
+        return
+    if source.glob and not destination.repository and source.registry is not None:
+        raise UsageError("source and destination are the same registry: put something before the names")
+    if source.glob or source.repository != destination.repository:
+        return
+    if not source.is_image or (destination.tag or source.tag) == source.tag:
+        raise UsageError("source and destination are the same")
+
+
+def _checked(text: str) -> str:
+    if not isinstance(text, str):
+        raise UsageError(f"it must be a string, not {type(text).__name__}")
+    if not text or len(text) > MAX_TEXT:
+        raise UsageError("it is empty" if not text else f"it has more than {MAX_TEXT} characters")
+    if text.startswith(ARCHIVE):
+        raise UsageError("archives are not mirrored, as each is written as a whole: copy images from and to them")
+    return text.removeprefix("docker://")
+
+
+def _registry(host: str, text: str) -> RegistryName:
+    if "." in host or ":" in host or host == "localhost" or host != host.lower():
+        try:
+            return RegistryName.parse(host)
+        except InvalidReferenceError:
+            if "/" in text:
+                raise
+    known = text if "/" in text else f"library/{text}"
+    raise UsageError(f"it names no registry: write {f'docker.io/{known}'[:80]!r}, if that is meant")
+
+
+def _path(text: str) -> str:
+    if not text or "\0" in text:
+        raise UsageError("it names no path")
+    return text.rstrip("/") or "/"

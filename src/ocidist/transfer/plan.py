@@ -1,0 +1,361 @@
+"""A mirror's plan: small frozen tasks that any machine can do, in any order, any number of times."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, Self
+from zlib import crc32
+
+import attrs
+
+from ocidist import errors
+from ocidist.errors import OciError, ProtocolError, UsageError
+from ocidist.errors._transfer import Side
+from ocidist.model import strictjson
+from ocidist.model.descriptor import Descriptor, check_size
+from ocidist.model.digest import Digest
+from ocidist.model.mediatype import OCTET_STREAM
+from ocidist.model.reference import Reference, Tag
+from ocidist.transfer.ends import LAYOUT
+from ocidist.transfer.options import CopyOptions
+from ocidist.transfer.plan_json import json_object, options_from_json, options_to_json, texts, typed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+VERSION: Final = 1
+"""Version of the JSON form."""
+
+
+@lru_cache(maxsize=4096)
+def registry_of(repository: str) -> str:
+    """Return which registry a repository's text (``host/repository``, ``oci:DIR``) belongs to."""
+    return repository if repository.startswith(LAYOUT) else str(Reference.parse(repository).registry)
+
+
+@attrs.frozen
+class PlannedBlob:
+    """A blob that a task needs.
+
+    Attributes:
+        digest: Its digest.
+        size: Its size in bytes.
+    """
+
+    digest: Digest = attrs.field(converter=Digest)
+    size: int = attrs.field(converter=check_size)
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """The blob as a descriptor, its media type left open."""
+        return Descriptor(OCTET_STREAM, self.digest, self.size)
+
+
+@attrs.frozen(kw_only=True)
+class CopyTask:
+    """One thing to be copied: after it, the destination has what the source had when the plan was made.
+
+    Doing it again does no harm and moves nothing.
+
+    Attributes:
+        repository: The repository to copy from: ``host/repository`` or ``oci:DIR``.
+        source_digest: What the source's tag named when the plan was made; what is copied, whatever it names later.
+        source_tag: That tag, or None if the source was named by digest.
+        destination_repository: The repository to copy to.
+        tag: The tag it gets there, or None to have it by digest only.
+        digest: Digest of what the destination has afterwards; another one where only some platforms are wanted.
+        options: What is copied along.
+        blobs: The blobs that it needs, as far as they are known.
+        present: Whether the destination had it when the plan was made.
+    """
+
+    repository: str
+    source_digest: Digest
+    source_tag: Tag | None = None
+    destination_repository: str
+    tag: Tag | None = None
+    digest: Digest
+    options: CopyOptions = attrs.field(factory=CopyOptions)
+    blobs: tuple[PlannedBlob, ...] = ()
+    present: bool = False
+
+    @property
+    def key(self) -> str:
+        """What tells tasks apart: ``digest@destination``."""
+        return f"{self.digest}@{self.destination}"
+
+    @property
+    def source(self) -> str:
+        """The source for people to read: with the tag if there is one."""
+        tag = "" if self.source_tag is None else f":{self.source_tag}"
+        return f"{self.repository}{tag}@{self.source_digest}"
+
+    @property
+    def destination(self) -> str:
+        """The destination: ``host/repository:tag``, or with a digest where there is no tag."""
+        if self.tag is None:
+            return f"{self.destination_repository}@{self.digest}"
+        return f"{self.destination_repository}:{self.tag}"
+
+    @property
+    def registry(self) -> str:
+        """The registry to copy to."""
+        return registry_of(self.destination_repository)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the blobs that are known."""
+        return sum(blob.size for blob in self.blobs)
+
+
+@attrs.frozen
+class DeleteTask:
+    """A tag to be deleted, because the source has it no more.
+
+    Attributes:
+        repository: The repository it is in.
+        tag: The tag.
+    """
+
+    repository: str
+    tag: Tag = attrs.field(converter=Tag)
+
+    @property
+    def key(self) -> str:
+        """What tells tasks apart."""
+        return f"delete@{self.repository}:{self.tag}"
+
+    @property
+    def destination(self) -> str:
+        """The tag with its repository."""
+        return f"{self.repository}:{self.tag}"
+
+
+@attrs.frozen
+class MirrorFailure:
+    """Something that could not be mirrored.
+
+    Attributes:
+        source: What was to be read: an image, or a repository or registry of which nothing is known but its name.
+        destination: Where it was to go.
+        error: Why it did not.
+    """
+
+    source: str
+    destination: str
+    error: OciError = attrs.field(eq=lambda error: (type(error), str(error)))
+
+    def to_json(self) -> dict[str, object]:
+        """Return the failure as plain values."""
+        side = getattr(self.error, "side", None)
+        found: dict[str, object] = {
+            "source": self.source,
+            "destination": self.destination,
+            "error": type(self.error).__name__,
+            "message": str(self.error),
+        }
+        return found if side is None else found | {"side": side.value}
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Read what ``to_json`` returned. The error has its class, and its text as its only argument.
+
+        Raises:
+            UsageError: It is something else.
+        """
+        names = ("source", "destination", "error", "message", "side")
+        fields = {name: typed(text, str, name) for name, text in json_object(value, "a failure", names).items()}
+        kind = getattr(errors, fields.get("error", ""), OciError)
+        if not isinstance(kind, type) or not issubclass(kind, OciError) or issubclass(kind, BaseExceptionGroup):
+            kind = OciError
+        error = kind.__new__(kind)
+        OciError.__init__(error, fields.get("message", ""))
+        if "side" in fields:
+            error.side = Side(fields["side"])  # type: ignore[attr-defined]  # of CopyError, as the file says
+        return cls(fields.get("source", ""), fields.get("destination", ""), error)
+
+    def __str__(self) -> str:
+        return f"{self.source} -> {self.destination}: {self.error}"
+
+
+@attrs.frozen(kw_only=True)
+class MirrorPlan:
+    """What has to be done for a mirror, as it was when the plan was made. It holds no credentials.
+
+    Attributes:
+        config: Which configuration it was made from, see ``MirrorConfig.digest``.
+        images_at_once: Images that are on their way at any moment.
+        blobs_at_once: Blobs of all of them together that are on their way at any moment.
+        tasks: What to copy, in the order that is best: the largest first.
+        deletions: Tags to delete.
+        failures: What cannot be mirrored: it was not there, or could not be read.
+        warnings: What somebody should look at.
+        shared: Blobs that several repositories of a registry need, by registry and digest, with the repository that
+            gets each first, so that the others can mount it from there.
+    """
+
+    config: Digest
+    images_at_once: int
+    blobs_at_once: int
+    tasks: tuple[CopyTask, ...] = ()
+    deletions: tuple[DeleteTask, ...] = ()
+    failures: tuple[MirrorFailure, ...] = ()
+    warnings: tuple[str, ...] = ()
+    shared: Mapping[str, Mapping[Digest, str]] = attrs.field(factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all blobs that have to be at their destinations, those that are there already included."""
+        found = {(task.registry, blob.digest): blob.size for task in self.tasks for blob in task.blobs}
+        return sum(found.values())
+
+    def to_json(self) -> str:
+        """Return the plan as JSON, for another process or machine."""
+        blobs = {blob.digest: blob.size for task in self.tasks for blob in task.blobs}
+        numbers = {digest: number for number, digest in enumerate(blobs)}
+        return json.dumps(
+            {
+                "version": VERSION,
+                "config": self.config,
+                "images_at_once": self.images_at_once,
+                "blobs_at_once": self.blobs_at_once,
+                "blobs": list(blobs.items()),
+                "tasks": [_task_to_json(task, numbers) for task in self.tasks],
+                "deletions": [[task.repository, task.tag] for task in self.deletions],
+                "failures": [failure.to_json() for failure in self.failures],
+                "warnings": list(self.warnings),
+                "shared": self.shared,
+            },
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            UsageError: It is something else.
+        """
+        try:
+            return cls(**_fields(strictjson.loads(text, what="plan", unique_keys=True)))
+        except ProtocolError as error:
+            raise UsageError(error.message) from None
+        except (ValueError, LookupError) as error:
+            told = error.message if isinstance(error, OciError) else type(error).__name__
+            raise UsageError(f"it is no plan of a mirror: {told}") from None
+
+
+def _task_to_json(task: CopyTask, numbers: Mapping[Digest, int]) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "from": [task.repository, task.source_digest, task.source_tag],
+        "to": [task.destination_repository, task.digest, task.tag],
+        "blobs": [numbers[blob.digest] for blob in task.blobs],
+    }
+    options = options_to_json(task.options)
+    return fields | ({"options": options} if options else {}) | ({"present": True} if task.present else {})
+
+
+def task_to_json(task: CopyTask) -> dict[str, object]:
+    """Return one task as plain values, with all that is needed to do it."""
+    blobs = [[blob.digest, blob.size] for blob in task.blobs]
+    return _task_to_json(attrs.evolve(task, blobs=()), {}) | {"blobs": blobs}
+
+
+def task_from_json(value: object) -> CopyTask:
+    """Return the task that ``task_to_json`` wrote.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    fields = dict(json_object(value, "a task", ("from", "to", "blobs", "options", "present")))
+    blobs = tuple(_blobs(fields.pop("blobs", [])))
+    return _task(fields | {"blobs": list(range(len(blobs)))}, blobs)
+
+
+def _blobs(value: object) -> Iterator[PlannedBlob]:
+    for pair in typed(value, list, "blobs"):
+        digest, size = typed(pair, list, "a blob")
+        yield PlannedBlob(Digest(digest), size)
+
+
+def _task(value: object, blobs: tuple[PlannedBlob, ...]) -> CopyTask:
+    fields = json_object(value, "a task", ("from", "to", "blobs", "options", "present"))
+    repository, source_digest, source_tag = typed(fields["from"], list, "from")
+    destination, digest, tag = typed(fields["to"], list, "to")
+    return CopyTask(
+        repository=typed(repository, str, "a repository"),
+        source_digest=Digest(source_digest),
+        source_tag=None if source_tag is None else Tag(source_tag),
+        destination_repository=typed(destination, str, "a repository"),
+        digest=Digest(digest),
+        tag=None if tag is None else Tag(tag),
+        options=options_from_json(fields.get("options", {})),
+        blobs=tuple(blobs[_index(number)] for number in typed(fields["blobs"], list, "blobs")),
+        present=typed(fields.get("present", False), bool, "present"),
+    )
+
+
+def _index(value: object) -> int:
+    number: int = typed(value, int, "a blob's number")
+    if number < 0:
+        raise UsageError("a blob's number is negative")
+    return number
+
+
+def _deletion(value: object) -> DeleteTask:
+    repository, tag = texts(value, "a deletion")
+    return DeleteTask(repository, Tag(tag))
+
+
+_NAMES: Final = (
+    *("version", "config", "images_at_once", "blobs_at_once", "blobs"),
+    *("tasks", "deletions", "failures", "warnings", "shared"),
+)
+
+
+def _fields(value: object) -> dict[str, Any]:
+    fields = json_object(value, "it", _NAMES)
+    if fields["version"] != VERSION:
+        raise UsageError("it was made by another version of ocidist")
+    blobs = tuple(_blobs(fields["blobs"]))
+    shared = {
+        registry: {Digest(digest): typed(home, str, "a home") for digest, home in typed(homes, dict, "shared").items()}
+        for registry, homes in typed(fields["shared"], dict, "shared").items()
+    }
+    return {
+        "config": Digest(typed(fields["config"], str, "config")),
+        "images_at_once": typed(fields["images_at_once"], int, "images_at_once"),
+        "blobs_at_once": typed(fields["blobs_at_once"], int, "blobs_at_once"),
+        "tasks": tuple(_task(task, blobs) for task in typed(fields["tasks"], list, "tasks")),
+        "deletions": tuple(map(_deletion, typed(fields["deletions"], list, "deletions"))),
+        "failures": tuple(MirrorFailure.from_json(each) for each in typed(fields["failures"], list, "failures")),
+        "warnings": tuple(texts(fields["warnings"], "warnings")),
+        "shared": shared,
+    }
+
+
+def shared_blobs(tasks: Iterable[CopyTask]) -> dict[str, dict[Digest, str]]:
+    """Return the blobs that several repositories of a registry need, each with the repository that gets it first.
+
+    One that has it already is taken if there is one; else they are spread over the repositories, and are the same
+    wherever this is computed from the same tasks.
+    """
+    needed: dict[str, dict[Digest, dict[str, bool]]] = {}
+    for task in tasks:
+        if task.destination_repository.startswith(LAYOUT):
+            continue
+        registry = needed.setdefault(task.registry, {})
+        for blob in task.blobs:
+            homes = registry.setdefault(blob.digest, {})
+            homes[task.destination_repository] = homes.get(task.destination_repository, False) or task.present
+    return {
+        registry: found
+        for registry, blobs in needed.items()
+        if (found := {digest: _home(digest, homes) for digest, homes in sorted(blobs.items()) if len(homes) > 1})
+    }
+
+
+def _home(digest: Digest, homes: Mapping[str, bool]) -> str:
+    # The score only has to be the same everywhere, and to be had millions of times.
+    return max(homes, key=lambda home: (homes[home], crc32(home.encode(), crc32(digest.encode())), home))

@@ -1,0 +1,175 @@
+"""Doing what a plan says: what fails is reported, and keeps nothing else from being done."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from ocidist._io.fanout import each
+from ocidist.errors import OciError
+from ocidist.model.reference import Tag
+from ocidist.remote._memory import turn
+from ocidist.transfer.again import in_rounds, passes
+from ocidist.transfer.mirror_report import MirroredImage, MirrorOutcome, MirrorReport
+from ocidist.transfer.plan import MirrorFailure
+from ocidist.transfer.planning import lightened
+from ocidist.transfer.sharing import Sharing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ocidist.transfer.checkpoint import Checkpoint
+    from ocidist.transfer.copying import Copier
+    from ocidist.transfer.plan import CopyTask, DeleteTask, MirrorPlan
+    from ocidist.transfer.report import CopyReport
+    from ocidist.transfer.shard import Shard
+    from ocidist.transfer.stores import Stores
+    from ocidist.transfer.surveys import Surveys
+
+DELETIONS_AT_ONCE: Final = 8
+"""Tags that are deleted at any moment."""
+COUNTED: Final = (
+    *("blobs_copied", "blobs_mounted", "blobs_skipped"),
+    *("manifests_copied", "referrers_copied", "bytes_copied"),
+)
+"""What reports of copies are added up by."""
+
+
+class Runner:
+    """Does what a plan says, or a shard's part of it.
+
+    Args:
+        plan: The plan.
+        stores: Where things are and go.
+        copier: Copies them.
+        surveys: Knows what they are made of.
+        shard: Which part; None for all of it.
+        checkpoint: What is done already, and where to write what is done now; None for nothing.
+        patience: Seconds that another shard has to begin with blobs that this one shares with it.
+    """
+
+    def __init__(
+        self,
+        plan: MirrorPlan,
+        stores: Stores,
+        copier: Copier,
+        surveys: Surveys,
+        *,
+        shard: Shard | None,
+        checkpoint: Checkpoint | None,
+        patience: float,
+    ) -> None:
+        self._plan = plan
+        self._stores = stores
+        self._copier = copier
+        self._surveys = surveys
+        self._shard = shard
+        self._checkpoint = checkpoint
+        self._sharing = Sharing(plan, copier, stores, shard=shard, patience=patience)
+        self._images: dict[str, MirroredImage] = {}
+        self._failures: list[MirrorFailure] = []
+        self._deleted: list[str] = []
+        self._counts: Counter[str] = Counter()
+
+    async def run(self) -> MirrorReport:
+        """Do it. Nothing that fails is raised; a checkpoint that cannot be written is.
+
+        Raises:
+            StorageError: The checkpoint cannot be written.
+        """
+        began = time.monotonic()
+        tasks = [task for task in self._plan.tasks if self._is_mine(task.destination_repository)]
+        todo = [task for task in tasks if not self._is_done(task)]
+        if todo:
+            await self._sharing.begin()
+            last: dict[str, OciError] = {}
+            for task in await in_rounds(todo, lambda several: self._attempt(several, last)):
+                self._fail(task, last[task.key])
+        deletions = [task for task in self._plan.deletions if self._is_mine(task.repository)]
+        await each(deletions, self._delete, at_once=DELETIONS_AT_ONCE)
+        if self._checkpoint is not None:
+            # Only what is interrupted has something to go on with: what failed is planned anew the next time.
+            await self._checkpoint.remove()
+        self._counts["blobs_copied"] += self._sharing.sent
+        self._counts["bytes_copied"] += self._sharing.sent_bytes
+        planned = [failure for failure in self._plan.failures if self._is_mine(failure.destination)]
+        return MirrorReport(
+            images=tuple(self._images[task.key] for task in tasks if task.key in self._images),
+            failures=(*planned, *self._failures),
+            deleted=tuple(self._deleted),
+            warnings=self._plan.warnings,
+            shard="" if self._shard is None else str(self._shard),
+            seconds=time.monotonic() - began,
+            **{name: self._counts[name] for name in COUNTED},
+        )
+
+    def _is_mine(self, repository: str) -> bool:
+        return self._shard is None or self._shard.owns(repository)
+
+    # --- copying -----------------------------------------------------------------------------------------------------
+
+    def _is_done(self, task: CopyTask) -> bool:
+        done = task.present or (self._checkpoint is not None and task.key in self._checkpoint)
+        if done:
+            self._finish(task, MirrorOutcome.PRESENT)
+        return done
+
+    def _finish(self, task: CopyTask, outcome: MirrorOutcome, sent: int = 0) -> None:
+        self._images[task.key] = MirroredImage(task.source, task.destination, task.digest, outcome, sent)
+
+    async def _attempt(self, several: Sequence[CopyTask], last: dict[str, OciError]) -> Sequence[CopyTask]:
+        """Copy images, and return those that are worth another attempt."""
+        left: list[CopyTask] = []
+
+        async def one(task: CopyTask) -> None:
+            try:
+                await self._sharing.prepare(task)
+                report = await copy_task(task, self._copier, self._stores, self._surveys)
+            except OciError as error:
+                last[task.key] = lightened(error)
+                if passes(error):
+                    left.append(task)
+                else:
+                    self._fail(task, error)
+                return
+            self._counts.update({name: getattr(report, name) for name in COUNTED})
+            self._finish(task, outcome_of(report), report.bytes_copied)
+            if self._checkpoint is not None:
+                await self._checkpoint.add(task.key)
+
+        await each(several, one, at_once=self._plan.images_at_once)
+        return left
+
+    def _fail(self, task: CopyTask, error: OciError) -> None:
+        self._failures.append(MirrorFailure(task.source, task.destination, lightened(error)))
+
+    # --- deleting ----------------------------------------------------------------------------------------------------
+
+    async def _delete(self, task: DeleteTask) -> None:
+        try:
+            await self._stores.repository(task.repository).tags.delete(Tag(task.tag))
+        except OciError as error:
+            self._failures.append(MirrorFailure("", task.destination, lightened(error)))
+        else:
+            self._deleted.append(task.destination)
+
+
+async def copy_task(task: CopyTask, copier: Copier, stores: Stores, surveys: Surveys) -> CopyReport:
+    """Copy what a task says.
+
+    Raises:
+        CopyError: One of the stores failed.
+    """
+    source = stores.place(task.repository, task.source_digest)
+    destination = stores.place(task.destination_repository, task.digest if task.tag is None else task.tag)
+    # Of several tags of one image the first one copies it.
+    async with turn(f"mirror {id(copier)} {task.destination_repository} {task.digest}"):
+        survey = await surveys.of(source, task.source_digest, task.options)
+        return await copier.copy(source, destination, task.options, survey=survey)
+
+
+def outcome_of(report: CopyReport) -> MirrorOutcome:
+    """Return whether anything was sent for an image."""
+    sent = report.manifests_copied or report.tags_set or report.blobs_copied or report.blobs_mounted
+    return MirrorOutcome.COPIED if sent else MirrorOutcome.PRESENT
