@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar, cast
 
 import anyio
 import anyio.to_thread
@@ -200,16 +200,13 @@ class StreamBody:
 
     def proves(self, digest: Digest, size: int) -> bool:
         """Return whether the stream itself makes sure that it brings this content and no other."""
-        return isinstance(self._stream, ProvingStream) and self._stream.proves(digest, size)
+        return _proves(self._stream, digest, size)
 
 
-@runtime_checkable
-class ProvingStream(Protocol):
-    """A stream that hands out its last piece only once the whole was proven, as a ``BlobReader`` does."""
-
-    def proves(self, digest: Digest, size: int) -> bool:
-        """Return whether what is still to be read is the content of this digest and size."""
-        ...
+def _proves(source: object, digest: Digest, size: int) -> bool:
+    """Return whether a source hands out its last piece only once the whole was proven, as a ``BlobReader`` does."""
+    proves: Callable[[Digest, int], bool] | None = getattr(source, "proves", None)
+    return proves is not None and proves(digest, size)
 
 
 class FactoryBody:
@@ -235,7 +232,7 @@ class FactoryBody:
 
     def proves(self, digest: Digest, size: int) -> bool:
         """Return whether its streams themselves make sure that they bring this content and no other."""
-        return isinstance(self._factory, ProvingStream) and self._factory.proves(digest, size)
+        return _proves(self._factory, digest, size)
 
 
 class LaterBody:
@@ -303,7 +300,10 @@ class WatchedBody:
     def file(self) -> WatchedFile | None:
         """The file behind the body, if all of it is one whose bytes need no look: it can be sent without reading."""
         body = self._body
-        return WatchedFile(self, body, self._progress) if isinstance(body, KnownFile) else None
+        # Looking for one method is enough, and does not take as long as asking whether it has all of a protocol.
+        if not hasattr(body, "open_at"):
+            return None
+        return WatchedFile(self, cast("KnownFile", body), self._progress)
 
     async def open(self) -> AsyncGenerator[bytes, None]:
         """Return a stream of the bytes. Raises what the source raises."""
@@ -323,7 +323,6 @@ class WatchedBody:
             raise
 
 
-@runtime_checkable
 class KnownFile(Protocol):
     """A body that is a part of a file, with content that need not be hashed on the way. See ``PinnedFile``."""
 

@@ -99,6 +99,11 @@ class LeanRequest(Request):
         self._target = url.raw_path.decode("ascii")
 
     @property
+    def address(self) -> str:
+        """The URL as text: nobody has to parse it for that."""
+        return f"{self.origin}{self._target}" if self._url is None else str(self._url)
+
+    @property
     def headers(self) -> httpx.Headers:
         """The header fields as httpx has them; what is changed in there is sent."""
         if self._headers is None:

@@ -212,7 +212,8 @@ class HttpReply:
     @property
     def url(self) -> str:
         """Absolute URL that answered, after redirects."""
-        return str(self._response.request.url)
+        request = self._response.request
+        return request.address if isinstance(request, LeanRequest) else str(request.url)
 
     @property
     def early(self) -> bool:

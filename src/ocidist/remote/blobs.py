@@ -6,6 +6,7 @@ Spec: distribution-spec, "Pulling blobs", "Pushing blobs", "Mounting a blob from
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -215,6 +216,7 @@ class Blobs:
         single_post: bool = False,
         journal: Path | str | None = None,
         verify: bool = False,
+        verify_mounts: bool = True,
         progress: Progress | None = None,
     ) -> Descriptor:
         """Store a blob and return its descriptor.
@@ -241,6 +243,7 @@ class Blobs:
                 for its owner alone: whoever reads it can write to the upload.
             verify: Whether to ask for the blob once the registry says that it has it; replicas that lag are given a
                 second.
+            verify_mounts: Whether to ask for the blob once the registry says that it mounted it.
             progress: Told the bytes taken from the source so far and the bytes in all; begins anew when the source
                 is sent again. Not called where nothing is sent.
 
@@ -276,7 +279,9 @@ class Blobs:
                 check_journal(push.journal.text)
             await push.prepare()
             stack.enter_context(transfer)
-            if push.digest is not None and await self._there(push, mount_from, check_exists=check_exists):
+            if push.digest is not None and await self._there(
+                push, mount_from, check_exists=check_exists, verify=verify or verify_mounts
+            ):
                 found = push.described(push.digest)
             else:
                 found = await push.run()
@@ -287,10 +292,10 @@ class Blobs:
                 await push.journal.remove()
         return found
 
-    async def _there(self, push: BlobPush, mount_from: Sequence[str], *, check_exists: bool) -> bool:
+    async def _there(self, push: BlobPush, mount_from: Sequence[str], *, check_exists: bool, verify: bool) -> bool:
         if check_exists and await push.exists():
             return True
-        return bool(mount_from) and await push.mounted(self.mount, mount_from)
+        return bool(mount_from) and await push.mounted(partial(self._mount, verify=verify), mount_from)
 
     def writer(
         self, *, chunk_size: int | None = None, algorithm: str = "sha256", on_exit: OnExit = OnExit.KEEP
@@ -349,7 +354,9 @@ class Blobs:
 
         Spec: distribution-spec, "Mounting a blob from another repository".
         """
-        name = digest_of(digest)
+        return await self._mount(digest_of(digest), source=source)
+
+    async def _mount(self, name: Digest, *, source: str | None, verify: bool = True) -> Mounted | UploadStarted:
         origin = None if source is None else RepositoryName(source)
         endpoint = MountBlob(self._channel.repository_name, name, origin)
         algorithm = name.algorithm if name.verifiable else "sha256"
@@ -363,7 +370,7 @@ class Blobs:
         state = await open_session(self._channel, endpoint, take, about=name)
         if state is not None:
             return UploadStarted(state)
-        if not await appeared(self._channel, name, None):
+        if verify and not await appeared(self._channel, name, None):
             raise missing(self._channel, endpoint.operation, name)
         return Mounted(name, origin)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ocidist._io.body import ProvingStream
 from ocidist.errors import BlobUnknownError
 from ocidist.model.mediatype import FOREIGN_LAYER_TYPES
+from ocidist.remote.reader import BlobReader
 from ocidist.remote.repository import Repository
 
 if TYPE_CHECKING:
@@ -47,8 +47,10 @@ class Pipe:
 
     def proves(self, digest: Digest, size: int) -> bool:
         """Return whether the streams make sure themselves that they bring this content and no other."""
+        if self._foreign:
+            return False
         reader = self._source.blobs.open(self._blob)
-        return not self._foreign and isinstance(reader, ProvingStream) and reader.proves(digest, size)
+        return isinstance(reader, BlobReader) and reader.proves(digest, size)
 
     async def _pieces(self) -> AsyncGenerator[bytes, None]:
         source = self._source

@@ -157,6 +157,8 @@ def _has_scheme(target: str) -> bool:
     return bool(colon) and bool(scheme) and _SCHEME_CHARS.issuperset(scheme.lower())
 
 
+# However many URLs there are, they name few hosts.
+@lru_cache(maxsize=1024)
 def _host_and_port(authority: str) -> tuple[str, int | None]:
     if authority.startswith("["):
         text, bracket, tail = authority[1:].partition("]")
