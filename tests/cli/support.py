@@ -28,7 +28,7 @@ REFRESH: Final = "REFRESH_SNAPSHOTS"
 _BOXES: Final = re.compile(r"[\u2500-\u257f]+")
 _VARYING: Final = (
     (re.compile(r"(127\.0\.0\.1|localhost):\d+"), "REGISTRY"),
-    (re.compile(r'"seconds": ?[\d.]+'), '"seconds": 0.0'),
+    (re.compile(r'"seconds": ?[\d.e-]+'), '"seconds": 0.0'),
     (re.compile(r"\d+ ms\b"), "0 ms"),
 )
 

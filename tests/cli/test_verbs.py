@@ -40,6 +40,7 @@ CASES: Final = {
     "resolve": Case("{app}:v1 --platform linux/arm64", "{app}:none", 3),
     "push": Case("{app}:data {dir}/data.txt:text/plain --annotation a=b", "{app}:data {dir}", 2),
     "pull": Case("{files} --dir {dir}/out", "{app}:v1 --dir {dir}/out", 2),
+    "cp": Case("{app}:v1 {host}/acme/copy:v2 --referrers", "{app}:none {host}/acme/copy", 3),
     "referrers": Case("{app}:v1", "{app}:v1 --depth 0", 2),
     "tag": Case("{app}:v1 stable v1.0", "{app}:v1 b@d", 2),
     "login": Case("{host} --show-sources", "{host}/acme -u me", 2, b"word\n"),

@@ -18,6 +18,8 @@ from rich.text import Text
 from ocidist.cli.progress import size_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import RenderableType
 
     from ocidist.cli.people import Voice
@@ -65,6 +67,14 @@ class Bars:
         """Clear what was drawn; blocks."""
         self._live.stop()
 
+    def aside(self, write: Callable[[], None]) -> None:
+        """Let something else write to the terminal, above the bars; blocks."""
+        self._live.stop()
+        try:
+            write()
+        finally:
+            self._live.start()
+
     def _above(self, text: str) -> None:
         self._console.print(Text(text), soft_wrap=True, end="")
 
@@ -72,7 +82,7 @@ class Bars:
         tally = self._tally
         if tally.began is None:
             return Text("")
-        rows = [drawn for each in list(tally.moving.values())[:MOST] if (drawn := each)]
+        rows = tally.shown()[:MOST]
         wide = self._console.width >= NARROW
         table = Table.grid(
             Column(no_wrap=True, overflow="ellipsis", ratio=1),
@@ -90,8 +100,10 @@ class Bars:
         tally = self._tally
         seconds = max(time.monotonic() - (tally.began or 0), 0.001)
         moved = tally.moved
-        of = "" if tally.count is None else f"/{tally.count}"
-        total = "" if tally.size is None else f"/{size_text(tally.size)}"
-        mounted = f", {tally.mounted} mounted" if tally.mounted else ""
-        text = f"{tally.finished}{of} blobs{mounted}, {size_text(moved)}{total}, {size_text(int(moved / seconds))}/s"
+        rate = f"{size_text(moved)}, {size_text(int(moved / seconds))}/s"
+        if tally.count is None:
+            text = f"{tally.finished} blobs, {rate}"
+        else:
+            settled = tally.finished + tally.mounted + tally.skipped
+            text = f"{settled}/{tally.count} ({tally.mounted} mounted, {tally.skipped} there), {rate}"
         return Text(text, no_wrap=True, overflow="ellipsis")

@@ -125,7 +125,11 @@ class Session:
 
 @contextlib.asynccontextmanager
 async def connected(
-    common: Common, *where: str, credentials: Credentials | None = None, hosts: HostsConfig | None = None
+    common: Common,
+    *where: str,
+    credentials: Credentials | None = None,
+    hosts: HostsConfig | None = None,
+    anonymous: bool = True,
 ) -> AsyncIterator[Session]:
     """Open a client.
 
@@ -134,6 +138,7 @@ async def connected(
         where: The arguments of the command that name registries, or something in one.
         credentials: Who asks; None for what is kept on this machine.
         hosts: Settings to which those of the options are added.
+        anonymous: Whether a token server that must not see credentials is asked without them.
 
     Raises:
         InvalidReferenceError: An argument names nothing.
@@ -149,12 +154,12 @@ async def connected(
         Client(
             credentials=credentials,
             hosts=found if hosts is None else hosts | found,
-            egress=EgressPolicy(trusted_realms=common.trust_realm),
+            egress=EgressPolicy(trusted_realms=common.trust_realm, allow_anonymous_realm=anonymous),
             hooks=(view.hook, log_events()),
             event_hooks=watching(voice) if common.debug_http else None,
         ) as client,
     ):
-        yield Session(client, Output(common.output), voice, view)
+        yield Session(client, Output(common.output, view.aside), voice, view)
 
 
 async def _hosts(common: Common, named: Iterable[RegistryName]) -> HostsConfig:

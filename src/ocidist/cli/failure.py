@@ -72,6 +72,10 @@ class CommandError(Exception):
     """Raised when a command cannot do what it was asked to, for a reason that is the command line's own."""
 
 
+class PartialFailureError(CommandError):
+    """Raised when some of what was to be done is done, and the rest is not."""
+
+
 class OutputError(CommandError):
     """Raised when standard output cannot be written to."""
 
@@ -79,6 +83,7 @@ class OutputError(CommandError):
 # The first that fits counts. A body that was cut is the network's doing, although it has the wrong size.
 _STATUSES: Final[tuple[tuple[tuple[type[BaseException], ...], int], ...]] = (
     ((ReaderGoneError,), BROKEN_PIPE),
+    ((PartialFailureError,), PARTIAL),
     ((AuthError,), AUTH),
     ((NotFoundError, PlatformUnknownError), NOT_FOUND),
     ((TransportError,), FAILED),

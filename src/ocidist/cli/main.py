@@ -43,6 +43,7 @@ VERBS: Final = {
     "resolve": "Print the digest that a tag names.",
     "push": "Push files as an artifact.",
     "pull": "Pull the files of an artifact.",
+    "cp": "Copy an image or an artifact, with everything it leads to.",
     "referrers": "Show what refers to a manifest.",
     "tag": "Let tags name a manifest, or delete a tag.",
     "login": "Tell a registry who you are.",
@@ -75,6 +76,7 @@ GROUPS: Final = {
 """Verbs that have verbs of their own."""
 
 RESUMED: Final = {
+    "cp": "what is at the destination is not sent again",
     "push": "what the registry has completely is not sent again",
     "pull": "files that were complete are there, and large ones go on where they were",
     "blob_get": "a large blob goes on where it was",

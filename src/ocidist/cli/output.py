@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio.to_thread
@@ -17,7 +18,6 @@ from ocidist.cli.options import Format
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
-    from typing import BinaryIO
 
     from ocidist.model.descriptor import Descriptor
     from ocidist.model.result import Page
@@ -35,12 +35,12 @@ class Output:
 
     Args:
         form: How data are written.
-        stream: Where to; None for the process's own.
+        aside: What lets something be written to a terminal where progress is shown, too.
     """
 
-    def __init__(self, form: Format, stream: BinaryIO | None = None) -> None:
+    def __init__(self, form: Format, aside: Callable[[Callable[[], None]], None] | None = None) -> None:
         self.form = form
-        self._stream = stream
+        self._aside = aside
 
     @property
     def is_text(self) -> bool:
@@ -50,7 +50,7 @@ class Output:
     @property
     def is_terminal(self) -> bool:
         """Whether it goes to a terminal."""
-        return self._stream is None and sys.stdout is not None and sys.stdout.isatty()
+        return sys.stdout is not None and sys.stdout.isatty()
 
     async def result(self, text: str, value: Mapping[str, object]) -> None:
         """Write the one result of a command: *text* for people, *value* for programs."""
@@ -96,23 +96,24 @@ class Output:
             ReaderGoneError: Nobody reads them.
             OutputError: They cannot be written.
         """
-        if data:
-            await anyio.to_thread.run_sync(put, data, self._stream, abandon_on_cancel=True)
+        if data and self._aside is not None and self.is_terminal:
+            await anyio.to_thread.run_sync(self._aside, partial(put, data), abandon_on_cancel=True)
+        elif data:
+            await anyio.to_thread.run_sync(put, data, abandon_on_cancel=True)
 
 
-def put(data: bytes, stream: BinaryIO | None = None) -> None:
+def put(data: bytes) -> None:
     """Write to standard output; blocks.
 
     Raises:
         ReaderGoneError: Nobody reads it.
         OutputError: It cannot be written to.
     """
-    if stream is None and sys.stdout is None:
+    if sys.stdout is None:
         raise OutputError("there is no standard output")
-    target = sys.stdout.buffer if stream is None else stream
     try:
-        target.write(data)
-        target.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
     except BrokenPipeError:
         raise ReaderGoneError from None
     except OSError as error:

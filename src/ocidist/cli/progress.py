@@ -16,6 +16,12 @@ from ocidist.cli.people import PATIENCE_S, is_terminal
 from ocidist.observe.events import (
     CANCELLED,
     BlobMounted,
+    ContentCopied,
+    ContentMounted,
+    ContentSkipped,
+    CopyEvent,
+    CopyFinished,
+    CopyStarted,
     Event,
     TransferEvent,
     TransferFailed,
@@ -27,10 +33,11 @@ from ocidist.observe.events import (
 from ocidist.wire.redact import clean_text
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from ocidist.cli.people import Voice
 
+_SENT: Final = "push blob"
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP: Final = 1024
 _TOLD_EVERY_S: Final = 5.0
@@ -41,6 +48,10 @@ class View(Protocol):
 
     def hook(self, event: Event) -> None:
         """Take an event; never waits."""
+        ...
+
+    def aside(self, write: Callable[[], None]) -> None:
+        """Let something else write to the terminal; blocks."""
         ...
 
 
@@ -72,8 +83,12 @@ class Nothing:
     def hook(self, event: Event) -> None:
         """Take an event."""
 
+    def aside(self, write: Callable[[], None]) -> None:
+        """Let something else write."""
+        write()
 
-class JsonLines:
+
+class JsonLines(Nothing):
     """Shows every event as a line of JSON.
 
     Args:
@@ -93,7 +108,7 @@ def _plain(_instance: object, _attribute: object, value: object) -> object:
     return value if value is None or isinstance(value, str | int | float | bool | list | tuple | dict) else str(value)
 
 
-class Lines:
+class Lines(Nothing):
     """Shows what becomes of each blob in a line, and now and then how far long ones are.
 
     Args:
@@ -103,11 +118,18 @@ class Lines:
     def __init__(self, voice: Voice) -> None:
         self._voice = voice
         self._told: dict[int, float] = {}
+        self._copying = False
 
     def hook(self, event: Event) -> None:
         """Take an event."""
-        if not isinstance(event, TransferEvent):
-            return
+        if isinstance(event, CopyEvent):
+            self._copying = True
+            if (text := _copy_line(event)) is not None:
+                self._voice.say(clean_text(text))
+        elif isinstance(event, TransferEvent):
+            self._transfer(event)
+
+    def _transfer(self, event: TransferEvent) -> None:
         now = time.monotonic()
         if isinstance(event, TransferStarted):
             self._told[event.transfer] = now
@@ -117,8 +139,28 @@ class Lines:
             self._told[event.transfer] = now
         elif isinstance(event, TransferFinished | TransferFailed):
             self._told.pop(event.transfer, None)
+        if self._copying and (
+            isinstance(event, BlobMounted) or (isinstance(event, TransferFinished) and not event.done)
+        ):
+            # The copy says so itself.
+            return
         if (text := _line(event)) is not None:
             self._voice.say(clean_text(f"{event.operation} {event.reference}: {text}"))
+
+
+def _copy_line(event: CopyEvent) -> str | None:
+    match event:
+        case CopyStarted():
+            what = f"{event.manifests} manifests and {event.blobs} blobs, {size_text(event.size)}"
+            return f"copy {event.source} to {event.destination}: {what}"
+        case ContentMounted():
+            return f"{event.source}: mounted from {event.mounted_from}"
+        case ContentSkipped():
+            return f"{event.source}: is there"
+        case CopyFinished():
+            return f"copy {event.source} to {event.destination}: done in {event.seconds:.1f} s"
+        case _:
+            return None
 
 
 def _line(event: TransferEvent) -> str | None:
@@ -158,30 +200,57 @@ class Moving:
 class Tally:
     """What the events so far add up to. Written by the event loop, read by the thread that draws.
 
+    Of a copy's blob, which is read and sent at once, only the sending is counted.
+
     Attributes:
         moving: Transfers under way, by their number.
-        finished: Transfers that are complete.
+        finished: Blobs, and manifests of copies, that were sent or read.
         mounted: Blobs that were linked.
+        skipped: Content that was there already.
         done: Bytes that were moved by transfers that are complete.
-        size: Bytes in all, where somebody knows; else None.
-        count: Transfers in all, where somebody knows; else None.
+        size: Bytes in all, as far as copies have said; None without copies.
+        count: Blobs and manifests in all, likewise.
+        settled: Bytes of copies that need not be moved any more: copied, mounted or there.
         began: When the first event came.
     """
 
     moving: dict[int, Moving] = attrs.field(factory=dict)
     finished: int = 0
     mounted: int = 0
+    skipped: int = 0
     done: int = 0
     size: int | None = None
     count: int | None = None
+    settled: int = 0
     began: float | None = None
 
     def take(self, event: Event) -> None:
         """Add an event."""
-        if not isinstance(event, TransferEvent):
+        if not isinstance(event, TransferEvent | CopyEvent):
             return
         if self.began is None:
             self.began = time.monotonic()
+        if isinstance(event, CopyEvent):
+            self._copied(event)
+        else:
+            self._moved(event)
+
+    def _copied(self, event: CopyEvent) -> None:
+        match event:
+            case CopyStarted():
+                self.size = (self.size or 0) + event.size
+                self.count = (self.count or 0) + event.blobs + event.manifests
+            case ContentCopied():
+                self.finished += 1
+                self.settled += event.size
+            case ContentMounted():
+                self.mounted += 1
+                self.settled += event.size
+            case ContentSkipped():
+                self.skipped += 1
+                self.settled += event.size
+
+    def _moved(self, event: TransferEvent) -> None:
         match event:
             case TransferStarted():
                 self.moving[event.transfer] = Moving(_label(event), event.size)
@@ -190,27 +259,32 @@ class Tally:
                 moving.done, moving.size = event.done, event.size
             case TransferResumed():
                 self.moving.setdefault(event.transfer, Moving(_label(event), None)).done = event.offset
-            case BlobMounted():
-                self.mounted += 1
             case TransferFinished():
                 self.moving.pop(event.transfer, None)
-                self.finished += 1
-                self.done += event.done
+                if self.count is None:
+                    self.finished += 1
+                    self.done += event.done
+                elif event.operation == _SENT:
+                    self.done += event.done
             case TransferFailed():
                 self.moving.pop(event.transfer, None)
+            case BlobMounted() if self.count is None:
+                self.mounted += 1
 
     @property
     def moved(self) -> int:
         """Bytes that were moved so far."""
-        return self.done + sum(each.done for each in list(self.moving.values()))
+        return self.done + sum(each.done for each in self.shown())
+
+    def shown(self) -> list[Moving]:
+        """Return the transfers under way, each blob once."""
+        return list({each.label: each for each in list(self.moving.values())}.values())
 
 
 def _label(event: TransferEvent) -> str:
-    # A blob's digest tells it from others of its repository; the first characters do.
+    # The first characters of a digest tell a blob from others; without one, its repository has to do.
     name, _, digest = event.reference.partition("@")
-    short = digest.partition(":")[2][:12]
-    repository = clean_text(name).rpartition("/")[2]
-    return f"{repository} {short}".strip()
+    return digest.partition(":")[2][:12] or clean_text(name).rpartition("/")[2]
 
 
 def size_text(count: int | None) -> str:

@@ -60,7 +60,8 @@ def login(
 
 async def _login(registry: str, credential: Basic, common: Common) -> None:
     name = naming.registry(registry)
-    async with connected(common, registry, credentials={str(name): credential}) as session:
+    # Nobody in particular is welcome at many registries: that would not prove the password.
+    async with connected(common, registry, credentials={str(name): credential}, anonymous=False) as session:
         info = await session.client.registry(name).ping()
         if not info.authenticated:
             session.voice.say(f"{name} did not ask who you are")

@@ -1,0 +1,176 @@
+"""What every command keeps to: where data, words and errors go, and which exit status stands for what."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ocidist.cli.failure import status_of
+from ocidist.errors import (
+    ArchiveError,
+    AuthRealmRefusedError,
+    ConnectError,
+    CopyError,
+    CredentialStoreError,
+    DeniedError,
+    DigestMismatchError,
+    HostsFileError,
+    InvalidDigestError,
+    ManifestUnknownError,
+    PlatformUnknownError,
+    RegistryBlockedError,
+    ServerError,
+    TruncatedBodyError,
+    UnauthorizedError,
+)
+from ocidist.errors._transfer import Side
+from ocidist.server.faults import FOREVER, Fault
+from ocidist.server.limits import Limits
+from ocidist.testing.content import Content
+from ocidist.testing.registry import serve
+from ocidist.wire.endpoints import GetBlob, GetManifest, ListTags
+
+if TYPE_CHECKING:
+    from ocidist.testing.registry import LoopbackRegistry
+    from tests.cli.support import Command
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ServerError(500), 1),
+        (ConnectError("no connection"), 1),
+        (TruncatedBodyError(10, 5), 1),
+        (ArchiveError("no archive"), 1),
+        (RegistryBlockedError("blocked"), 1),
+        (InvalidDigestError("no digest"), 2),
+        (HostsFileError("a file", "a reason"), 2),
+        (ManifestUnknownError(404), 3),
+        (PlatformUnknownError("linux/s390x", ()), 3),
+        (UnauthorizedError(401), 4),
+        (DeniedError(403), 4),
+        (AuthRealmRefusedError("a", "b", "c"), 4),
+        (CredentialStoreError("no helper"), 4),
+        (DigestMismatchError("a", "b"), 5),
+        (KeyError("a bug"), 1),
+    ],
+)
+def test_each_failure_has_its_status_also_within_a_copy(error: Exception, status: int) -> None:
+    around = CopyError("what is around it", Side.SOURCE)
+    around.__cause__ = error
+    assert status_of(error) == status_of(around) == status
+
+
+def test_data_go_to_stdout_and_nothing_else_does(full_registry: LoopbackRegistry, ocidist: Command) -> None:
+    done = ocidist("ls", full_registry.url)
+    assert (done.status, done.out, done.err) == (0, b"acme/app\nacme/empty\n", "")
+    lines = ocidist("ls", f"{full_registry.url}/acme/app", "-o", "jsonl").lines
+    assert lines == [{"tag": "latest"}, {"tag": "v1"}, {"tag": "v1-amd64"}]
+
+
+def test_the_format_may_come_from_the_environment(
+    full_registry: LoopbackRegistry, ocidist: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OCIDIST_OUTPUT", "json")
+    assert ocidist("ls", full_registry.url).json["repositories"] == ["acme/app", "acme/empty"]
+    assert ocidist("ls", full_registry.url, "-o", "text").out == b"acme/app\nacme/empty\n"
+    assert ocidist("ls").error["exit_code"] == 2
+
+
+@pytest.mark.parametrize("form", ["text", "jsonl", "json"])
+def test_long_lists_are_written_page_by_page(form: str, ocidist: Command) -> None:
+    pages = Limits(page=2)
+    with serve(limits=pages, faults=[Fault(on=ListTags, skip=2, times=FOREVER, status=400)]) as registry:
+        registry.add("acme/app", Content().image("app", tags=[f"v{number}" for number in range(9)]))
+        done = ocidist("ls", f"{registry.url}/acme/app", "-o", form)
+    assert done.status == 1
+    # What one document holds is either all there or not.
+    assert len(done.out.splitlines()) == (0 if form == "json" else 4)
+
+
+def test_a_manifest_comes_out_byte_for_byte(full_registry: LoopbackRegistry, ocidist: Command) -> None:
+    reference = f"{full_registry.url}/acme/app:v1"
+    raw = ocidist("manifest", "get", reference).out
+    assert not raw.endswith(b"\n")
+    told = ocidist("manifest", "get", reference, "-o", "json").json
+    assert told["manifest"] == json.loads(raw)
+    assert told["size"] == len(raw)
+    assert ocidist("manifest", "get", f"{full_registry.url}/acme/app", "--platform", "linux/arm64").out != raw
+
+
+def test_altered_content_is_status_5(full_registry: LoopbackRegistry, ocidist: Command) -> None:
+    app = f"{full_registry.url}/acme/app"
+    digest = ocidist("resolve", f"{app}:v1").text.strip()
+    full_registry.faults.add(Fault(on=(GetManifest, GetBlob), times=FOREVER, corrupt_at=9))
+    done = ocidist("manifest", "get", f"{app}@{digest}")
+    assert (done.status, done.out) == (5, b"")
+    assert "hint: " in done.err
+
+
+def test_an_error_has_one_message_and_no_traceback(full_registry: LoopbackRegistry, ocidist: Command) -> None:
+    unknown = b'{"errors":[{"code":"MANIFEST_UNKNOWN"}]}'
+    headers = (("X-Request-Id", "abc-1"),)
+    full_registry.faults.add(Fault(on=GetManifest, status=404, times=FOREVER, headers=headers, body=unknown))
+    words = ("manifest", "get", f"{full_registry.url}/acme/app:v9")
+    done = ocidist(*words)
+    assert done.status == 3
+    assert done.err.startswith("error: pull manifest")
+    assert len(done.err.splitlines()) == 1
+    assert "request id: abc-1" in ocidist(*words, "-v").err
+    assert ocidist(*words, "-o", "json").error["request_id"] == "abc-1"
+
+
+def test_a_bug_is_called_a_bug(ocidist: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_arguments: object) -> None:
+        raise ZeroDivisionError("nobody thought of this")
+
+    monkeypatch.setattr("ocidist.cli.naming.registry_in", broken)
+    done = ocidist("ls", "localhost:5000")
+    assert done.status == 1
+    assert done.err.startswith("error: ZeroDivisionError: nobody thought of this\nhint: This is a bug in ocidist")
+    assert "Traceback" not in done.err
+    assert "Traceback" in ocidist("ls", "localhost:5000", "-v").err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("ls", "WHERE requires an argument"),
+        ("ls one two", "Unused Tokens"),
+        ("lst x", 'Unknown command "lst"'),
+        ("ls x --nonsense", "Unknown option"),
+        ("ls x -o yaml", 'Invalid value "yaml"'),
+        ("ls localhost:5000/Upper", "lower case"),
+        ("ls oci:dir:tag", "leave the tag out"),
+        ("ls localhost:5000/app:v1", "ls lists the tags"),
+        ("ls localhost:5000 --ca-file /no/such", "there is no such file"),
+        ("ls localhost:5000 --config /no/such", "there is no such file or directory"),
+        ("resolve localhost:5000/app:v1 --platform all", "is not a platform"),
+        ("resolve localhost:5000/app@sha256:12", "is not a digest"),
+        ("resolve user:word@localhost:5000/app", "hold no user name"),
+        ("push localhost:5000/app:v1 /no/such/file", "No such file"),
+        ("push oci:dir:v1 file", "is not on a registry"),
+        ("push localhost:5000/app:v1 --annotation x", "is no annotation"),
+        ("tag localhost:5000/app:v1", "no tag was given"),
+        ("tag --delete localhost:5000/app", "takes one tag"),
+        ("blob put localhost:5000/app - --journal j", "needs a file"),
+        ("blob get localhost:5000/app:v1", "write repository@digest"),
+        ("cp localhost:5000 localhost:5001", "cp copies between repositories"),
+        ("manifest delete localhost:5000/app:v1", "with all its tags"),
+    ],
+)
+def test_what_cannot_be_meant_is_status_2_before_any_request(words: str, said: str, ocidist: Command) -> None:
+    done = ocidist(*words.split())
+    assert (done.status, done.out) == (2, b"")
+    assert said in done.err
+    told = ocidist(*words.split(), "--output", "json")
+    assert told.status == 2
+    assert " yaml" in words or told.error["exit_code"] == 2
+
+
+def test_a_registry_that_is_not_there_is_status_1(ocidist: Command) -> None:
+    done = ocidist("ls", "http://127.0.0.1:9", "-o", "json")
+    assert done.status == 1
+    assert done.error["host"] == "127.0.0.1:9"

@@ -1,0 +1,158 @@
+"""What people see of what is under way."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from rich.console import Console
+
+from ocidist.cli import people
+from ocidist.cli.bars import Bars
+from ocidist.cli.people import Voice
+from ocidist.cli.progress import Lines, Tally, size_text
+from ocidist.observe.events import (
+    BlobMounted,
+    ContentCopied,
+    ContentMounted,
+    ContentSkipped,
+    CopyStarted,
+    Event,
+    TransferFailed,
+    TransferFinished,
+    TransferProgressed,
+    TransferResumed,
+    TransferStarted,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ocidist.testing.registry import LoopbackRegistry
+    from tests.cli.support import Command
+
+MIB: Final = 1024 * 1024
+HOST: Final = "localhost:5000"
+FIRST: Final = (HOST, 1, "push blob", f"{HOST}/acme/app@sha256:{'1' * 64}")
+SECOND: Final = (HOST, 2, "pull blob", f"{HOST}/acme/größe@sha256:{'2' * 64}")
+COPY: Final = (HOST, "a@sha256:1", "b")
+
+EVENTS: Final = (
+    CopyStarted(*COPY, 40 * MIB, blobs=3, manifests=1),
+    TransferStarted(*FIRST, 10 * MIB),
+    TransferStarted(*SECOND, None),
+    TransferProgressed(*FIRST, 5 * MIB, 10 * MIB),
+    TransferProgressed(*SECOND, 3 * MIB, None),
+    ContentMounted(*COPY, MIB, "acme/base"),
+    ContentSkipped(*COPY, MIB),
+)
+
+
+def drawn(width: int, *events: Event) -> list[str]:
+    """Return the lines that the bars draw on a terminal of this width."""
+    bars = Bars(Tally(), Voice())
+    bars._console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    for event in events:
+        bars.hook(event)
+    with bars._console.capture() as captured:
+        bars._console.print(bars._draw())
+    return captured.get().splitlines()
+
+
+@pytest.mark.parametrize("width", [100, 60, 40, 20, 8])
+def test_bars_fit_into_the_terminal(width: int) -> None:
+    lines = drawn(width, *EVENTS)
+    assert len(lines) == 3
+    assert max(len(line) for line in lines) <= width
+    assert ("━" in lines[0]) == (width >= 60)
+    if width >= 60:
+        assert lines[0].startswith("111111111111 ")
+        assert lines[0].endswith("5.0 MiB/10.0 MiB")
+        assert lines[1].endswith("3.0 MiB/?")
+        assert lines[2].startswith("2/4 (1 mounted, 1 there), 8.0 MiB, ")
+
+
+def test_many_transfers_take_a_few_lines() -> None:
+    many = [TransferStarted(HOST, n, "pull blob", f"a@sha256:{n:064x}"[:90] + str(n), MIB) for n in range(100)]
+    assert len(drawn(80, *many)) <= 9
+
+
+def test_what_is_complete_is_counted_once() -> None:
+    tally = Tally()
+    for event in (
+        *EVENTS,
+        TransferResumed(*FIRST, 4 * MIB, "a reason"),
+        TransferFinished(*FIRST, 10 * MIB, 10 * MIB, 0.5),
+        TransferFinished(*SECOND, 10 * MIB, 10 * MIB, 0.5),
+        ContentCopied(*COPY, 10 * MIB),
+    ):
+        tally.take(event)
+    # What was read to be sent is not counted a second time.
+    assert (tally.moved, tally.finished, tally.moving) == (10 * MIB, 1, {})
+    tally.take(TransferFailed(*FIRST, 0, "cancelled"))
+    plain = Tally()
+    plain.take(TransferStarted(*SECOND, MIB))
+    plain.take(BlobMounted(*SECOND, "acme/base"))
+    plain.take(TransferFinished(*SECOND, MIB, MIB, 0.1))
+    assert (plain.moved, plain.finished, plain.mounted, plain.count) == (MIB, 1, 1, None)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(None, "?"), (0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 * 1024**5, "5120.0 TiB")]
+)
+def test_sizes_are_readable(count: int | None, text: str) -> None:
+    assert size_text(count) == text
+
+
+def test_progress_is_shown_as_it_was_asked_for(
+    full_registry: LoopbackRegistry, ocidist: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "data").write_bytes(b"x" * 5000)
+    words = ("push", f"{full_registry.url}/acme/data:v1", tmp_path / "data")
+    # No terminal: nothing is shown unless it is asked for.
+    assert ocidist(*words, "--progress", "auto").err == ""
+    assert ocidist(*words, "--progress", "none").err == ""
+    (tmp_path / "data").write_bytes(b"y" * 5000)
+    assert "4.9 KiB in 0.0 s" in ocidist(*words, "--progress", "plain").err
+    (tmp_path / "data").write_bytes(b"z" * 5000)
+    events = [json.loads(line) for line in ocidist(*words, "--progress", "json").err.splitlines()]
+    assert {"TransferStarted", "TransferProgressed", "TransferFinished"} <= {each["event"] for each in events}
+
+
+def test_long_transfers_say_now_and_then_how_far_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    voice = Voice()
+    monkeypatch.setattr(voice, "say", said.append)
+    lines = Lines(voice)
+    lines.hook(TransferStarted(*FIRST, 10 * MIB))
+    lines.hook(TransferProgressed(*FIRST, MIB, 10 * MIB))
+    assert not said
+    now = time.monotonic() + 6
+    monkeypatch.setattr("ocidist.cli.progress.time.monotonic", lambda: now)
+    lines.hook(TransferProgressed(*FIRST, 2 * MIB, 10 * MIB))
+    assert said == [f"push blob {FIRST[3]}: 2.0 MiB of 10.0 MiB"]
+
+
+def test_a_terminal_that_was_stopped_does_not_hold_up_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(people, "PATIENCE_S", 0.05)
+    began = time.monotonic()
+    with Voice() as voice:
+        voice.write = lambda _text: time.sleep(0.5)
+        for number in range(100):
+            voice.say(f"line {number}")
+    assert time.monotonic() - began < 0.4
+
+
+def test_a_warning_of_the_registry_is_passed_on(ocidist: Command) -> None:
+    from ocidist.server.faults import Fault
+    from ocidist.testing.registry import serve
+
+    warning = (("Warning", '299 - "this registry \x1b[31mwill close"'),)
+    with serve(faults=[Fault(headers=warning, times=10)]) as registry:
+        registry.add("acme/app", {"images": {"app": {"tags": ["v1"]}}})
+        done = ocidist("ls", f"{registry.url}/acme/app")
+    assert done.out == b"v1\n"
+    assert "\x1b" not in done.err

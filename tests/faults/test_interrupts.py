@@ -1,0 +1,132 @@
+"""Commands that are interrupted: they end soon, leave nothing half-done, and say how to go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import pytest
+
+from ocidist import Digest
+from ocidist.server.faults import FOREVER, Fault
+from ocidist.testing.content import Content
+from ocidist.testing.registry import serve
+from ocidist.wire.endpoints import GetBlob, PatchUpload, PutUpload
+from tests.peers.images import noise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ocidist.testing.registry import LoopbackRegistry
+
+MIB: Final = 1024 * 1024
+SOON_S: Final = 10
+HANGS: Final = 60
+
+
+@attrs.frozen
+class Ended:
+    """A command that was interrupted."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def registry() -> Iterator[LoopbackRegistry]:
+    with serve() as found:
+        yield found
+
+
+def command(folder: Path, *words: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(folder)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "ocidist", *words],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def interrupted(registry: LoopbackRegistry, folder: Path, number: signal.Signals, *words: str) -> Ended:
+    """Begin a command, and interrupt it once it has met the fault that is there."""
+    with command(folder, *words) as process:
+        deadline = time.monotonic() + SOON_S
+        while not registry.faults.met and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        # The bytes before the fault have to get there.
+        time.sleep(0.3)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=SOON_S)
+        return Ended(process.returncode, out, err)
+
+
+def test_f200_an_interrupted_push_keeps_its_journal_and_says_how_to_go_on(
+    registry: LoopbackRegistry, tmp_path: Path
+) -> None:
+    data = noise(33 * MIB)
+    (tmp_path / "data.bin").write_bytes(data)
+    registry.faults.add(Fault(on=PatchUpload, skip=1, times=FOREVER, latency=HANGS))
+    words = ["push", f"{registry.url}/acme/data:v1", "data.bin", "--journal", "kept"]
+    (tmp_path / "kept").mkdir()
+
+    ended = interrupted(registry, tmp_path, signal.SIGINT, *words)
+    assert (ended.status, ended.out) == (130, "")
+    assert ended.err.splitlines()[-1] == f"  ocidist {' '.join(words)}"
+    assert "Traceback" not in ended.err
+    journal, *others = [path for path in (tmp_path / "kept").iterdir() if path.name.endswith(".upload")]
+    assert not others
+    assert journal.stat().st_mode & 0o077 == 0
+
+    registry.faults.clear()
+    registry.requests.clear()
+    with command(tmp_path, *words) as process:
+        out, err = process.communicate(timeout=3 * SOON_S)
+    assert process.returncode == 0, err
+    assert Digest(out.strip())
+    assert not list((tmp_path / "kept").glob("*.upload"))
+    sent = sum(each.received for each in registry.requests if each.method in {"PATCH", "PUT"})
+    assert sent < 20 * MIB
+
+
+def test_f200_an_interrupted_pull_leaves_no_temporary_file(registry: LoopbackRegistry, tmp_path: Path) -> None:
+    content = Content().blob("data", size=4 * MIB).artifact("files", layers=["data"], tags=["v1"])
+    built = registry.add("acme/files", content)
+    digest = built["data"].descriptor.digest
+    registry.faults.add(Fault(on=GetBlob, pause_after=2 * MIB, pause=HANGS))
+    words = ["blob", "get", f"{registry.url}/acme/files@{digest}", "data.bin", "-o", "json"]
+    ended = interrupted(registry, tmp_path, signal.SIGINT, *words)
+    assert (ended.status, ended.out) == (130, "")
+    assert f'"resume":"ocidist {" ".join(words)}"' in ended.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_f200_an_interrupted_copy_ends_its_upload(registry: LoopbackRegistry, tmp_path: Path) -> None:
+    content = Content().blob("layer", size=4 * MIB).image("app", layers=["layer"], tags=["v1"])
+    registry.add("acme/app", content)
+    with serve(faults=[Fault(on=(PutUpload, PatchUpload), times=FOREVER, latency=HANGS)]) as other:
+        ended = interrupted(
+            other, tmp_path, signal.SIGTERM, "cp", f"{registry.url}/acme/app:v1", f"{other.url}/acme/app:v1"
+        )
+        assert (ended.status, ended.out) == (143, "")
+        assert any(each.method == "DELETE" for each in other.requests)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_f200_an_archive_that_is_not_complete_is_not_there(registry: LoopbackRegistry, tmp_path: Path) -> None:
+    content = Content().blob("layer", size=4 * MIB).image("app", layers=["layer"], tags=["v1"])
+    digest = registry.add("acme/app", content)["layer"].descriptor.digest
+    registry.faults.add(Fault(on=GetBlob, reference=str(digest), pause_after=2 * MIB, pause=HANGS))
+    reference = f"{registry.url}/acme/app:v1"
+    ended = interrupted(registry, tmp_path, signal.SIGINT, "cp", reference, "oci-archive:app.tar:v1")
+    assert ended.status == 130
+    assert list(tmp_path.iterdir()) == []
