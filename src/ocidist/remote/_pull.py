@@ -178,8 +178,26 @@ def _verified(data: bytes, expected: Digest | None, encoding: str | None, max_si
     return plain
 
 
-async def describe(channel: Channel, reference: Tag | Digest, *, accept: str | None = None) -> Descriptor | str:
+@attrs.frozen
+class StatManifestToPush(StatManifest):
+    """The same question with the rights that a push needs, so that asking first costs no second token.
+
+    It is not for mirrors: what they have need not be where the push goes.
+    """
+
+    actions = ("pull", "push")
+
+
+async def describe(
+    channel: Channel, reference: Tag | Digest, *, accept: str | None = None, to_push: bool = False
+) -> Descriptor | str:
     """Ask for a manifest's descriptor without reading it.
+
+    Args:
+        channel: The repository.
+        reference: The manifest.
+        accept: Value of the Accept header.
+        to_push: Whether it is about to be pushed if it is missing.
 
     Returns:
         The descriptor, or why the answer does not hold a believable one; the manifest itself then has to be read.
@@ -187,7 +205,8 @@ async def describe(channel: Channel, reference: Tag | Digest, *, accept: str | N
     Raises:
         OciError: See ``Sender.exchange``.
     """
-    endpoint = StatManifest(channel.repository_name, reference, accept=_checked(accept))
+    kind = StatManifestToPush if to_push else StatManifest
+    endpoint = kind(channel.repository_name, reference, accept=_checked(accept))
     try:
         async with channel.exchange(endpoint, about=reference) as reply:
             return _described(reply, reference)

@@ -23,7 +23,7 @@ from ocidist.remote._memory import profile_of
 from ocidist.remote._opening import open_session
 from ocidist.remote._pushing import BlobPush
 from ocidist.remote._resumed import ResumedWriter
-from ocidist.remote._stat import stat
+from ocidist.remote._stat import StatBlobToPush, stat
 from ocidist.remote._targets import digest_of
 from ocidist.remote._transfer import PUSH, Transfer
 from ocidist.remote._upload_answers import appeared, check_stated, missing, opened
@@ -84,15 +84,21 @@ class Blobs:
         """
         return await stat(self._channel, digest_of(digest))
 
-    async def exists(self, digest: Digest | Descriptor | str) -> bool:
+    async def exists(self, digest: Digest | Descriptor | str, *, to_push: bool = False) -> bool:
         """Return whether the blob exists.
+
+        Args:
+            digest: The blob.
+            to_push: Whether it is about to be pushed if it is missing: then no mirror is asked, and the rights that a
+                push needs are asked for at once.
 
         Raises:
             OciError: Any failure other than "not found".
         """
         name = digest_of(digest)
+        kind = StatBlobToPush if to_push else StatBlob
         try:
-            async with self._channel.exchange(StatBlob(self._channel.repository_name, name), about=name):
+            async with self._channel.exchange(kind(self._channel.repository_name, name), about=name):
                 return True
         except NotFoundError:
             return False

@@ -109,7 +109,12 @@ class Manifests:
         return found.manifest
 
     async def stat(
-        self, reference: Tag | Digest | Descriptor | str, *, accept: str | None = None, fallback_get: bool = True
+        self,
+        reference: Tag | Digest | Descriptor | str,
+        *,
+        accept: str | None = None,
+        fallback_get: bool = True,
+        to_push: bool = False,
     ) -> Descriptor:
         """Return a manifest's descriptor.
 
@@ -120,6 +125,8 @@ class Manifests:
             accept: Value of the Accept header, see ``get``.
             fallback_get: Whether to read the whole manifest where HEAD is not offered or tells too little. Some
                 registries count that as a pull.
+            to_push: Whether it is about to be pushed if it is missing: then no mirror is asked, and the rights that a
+                push needs are asked for at once.
 
         Raises:
             ManifestUnknownError: There is no such manifest (``TagUnknownError`` for a tag).
@@ -132,7 +139,7 @@ class Manifests:
         """
         wanted = tag_or_digest(reference)
         try:
-            found = await describe(self._channel, wanted, accept=accept)
+            found = await describe(self._channel, wanted, accept=accept, to_push=to_push)
         except UnsupportedError:
             if not fallback_get:
                 raise
@@ -145,8 +152,13 @@ class Manifests:
             operation="stat manifest", reference=self._channel.name_of(wanted), host=self._channel.host, attempts=1
         )
 
-    async def exists(self, reference: Tag | Digest | Descriptor | str) -> bool:
+    async def exists(self, reference: Tag | Digest | Descriptor | str, *, to_push: bool = False) -> bool:
         """Return whether a manifest exists.
+
+        Args:
+            reference: Tag, digest, or a descriptor.
+            to_push: Whether it is about to be pushed if it is missing: then no mirror is asked, and the rights that a
+                push needs are asked for at once.
 
         Raises:
             OciError: Any failure other than "not found", see the error's class.
@@ -155,7 +167,7 @@ class Manifests:
         """
         wanted = tag_or_digest(reference)
         try:
-            await describe(self._channel, wanted)
+            await describe(self._channel, wanted, to_push=to_push)
         except NotFoundError:
             return False
         except UnsupportedError:

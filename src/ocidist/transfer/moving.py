@@ -17,6 +17,7 @@ from ocidist.remote._memory import turn
 from ocidist.remote.repository import Repository
 from ocidist.transfer.blame import blaming, copy_error
 from ocidist.transfer.known import Known
+from ocidist.transfer.looking import has_blob
 from ocidist.transfer.pipe import Pipe
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Mover:
         tells = destination.is_remote and not force and self._tells.get(registry, False)
         if not tells:
             with blaming(Side.DESTINATION, digest):
-                if await destination.repository.blobs.exists(digest):
+                if await has_blob(destination, digest):
                     return self._skipped(blob, source, destination)
         homes = self._homes(blob, source, destination)
         own = str(destination.repository.name)

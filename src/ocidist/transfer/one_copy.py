@@ -1,0 +1,264 @@
+"""One copy: what is missing at the destination, in the order in which it has to come.
+
+Blobs go first, then manifests, those that others are made of before these, and tags last: whatever interrupts a copy,
+no tag names something that is not complete.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from ocidist._io.fanout import each
+from ocidist.errors import ManifestBlobUnknownError, NotFoundError
+from ocidist.errors._transfer import Side
+from ocidist.model.digest import Digest
+from ocidist.model.reference import Tag
+from ocidist.observe.events import ContentCopied, ContentSkipped, CopyFinished, CopyStarted
+from ocidist.observe.hooks import emit
+from ocidist.remote.repository import Repository
+from ocidist.transfer.blame import blaming
+from ocidist.transfer.looking import has_manifest, named_by
+from ocidist.transfer.moving import Mover, Outcome
+from ocidist.transfer.report import CopyReport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ocidist.model.descriptor import Descriptor
+    from ocidist.model.manifest import Manifest
+    from ocidist.transfer.graph import Survey
+    from ocidist.transfer.options import CopyOptions
+    from ocidist.transfer.places import Place
+
+_MISSES: Final = 2
+"""Manifests that may be missing before the rest is taken to be missing, too."""
+
+
+class OneCopy:
+    """One copy.
+
+    Args:
+        mover: Gets blobs to the destination.
+        source: Where it is read from.
+        destination: Where it goes.
+        survey: What it is made of.
+        options: What is wanted of it.
+    """
+
+    def __init__(
+        self,
+        mover: Mover,
+        source: Place,
+        destination: Place,
+        *,
+        survey: Survey,
+        options: CopyOptions,
+    ) -> None:
+        self._mover = mover
+        self._source = source
+        self._destination = destination
+        self._survey = survey
+        self._options = options
+        self._counts: Counter[str] = Counter()
+        self._misses = 0
+
+    async def run(self, began: float) -> CopyReport:
+        """Copy, and return what was done.
+
+        Args:
+            began: When it began, as ``time.monotonic()`` has it.
+
+        Raises:
+            CopyError: One of the stores failed.
+        """
+        survey, name = self._survey, self._destination.name_of(None)
+        about = (self._destination.registry, self._source.name_of(survey.source_digest), name, survey.size)
+        emit(self._mover.hooks, CopyStarted(*about, len(survey.blobs), len(survey.manifests)))
+        tag = self._tag()
+        named = tag is not None and await self._names(tag)
+        roots = [survey.root.digest, *survey.referrers, *(digest for _, digest in survey.tagged)]
+        needed = await self._needed(roots, there={survey.root.digest} if named else set())
+        await self._blobs(needed)
+        for level in self._levels(needed):
+            await each(level, self._push, at_once=self._options.at_once)
+        for other, digest in survey.tagged:
+            await self._set(other, digest)
+        if tag is not None and not named:
+            await self._set(tag, survey.root.digest)
+        seconds = time.monotonic() - began
+        emit(self._mover.hooks, CopyFinished(*about, seconds))
+        return CopyReport(
+            source=self._source.name_of(survey.source_digest),
+            destination=self._destination.name_of(tag if tag is not None else survey.root.digest),
+            digest=survey.root.digest,
+            source_digest=survey.source_digest,
+            tags=((tag,) if tag is not None else ()) + tuple(other for other, _ in survey.tagged),
+            foreign_skipped=len(survey.foreign),
+            seconds=seconds,
+            **self._counts,
+        )
+
+    def _tag(self) -> Tag | None:
+        """Return the tag that the destination gets."""
+        wanted = self._destination.locator
+        if isinstance(wanted, Digest):
+            with blaming(Side.DESTINATION, wanted):
+                # What is asked for is what is copied, or nothing is.
+                wanted.verify(self._survey.root.data)
+            return None
+        if wanted is not None:
+            return wanted
+        return self._source.locator if isinstance(self._source.locator, Tag) else None
+
+    async def _names(self, tag: Tag) -> bool:
+        """Return whether the tag names the manifest already, so that all it leads to is there."""
+        if self._options.force:
+            return False
+        with blaming(Side.DESTINATION, self._survey.root.digest):
+            try:
+                found = await named_by(self._destination, tag)
+            except NotFoundError:
+                return False
+        if found.digest != self._survey.root.digest:
+            return False
+        self._mover.known.add(self._destination, found.digest)
+        return True
+
+    # --- manifests ---------------------------------------------------------------------------------------------------
+
+    async def _needed(self, roots: Iterable[Digest], there: set[Digest]) -> dict[Digest, Manifest]:
+        """Return the manifests that have to be sent; what those lead to that are there is taken to be there, too."""
+        needed: dict[Digest, Manifest] = {}
+        seen: set[Digest] = set()
+        level = list(roots)
+        while level:
+            fresh = list(dict.fromkeys(digest for digest in level if digest not in seen))
+            seen.update(fresh)
+            present = await each(fresh, lambda digest: self._is_there(digest, there), at_once=self._options.at_once)
+            missing = [digest for digest, found in zip(fresh, present, strict=True) if not found]
+            needed |= {digest: self._survey.manifests[digest] for digest in missing}
+            self._counts["manifests_skipped"] += len(fresh) - len(missing)
+            level = [
+                part.digest
+                for digest in missing
+                for part in self._survey.parts(digest)
+                if part.digest in self._survey.manifests
+            ]
+        return needed
+
+    async def _is_there(self, digest: Digest, there: set[Digest]) -> bool:
+        manifest = self._survey.manifests[digest]
+        found = digest in there or (
+            not self._options.force
+            and (self._mover.known.has(self._destination, digest) or await self._answers(digest))
+        )
+        if found:
+            name = self._destination.name_of(None)
+            at = (self._destination.registry, self._source.name_of(digest), name)
+            emit(self._mover.hooks, ContentSkipped(*at, manifest.size))
+        return found
+
+    async def _answers(self, digest: Digest) -> bool:
+        # The root was asked for by its tag; and where some are missing the others are, too, for all that it matters:
+        # blobs are looked for one by one.
+        by_tag = digest == self._survey.root.digest and self._tag() is not None
+        if by_tag or self._misses >= _MISSES:
+            return False
+        with blaming(Side.DESTINATION, digest):
+            found = await has_manifest(self._destination, digest)
+        if found:
+            self._mover.known.add(self._destination, digest)
+        else:
+            self._misses += 1
+        return found
+
+    def _levels(self, needed: dict[Digest, Manifest]) -> list[list[Digest]]:
+        """Return the manifests in the order in which they are pushed: what they are made of, or refer to, first."""
+        heights: dict[Digest, int] = {}
+        for start in needed:
+            stack = [start]
+            while stack:
+                digest = stack[-1]
+                if digest in heights:
+                    stack.pop()
+                    continue
+                before = self._before(digest, needed)
+                waiting = [other for other in before if other not in heights]
+                if waiting:
+                    stack += waiting
+                    continue
+                heights[digest] = 1 + max((heights[other] for other in before), default=-1)
+                stack.pop()
+        levels: list[list[Digest]] = [[] for _ in range(1 + max(heights.values(), default=-1))]
+        for digest, height in heights.items():
+            levels[height].append(digest)
+        root = self._survey.root.digest
+        # What is tagged is pushed with its tag, if nothing has to come in between.
+        if self._tag() is not None and levels and root in levels[-1] and not self._is_referred_to():
+            levels[-1].remove(root)
+        return levels
+
+    def _before(self, digest: Digest, needed: dict[Digest, Manifest]) -> list[Digest]:
+        parts = [part.digest for part in self._survey.parts(digest) if part.digest in needed]
+        subject = self._survey.manifests[digest].subject
+        if subject is not None and subject.digest in needed and digest in self._survey.referrers:
+            parts.append(subject.digest)
+        return parts
+
+    def _is_referred_to(self) -> bool:
+        return bool(self._survey.referrers or self._survey.tagged)
+
+    async def _push(self, digest: Digest, tags: Sequence[Tag] = ()) -> None:
+        manifest = self._survey.manifests[digest]
+        with blaming(Side.DESTINATION, digest):
+            try:
+                await self._push_once(manifest, tags)
+            except ManifestBlobUnknownError:
+                # It said that it has them: deleted meanwhile, or it says so to everybody.
+                blobs = [part for part in manifest.references if part.digest not in self._survey.manifests]
+                await each(blobs, self._send_again, at_once=self._options.at_once)
+                await self._push_once(manifest, tags)
+        self._mover.known.add(self._destination, digest)
+        self._counts["manifests_copied"] += 1
+        self._counts["referrers_copied"] += digest in self._survey.referrers
+        at = (self._destination.registry, self._source.name_of(digest), self._destination.name_of(None))
+        emit(self._mover.hooks, ContentCopied(*at, manifest.size))
+
+    async def _push_once(self, manifest: Manifest, tags: Sequence[Tag]) -> None:
+        repository = self._destination.repository
+        if isinstance(repository, Repository):
+            found = await repository.manifests.push(manifest, tags=tags, by_digest=not tags)
+        else:
+            found = await repository.manifests.push(manifest, tags=tags)
+        for error in found.failed.values():
+            raise error
+
+    async def _set(self, tag: Tag, digest: Digest) -> None:
+        self._counts["tags_set"] += 1
+        if self._mover.known.has(self._destination, digest):
+            with blaming(Side.DESTINATION, digest):
+                await self._push_once(self._survey.manifests[digest], [tag])
+        else:
+            await self._push(digest, [tag])
+
+    # --- blobs -------------------------------------------------------------------------------------------------------
+
+    async def _blobs(self, needed: dict[Digest, Manifest]) -> None:
+        wanted = {part.digest for manifest in needed.values() for part in manifest.references}
+        blobs = [blob for blob in self._survey.blobs if blob.digest in wanted]
+        await each(blobs, self._move, at_once=self._options.at_once)
+
+    async def _move(self, blob: Descriptor) -> None:
+        outcome = await self._mover.move(blob, self._source, self._destination, force=self._options.force)
+        self._counts[f"blobs_{outcome.value}"] += 1
+        if outcome is Outcome.COPIED:
+            self._counts["bytes_copied"] += blob.size
+
+    async def _send_again(self, blob: Descriptor) -> None:
+        if any(blob.digest == left.digest for left in self._survey.foreign):
+            return
+        await self._mover.send_again(blob, self._source, self._destination)
+        self._counts["blobs_copied"] += 1
+        self._counts["bytes_copied"] += blob.size
