@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from benchmarks.runner import Record
 
-Figure: TypeAlias = Literal["wall", "cpu", "rss", "whole", "rate", "us"]
+Figure: TypeAlias = Literal["wall", "cpu", "rss", "whole", "rate", "us", "requests"]
 
 
 class Results:

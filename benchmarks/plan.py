@@ -85,6 +85,8 @@ class Scenario:
         fresh: Gives one run its job, with everything it may write to empty, and checks afterwards that it was done.
         rounds: How often each contender runs.
         scratch: Bytes of memory that one run fills with files.
+        requests: Says how many requests the servers have had, where they count them.
+        least: Requests that it takes at the least.
     """
 
     key: str
@@ -94,6 +96,8 @@ class Scenario:
     fresh: Callable[[], AbstractContextManager[Job]]
     rounds: int
     scratch: int = 0
+    requests: Callable[[], int] | None = None
+    least: int = 0
 
 
 class Bench:

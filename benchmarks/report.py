@@ -95,6 +95,7 @@ def _scenario(results: Results, scenario: Scenario) -> str:
         case "transfer":
             first = ran[0].name if ran else ""
             names = ["wall s", "cpu s", "min cpu s", f"wall / {first}", f"cpu / {first}", "peak RSS MiB", "process s"]
+            names += ["requests / least"] if scenario.least else []
             row = _transfer
         case "requests":
             names = ["requests/s", "cpu us each", "/ aiohttp", "/ httpx", "peak RSS MiB"]
@@ -120,6 +121,7 @@ def _transfer(results: Results, scenario: Scenario, one: Contender) -> list[str]
         _show(results.ratio(scenario.key, one.name, first, "cpu"), 2),
         _show(results.median(scenario.key, one.name, "rss"), 0),
         _show(results.median(scenario.key, one.name, "whole"), 2),
+        *([_show(results.median(scenario.key, one.name, "requests"), 3)] if scenario.least else []),
     ]
 
 

@@ -42,6 +42,7 @@ class Record:
         rss: Peak resident memory in MiB.
         whole: Seconds from the start of the process to its end.
         count: Requests made.
+        requests: Requests that the servers counted, divided by those that it takes at the least; 0 if they do not.
     """
 
     scenario: str
@@ -52,6 +53,7 @@ class Record:
     rss: float
     whole: float
     count: int
+    requests: float = 0.0
 
 
 class Runner:
@@ -92,9 +94,11 @@ class Runner:
         with scenario.fresh() as job:
             command, text, count = self._command(scenario, contender, job)
             _touch(scenario.scratch)
+            before = scenario.requests() if scenario.requests else 0
             start = time.perf_counter()
             output = self._output(command, text)
             whole = time.perf_counter() - start
+            made = scenario.requests() - before if scenario.requests else 0
         figures = _figures(output, program=contender.commands is not None)
         _say(
             f"{scenario.key} {number + 1}/{scenario.rounds} {contender.name}:"
@@ -107,6 +111,7 @@ class Runner:
             round=number,
             whole=whole,
             count=count,
+            requests=made / scenario.least if scenario.least else 0.0,
             **figures._asdict(),
         )
 

@@ -97,14 +97,19 @@ def program(name: str, package: str) -> str:
 
 
 @contextmanager
-def docker_registry(home: Path) -> Iterator[str]:
-    """Run an empty docker-registry whose content goes to *home*, which is removed afterwards."""
+def docker_registry(home: Path, *, counted: bool = False) -> Iterator[str]:
+    """Run an empty docker-registry whose content goes to *home*, which is removed afterwards.
+
+    Args:
+        home: The folder.
+        counted: Whether it writes a line for each request, for ``requests_at()``.
+    """
     binary = program("docker-registry", "docker-registry")
     home.mkdir(parents=True)
     host = free_host()
     config = {
         "version": "0.1",
-        "log": {"level": "error", "accesslog": {"disabled": True}},
+        "log": {"level": "error", "accesslog": {"disabled": not counted}},
         "storage": {"filesystem": {"rootdirectory": str(home / "content")}, "cache": {"blobdescriptor": "inmemory"}},
         "http": {"addr": host, "secret": "for benchmarks"},
     }
@@ -114,6 +119,11 @@ def docker_registry(home: Path) -> Iterator[str]:
             yield host
     finally:
         shutil.rmtree(home)
+
+
+def requests_at(home: Path) -> int:
+    """Return how many requests a registry in this folder has answered."""
+    return (home / "log").read_bytes().count(b' HTTP/1.1" ')
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import attrs
 
 from benchmarks.plan import LOOPS, RAW, STREAMS
 from benchmarks.scenarios.imports import CLIENT, HTTPX, OCIDIST
+from benchmarks.scenarios.mirror import SYNC
 from benchmarks.scenarios.push import KNOWN
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def targets(results: Results, parsed: Mapping[str, float]) -> list[Target]:
         *_transfers(results),
         *_requests(results),
         *_memory(results),
+        *_copies(results),
         *_imports(results),
         Target("references parsed in a second", parsed.get("reference, full"), 100_000, at_least=True),
         Target("challenges parsed in a second", parsed.get("challenge"), 50_000, at_least=True),
@@ -111,6 +113,20 @@ def _memory(results: Results) -> Iterator[Target]:
         for verb, key, names in (("pull", "pull-nginx", (name,)), ("push", "push-sink", (name, f"{name}{KNOWN}"))):
             found = [value for one in names if (value := results.median(key, one, "rss")) is not None]
             yield Target(f"peak RSS of a {verb} ({loop})", max(found, default=None), 40, unit=" MiB")
+
+
+def _copies(results: Results) -> Iterator[Target]:
+    for loop in ("asyncio", "trio"):
+        name = f"ocidist ({loop})"
+        cases: tuple[tuple[Figure, str, float], ...] = (("wall", "wall", 0.5), ("cpu", "CPU", 0.4))
+        for figure, what, limit in cases:
+            best = results.best_ratio("mirror", name, SYNC, figure)
+            about = f"50 images copied, {what} / {SYNC} ({loop})"
+            yield Target(about, results.ratio("mirror", name, SYNC, figure), limit, best=best)
+        about = f"50 images copied, requests / as few as possible ({loop})"
+        yield Target(about, results.median("mirror", name, "requests"), 1.15)
+        about = f"50 images copied, peak RSS ({loop})"
+        yield Target(about, results.median("mirror", name, "rss"), 64, unit=" MiB")
 
 
 def _imports(results: Results) -> Iterator[Target]:

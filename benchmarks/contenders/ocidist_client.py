@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.contenders.mirror import Layer, mirror
+import anyio
+
 from benchmarks.contenders.on_anyio import run, share
-from ocidist import Client, Descriptor, HostConfig, HostLimits
+from ocidist import Client, Copier, CopyOptions, Descriptor, HostConfig, HostLimits, open_place
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable
 
     from benchmarks.job import Job, Meter
-    from ocidist import BlobReader, Manifest, Repository
+    from ocidist import Repository
 
 _OCTETS = "application/octet-stream"
 
@@ -69,39 +70,19 @@ def small(job: Job, meter: Meter) -> None:
 
 
 def copy(job: Job, meter: Meter) -> None:
-    """Copy images from one registry to another."""
+    """Copy images from one registry to another, all at once."""
 
     async def main() -> None:
         async with _client(job) as client:
             with meter:
-                await mirror(_Copier(client, job), job.names, job.concurrency)
+                copier = Copier(options=CopyOptions(at_once=job.concurrency))
+                async with anyio.create_task_group() as tasks:
+                    for name in job.names:
+                        tasks.start_soon(_copied, client, copier, f"{job.host}/{name}", f"{job.target}/{name}")
 
     run(main, job.loop)
 
 
-class _Copier:
-    def __init__(self, client: Client, job: Job) -> None:
-        self._sources = {name: client.repository(f"{job.host}/{name}") for name in job.names}
-        self._targets = {name: client.repository(f"{job.target}/{name}") for name in job.names}
-
-    async def image(self, name: str) -> Manifest:
-        return await self._sources[name].manifests.get("latest")
-
-    def layers(self, image: Manifest) -> Iterable[Layer]:
-        return [Layer(str(blob.digest), blob.size) for blob in image.references]
-
-    async def copy(self, name: str, layer: Layer) -> None:
-        descriptor = Descriptor(_OCTETS, layer.digest, layer.size)
-        async with self._sources[name].blobs.open(descriptor) as reader:
-            await self._targets[name].blobs.push(reader, descriptor, check_exists=False)
-
-    async def mount(self, name: str, layer: Layer, source: str) -> None:
-        descriptor = Descriptor(_OCTETS, layer.digest, layer.size)
-
-        def again() -> BlobReader:
-            raise ValueError(f"not mounted: {layer.digest}")
-
-        await self._targets[name].blobs.push(again, descriptor, mount_from=(source,), check_exists=False)
-
-    async def finish(self, name: str, image: Manifest) -> None:
-        await self._targets[name].manifests.push(image, tags=("latest",), by_digest=False)
+async def _copied(client: Client, copier: Copier, source: str, target: str) -> None:
+    async with open_place(f"{source}:latest", client=client) as one, open_place(target, client=client) as other:
+        await copier.copy(one, other)

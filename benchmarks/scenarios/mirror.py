@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from benchmarks.content import Uploader, head, make_blob, make_config, make_image
 from benchmarks.job import Job
 from benchmarks.plan import Contender, Scenario, on_all_loops
-from benchmarks.servers import docker_registry, program
+from benchmarks.servers import docker_registry, program, requests_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _LAYERS = 3
 """Layers that all images have, and as many that each has for itself."""
 _CONCURRENCY = 8
+SYNC = "skopeo sync"
 
 
 @contextmanager
@@ -28,13 +29,14 @@ def scenarios(bench: Bench) -> Iterator[list[Scenario]]:
     """Start and fill the registry, and return the scenario."""
     with bench.optional():
         program("docker-registry", "docker-registry")
-        with docker_registry(bench.folder("mirror") / "source") as host:
-            yield [_scenario(bench, host)]
+        source = bench.folder("mirror") / "source"
+        with docker_registry(source, counted=True) as host:
+            yield [_scenario(bench, host, source)]
         return
     yield []
 
 
-def _scenario(bench: Bench, host: str) -> Scenario:
+def _scenario(bench: Bench, host: str, source: Path) -> Scenario:
     images = _images(bench)
     uploader = Uploader(host)
     for name, image in images.items():
@@ -47,7 +49,7 @@ def _scenario(bench: Bench, host: str) -> Scenario:
 
     @contextmanager
     def fresh() -> Iterator[Job]:
-        with docker_registry(home / "registry") as target:
+        with docker_registry(home / "registry", counted=True) as target:
             wanted: dict[str, list[str]] = {name: ["latest"] for name in names}
             listed = {host: {"images": wanted, "tls-verify": False}}
             lists.write_text(json.dumps(listed), encoding="ascii")  # JSON is YAML
@@ -71,7 +73,7 @@ def _scenario(bench: Bench, host: str) -> Scenario:
         Contender(name="httpx", entry="httpx_client:copy"),
         Contender(name="aiohttp", entry="aiohttp_client:copy"),
         *on_all_loops("copy"),
-        *bench.with_skopeo(sync, "skopeo sync"),
+        *bench.with_skopeo(sync, SYNC),
         *bench.with_skopeo(_copy, "skopeo copy"),
     )
     return Scenario(
@@ -82,6 +84,9 @@ def _scenario(bench: Bench, host: str) -> Scenario:
         fresh=fresh,
         rounds=bench.rounds(),
         scratch=sum(blobs.values()),
+        requests=lambda: requests_at(source) + requests_at(home / "registry"),
+        # To read and to write a manifest; to read a blob, to begin and to end sending it; to mount another.
+        least=2 * len(names) + 3 * len(blobs) + all_layers - len(blobs),
     )
 
 

@@ -387,7 +387,7 @@ async def test_q50_who_deletes_is_told_when_only_the_index_could_not_be_changed(
 ) -> None:
     shelf = shelved(note(1), note(2))
 
-    def put(_name: str, _request: Request) -> answers.Handler:
+    def put(name: str, request: Request) -> answers.Handler:
         return error(403, "DENIED")
 
     shelf.put = put  # type: ignore[method-assign]  # everybody may read, and nobody write

@@ -47,7 +47,7 @@ class Mover:
     """Gets blobs to destinations, each only once over the network as long as mounts work.
 
     Args:
-        at_once: Blobs that are sent at any moment.
+        at_once: Blobs that are on their way at any moment.
         hooks: Callables that are given events.
 
     Attributes:
@@ -58,7 +58,8 @@ class Mover:
     def __init__(self, *, at_once: int, hooks: tuple[Hook, ...]) -> None:
         self.known: Known = Known()
         self.hooks: tuple[Hook, ...] = hooks
-        self._sending = anyio.CapacityLimiter(at_once)
+        # For questions, too: what the first answers teach saves the others from being asked.
+        self._at_work = anyio.CapacityLimiter(at_once)
         # Whether a registry, asked to mount a blob from the very repository that has it, says so.
         self._tells: dict[str, bool] = {}
 
@@ -85,8 +86,10 @@ class Mover:
                 return Outcome.SKIPPED
             async with turn(f"copy {id(self)} {registry} {digest}"):
                 if self.known.home(registry, digest) is None and source.registry != registry:
-                    return await self._put(blob, source, destination, force=force)
-            return await self._put(blob, source, destination, force=force)
+                    async with self._at_work:
+                        return await self._put(blob, source, destination, force=force)
+            async with self._at_work:
+                return await self._put(blob, source, destination, force=force)
 
     async def send_again(self, blob: Descriptor, source: Place, destination: Place) -> None:
         """Send a blob that the destination said it has, and then that it does not have.
@@ -95,7 +98,8 @@ class Mover:
             CopyError: One of the stores failed.
         """
         self.known.forget(destination, blob.digest)
-        await self._send(blob, source, destination, ())
+        async with self._at_work:
+            await self._send(blob, source, destination, ())
 
     async def _put(self, blob: Descriptor, source: Place, destination: Place, *, force: bool) -> Outcome:
         registry, digest = destination.registry, blob.digest
@@ -139,14 +143,11 @@ class Mover:
         repository = destination.repository
         pipe = Pipe(source.repository, blob)
         try:
-            async with self._sending:
-                if isinstance(repository, Repository):
-                    # A mount that was none shows when the manifest is pushed, see send_again().
-                    await repository.blobs.push(
-                        pipe, blob, mount_from=mount_from, check_exists=False, verify_mounts=False
-                    )
-                else:
-                    await repository.blobs.push(pipe, blob, mount_from=mount_from)
+            if isinstance(repository, Repository):
+                # A mount that was none shows when the manifest is pushed, see send_again().
+                await repository.blobs.push(pipe, blob, mount_from=mount_from, check_exists=False, verify_mounts=False)
+            else:
+                await repository.blobs.push(pipe, blob, mount_from=mount_from)
         except (OciError, OSError) as error:
             reading = pipe.failure is not None or is_blamed_on_source(error)
             raise copy_error(error, Side.SOURCE if reading else Side.DESTINATION, blob.digest) from error
