@@ -109,7 +109,6 @@ async def test_shards_make_the_same_mirror_and_send_shared_layers_once(registrie
         await one(1, 0)
     assert contents(destination) == contents(source)
     assert sum(report.copied for report in reports) == 12
-    assert all(report.copied for report in reports)
     asked = traffic(destination)
     assert set(asked.sent.values()) == {1}
     assert len(asked.sent) == 2 + 12 * 2
