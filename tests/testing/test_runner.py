@@ -44,6 +44,19 @@ def nothing_left() -> Iterator[None]:
     assert len(os.listdir(DESCRIPTORS)) == open_before  # noqa: PTH208 -- see above
 
 
+def test_no_answer_waits_for_the_one_before_to_be_acknowledged() -> None:
+    with loopback(RegistryApp(MemoryRegistry()), lifespan="off") as server:
+        connection, _ = ask(server.host)
+        began = time.perf_counter()
+        for _ in range(50):
+            connection.request("GET", "/v2/")
+            connection.getresponse().read()
+        took = time.perf_counter() - began
+        connection.close()
+    # 40 ms for each of them otherwise.
+    assert took < 1.0
+
+
 def test_n12_a_registry_starts_and_stops_at_once_and_leaves_nothing(nothing_left: None) -> None:
     with loopback(RegistryApp(MemoryRegistry())):
         pass  # whatever is imported late is imported now

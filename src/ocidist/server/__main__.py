@@ -104,10 +104,14 @@ def _listening(options: argparse.Namespace) -> socket.socket:
     _check(options)
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     try:
-        return socket.create_server((options.host, options.port), family=family)
+        listener = socket.create_server((options.host, options.port), family=family)
     except OSError as error:
         reason = error.strerror or error
         raise CannotStartError(f"cannot listen on {options.host} port {options.port}: {reason}") from None
+    # Inherited by every connection: asyncio sets it only for sockets that know their protocol, and an answer in two
+    # pieces takes 40 ms without it.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _check(options: argparse.Namespace) -> None:
