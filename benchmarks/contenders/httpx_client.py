@@ -97,8 +97,10 @@ def copy(job: Job, meter: Meter) -> None:
 
     async def main() -> None:
         async with _client(job) as client:
+            copier = _Copier(client, job)
+            await copier.image(job.names[0])
             with meter:
-                await mirror(_Copier(client, job), job.names, job.concurrency)
+                await mirror(copier, job.names, job.concurrency)
 
     run(main, job.loop)
 

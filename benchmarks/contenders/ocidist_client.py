@@ -74,6 +74,8 @@ def copy(job: Job, meter: Meter) -> None:
 
     async def main() -> None:
         async with _client(job) as client:
+            async with open_place(f"{job.host}/{job.names[0]}:latest", client=client) as place:
+                await Copier().survey(place)
             with meter:
                 copier = Copier(options=CopyOptions(at_once=job.concurrency))
                 async with anyio.create_task_group() as tasks:
