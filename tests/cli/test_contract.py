@@ -168,9 +168,3 @@ def test_what_cannot_be_meant_is_status_2_before_any_request(words: str, said: s
     told = ocidist(*words.split(), "--output", "json")
     assert told.status == 2
     assert " yaml" in words or told.error["exit_code"] == 2
-
-
-def test_a_registry_that_is_not_there_is_status_1(ocidist: Command) -> None:
-    done = ocidist("ls", "http://127.0.0.1:9", "-o", "json")
-    assert done.status == 1
-    assert done.error["host"] == "127.0.0.1:9"

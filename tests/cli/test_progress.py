@@ -72,7 +72,7 @@ def test_bars_fit_into_the_terminal(width: int) -> None:
         assert lines[0].startswith("111111111111 ")
         assert lines[0].endswith("5.0 MiB/10.0 MiB")
         assert lines[1].endswith("3.0 MiB/?")
-        assert lines[2].startswith("2/4 (1 mounted, 1 there), 8.0 MiB, ")
+        assert lines[2].startswith("0/1 images, 0 blobs and manifests sent, 1 mounted, 8.0 MiB, "[: width - 1])
 
 
 def test_many_transfers_take_a_few_lines() -> None:
@@ -90,14 +90,14 @@ def test_what_is_complete_is_counted_once() -> None:
         ContentCopied(*COPY, 10 * MIB),
     ):
         tally.take(event)
-    # What was read to be sent is not counted a second time.
-    assert (tally.moved, tally.finished, tally.moving) == (10 * MIB, 1, {})
+    # What was read and sent is what the copy says of it.
+    assert (tally.moved, tally.finished, tally.skipped, tally.moving) == (10 * MIB, 1, 1, {})
     tally.take(TransferFailed(*FIRST, 0, "cancelled"))
     plain = Tally()
     plain.take(TransferStarted(*SECOND, MIB))
     plain.take(BlobMounted(*SECOND, "acme/base"))
     plain.take(TransferFinished(*SECOND, MIB, MIB, 0.1))
-    assert (plain.moved, plain.finished, plain.mounted, plain.count) == (MIB, 1, 1, None)
+    assert (plain.moved, plain.finished, plain.mounted, plain.copies) == (MIB, 1, 1, 0)
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,8 @@ CASES: Final = {
     "push": Case("{app}:data {dir}/data.txt:text/plain --annotation a=b", "{app}:data {dir}", 2),
     "pull": Case("{files} --dir {dir}/out", "{app}:v1 --dir {dir}/out", 2),
     "cp": Case("{app}:v1 {host}/acme/copy:v2 --referrers", "{app}:none {host}/acme/copy", 3),
+    "mirror": Case("-f {rules}", "-f {rules} --shard 4/4", 2),
+    "demo": Case("", "more", 2),
     "referrers": Case("{app}:v1", "{app}:v1 --depth 0", 2),
     "tag": Case("{app}:v1 stable v1.0", "{app}:v1 b@d", 2),
     "login": Case("{host} --show-sources", "{host}/acme -u me", 2, b"word\n"),
@@ -65,12 +67,18 @@ def words(full_registry: LoopbackRegistry, ocidist: Command, tmp_path: Path) -> 
     app = f"{full_registry.url}/acme/app"
     files = f"{full_registry.url}/acme/files:v1"
     assert ocidist("push", files, tmp_path / "data.txt").status == 0
+    rules = tmp_path / "mirror.toml"
+    rules.write_text(
+        f'[hosts."{full_registry.host}"]\nscheme = "http"\n'
+        f'[[mirror]]\nsource = "{full_registry.host}/acme/app:v1-amd64"\ndestination = "{full_registry.host}/copy"\n'
+    )
     image = ocidist("manifest", "get", f"{app}:v1-amd64", "-o", "json").json
     return {
         "host": full_registry.url,
         "app": app,
         "files": files,
         "dir": str(tmp_path),
+        "rules": str(rules),
         "index": ocidist("resolve", f"{app}:v1").text.strip(),
         "blob": image["manifest"]["layers"][0]["digest"],
     }
@@ -92,7 +100,7 @@ def test_the_help_of_all_is_what_it_was(ocidist: Command, tmp_path: Path) -> Non
     compare("help", tidied(ocidist("--help").text, tmp_path))
 
 
-@pytest.mark.parametrize("verb", [verb for verb in CASES if verb != "serve"])
+@pytest.mark.parametrize("verb", [verb for verb in CASES if verb not in {"demo", "serve"}])
 def test_the_json_of_a_verb_is_what_it_was(verb: str, ocidist: Command, words: dict[str, str], tmp_path: Path) -> None:
     case = CASES[verb]
     given = case.good.format(**words).split()

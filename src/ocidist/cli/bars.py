@@ -58,6 +58,10 @@ class Bars:
         """Take an event."""
         self._tally.take(event)
 
+    def expect(self, copies: int) -> None:
+        """Take note of how many copies there will be."""
+        self._tally.expected = copies
+
     def begin(self) -> None:
         """Begin to draw; blocks."""
         self._live.start()
@@ -101,9 +105,9 @@ class Bars:
         seconds = max(time.monotonic() - (tally.began or 0), 0.001)
         moved = tally.moved
         rate = f"{size_text(moved)}, {size_text(int(moved / seconds))}/s"
-        if tally.count is None:
+        if not tally.copies:
             text = f"{tally.finished} blobs, {rate}"
         else:
-            settled = tally.finished + tally.mounted + tally.skipped
-            text = f"{settled}/{tally.count} ({tally.mounted} mounted, {tally.skipped} there), {rate}"
+            images = f"{tally.copied}/{max(tally.expected, tally.copies)} images"
+            text = f"{images}, {tally.finished} blobs and manifests sent, {tally.mounted} mounted, {rate}"
         return Text(text, no_wrap=True, overflow="ellipsis")

@@ -44,12 +44,14 @@ VERBS: Final = {
     "push": "Push files as an artifact.",
     "pull": "Pull the files of an artifact.",
     "cp": "Copy an image or an artifact, with everything it leads to.",
+    "mirror": "Let registries have what others have, by the rules of a file.",
     "referrers": "Show what refers to a manifest.",
     "tag": "Let tags name a manifest, or delete a tag.",
     "login": "Tell a registry who you are.",
     "logout": "Forget who you are at a registry.",
     "ping": "Ask whether a registry is there.",
     "serve": "Run a registry.",
+    "demo": "Mirror one registry to another, on this machine, and prove that nothing is missing.",
     "completion": "Print a script that lets a shell complete commands.",
 }
 """The verbs, with what their help says in one line; a verb's own module is loaded when it is used."""
@@ -76,6 +78,7 @@ GROUPS: Final = {
 """Verbs that have verbs of their own."""
 
 RESUMED: Final = {
+    "mirror": "what is complete is at its destination, and is not sent again",
     "cp": "what is at the destination is not sent again",
     "push": "what the registry has completely is not sent again",
     "pull": "files that were complete are there, and large ones go on where they were",

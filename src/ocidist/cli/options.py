@@ -52,7 +52,7 @@ class Common:
         Showing,
         Parameter(group=_OUTPUT, help="Progress on stderr; auto: bars on a terminal.", env_var="OCIDIST_PROGRESS"),
     ] = Showing.AUTO
-    verbose: Annotated[bool, Parameter(name=("--verbose", "-v"), group=_OUTPUT, help="Tell more on stderr.")] = False
+    verbose: Annotated[Flag, Parameter(name=("--verbose", "-v"), group=_OUTPUT, help="Tell more on stderr.")] = False
     debug_http: Annotated[
         Flag,
         Parameter(group=_OUTPUT, help="Show every request on stderr, without secrets and bodies."),

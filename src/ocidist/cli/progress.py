@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
     from ocidist.cli.people import Voice
 
-_SENT: Final = "push blob"
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP: Final = 1024
 _TOLD_EVERY_S: Final = 5.0
@@ -48,6 +47,10 @@ class View(Protocol):
 
     def hook(self, event: Event) -> None:
         """Take an event; never waits."""
+        ...
+
+    def expect(self, copies: int) -> None:
+        """Take note of how many copies there will be."""
         ...
 
     def aside(self, write: Callable[[], None]) -> None:
@@ -82,6 +85,9 @@ class Nothing:
 
     def hook(self, event: Event) -> None:
         """Take an event."""
+
+    def expect(self, copies: int) -> None:
+        """Take note of how many copies there will be."""
 
     def aside(self, write: Callable[[], None]) -> None:
         """Let something else write."""
@@ -200,17 +206,17 @@ class Moving:
 class Tally:
     """What the events so far add up to. Written by the event loop, read by the thread that draws.
 
-    Of a copy's blob, which is read and sent at once, only the sending is counted.
+    Of copies, what they say themselves is counted; their transfers are only shown.
 
     Attributes:
         moving: Transfers under way, by their number.
         finished: Blobs, and manifests of copies, that were sent or read.
         mounted: Blobs that were linked.
         skipped: Content that was there already.
-        done: Bytes that were moved by transfers that are complete.
-        size: Bytes in all, as far as copies have said; None without copies.
-        count: Blobs and manifests in all, likewise.
-        settled: Bytes of copies that need not be moved any more: copied, mounted or there.
+        done: Bytes of what is finished.
+        copies: Copies that were begun.
+        copied: Copies that are complete.
+        expected: Copies that there will be, if somebody knows; else 0.
         began: When the first event came.
     """
 
@@ -219,9 +225,9 @@ class Tally:
     mounted: int = 0
     skipped: int = 0
     done: int = 0
-    size: int | None = None
-    count: int | None = None
-    settled: int = 0
+    copies: int = 0
+    copied: int = 0
+    expected: int = 0
     began: float | None = None
 
     def take(self, event: Event) -> None:
@@ -238,17 +244,16 @@ class Tally:
     def _copied(self, event: CopyEvent) -> None:
         match event:
             case CopyStarted():
-                self.size = (self.size or 0) + event.size
-                self.count = (self.count or 0) + event.blobs + event.manifests
+                self.copies += 1
             case ContentCopied():
                 self.finished += 1
-                self.settled += event.size
+                self.done += event.size
             case ContentMounted():
                 self.mounted += 1
-                self.settled += event.size
             case ContentSkipped():
                 self.skipped += 1
-                self.settled += event.size
+            case CopyFinished():
+                self.copied += 1
 
     def _moved(self, event: TransferEvent) -> None:
         match event:
@@ -261,14 +266,12 @@ class Tally:
                 self.moving.setdefault(event.transfer, Moving(_label(event), None)).done = event.offset
             case TransferFinished():
                 self.moving.pop(event.transfer, None)
-                if self.count is None:
+                if not self.copies:
                     self.finished += 1
-                    self.done += event.done
-                elif event.operation == _SENT:
                     self.done += event.done
             case TransferFailed():
                 self.moving.pop(event.transfer, None)
-            case BlobMounted() if self.count is None:
+            case BlobMounted() if not self.copies:
                 self.mounted += 1
 
     @property
