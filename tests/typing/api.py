@@ -30,6 +30,14 @@ from ocidist import (
     UploadStarted,
     UploadState,
 )
+from ocidist.engine import (
+    AuthConfig,
+    AuthenticateOKBody,
+    DecodedAuth,
+    DistributionInspect,
+    decode_auth,
+    encode_auth,
+)
 from ocidist.observe.otel import OpenTelemetryHook
 
 if TYPE_CHECKING:
@@ -102,6 +110,15 @@ async def blobs(repository: Repository, digest: Digest, path: Path) -> None:
     async with repository.blobs.resume(UploadState.from_json("{}"), source=path) as resumed:
         assert_type(resumed, BlobWriter)
     assert_type(await repository.blobs.mount(digest, source="a/base"), Mounted | UploadStarted)
+
+
+async def engine(registry: Registry, repository: Repository, digest: Digest) -> None:
+    """The Docker Engine's documents are values, and what is asked in its place returns them."""
+    assert_type(await repository.inspect(digest), DistributionInspect)
+    assert_type(await registry.login(Basic("u", "p")), AuthenticateOKBody)
+    assert_type(encode_auth(AuthConfig.of(Basic("u", "p"))), str)
+    assert_type(decode_auth(""), AuthConfig)
+    assert_type(decode_auth("", strict=False), DecodedAuth)
 
 
 def hooks() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ocidist.credentials.store import Anonymous, IdentityToken
 from ocidist.errors import (
     ChallengeError,
     CredentialsRejectedError,
@@ -16,6 +17,7 @@ from ocidist.errors import (
     TokenRedirectRefusedError,
     UnauthorizedError,
     UnsupportedError,
+    UsageError,
 )
 from ocidist.model.reference import RegistryName, RepositoryName, known_repository_name
 from ocidist.model.result import RegistryInfo
@@ -30,12 +32,15 @@ from ocidist.wire.redact import clean_text
 if TYPE_CHECKING:
     from ocidist._io.pages import Paginator
     from ocidist.credentials.store import Credential
+    from ocidist.engine.auth import AuthenticateOKBody
     from ocidist.http.sender import Reply, Sender
     from ocidist.model.profile import RegistryProfile
 
 MAX_PING_BODY: Final = 64 * 1024
 _MAX_VERSION: Final = 100
 _API_VERSION: Final = "Docker-Distribution-API-Version"
+LOGGED_IN: Final = "Login Succeeded"
+NOT_ASKED: Final = "The registry does not ask for credentials"
 _NO_CATALOG: Final = "this registry does not list its repositories"
 _DENIED_CATALOG: Final = "this registry does not list its repositories, or not to these credentials"
 
@@ -98,6 +103,35 @@ class Registry:
             if error.status in {403, 404, 405} or 300 <= error.status < 400:
                 return RegistryInfo(None, authenticated=False, supported=False)
             raise
+
+    async def login(self, credential: Credential) -> AuthenticateOKBody:
+        """Ask whether the registry takes a credential. Nothing is kept: see ``ocidist.credentials.login`` for that.
+
+        Args:
+            credential: Who asks.
+
+        Returns:
+            What the Docker Engine answers to the same question. Its status says so where the registry let everybody in,
+            which proves nothing. The identity token is that of the credential, if it is one.
+
+        Raises:
+            UsageError: The credential is nobody.
+            CredentialsRejectedError: The registry refuses it.
+            UnsupportedError: The registry does not answer where it should say so.
+            OciError: Another failure, see the error's class.
+
+        Spec: Docker Engine API v1.44, "Check auth configuration".
+        """
+        from ocidist.engine.auth import AuthenticateOKBody  # noqa: PLC0415 -- the Engine's types load on first use
+
+        if isinstance(credential, Anonymous):
+            raise UsageError("to log in, a credential is needed")
+        info = await Registry(self._channel.sender, self.name, credential=credential).ping()
+        if not info.supported:
+            made = foreseen(UnsupportedError, 404, "this registry does not say whether it takes credentials")
+            raise made.locate(operation="log in", host=str(self.name))
+        token = credential.token if isinstance(credential, IdentityToken) else ""
+        return AuthenticateOKBody(token, LOGGED_IN if info.authenticated else NOT_ASKED)
 
     def repositories(self, *, after: str | None = None, page_size: int | None = None) -> Paginator[RepositoryName]:
         """List the registry's repositories.

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ocidist._io.pages import Paginator
+    from ocidist.engine.inspection import DistributionInspect
     from ocidist.model.digest import Digest
-    from ocidist.model.reference import RepositoryName
+    from ocidist.model.reference import RepositoryName, Tag
     from ocidist.model.result import PushResult
     from ocidist.remote.registry import Registry
 
@@ -139,6 +140,25 @@ class Repository:
         if EMPTY_DESCRIPTOR in manifest.references:
             await self._blobs.push(EMPTY_BLOB, EMPTY_DESCRIPTOR)
         return await self._manifests.push(manifest)
+
+    async def inspect(self, reference: Tag | Digest | str) -> DistributionInspect:
+        """Describe an image as the Docker Engine does for one that it did not pull: its manifest, and what it runs on.
+
+        The platforms are those an index lists, else the one in the image's configuration, which is read for that.
+        Artifacts have none.
+
+        Args:
+            reference: Tag or digest.
+
+        Raises:
+            ManifestUnknownError: There is no such manifest.
+            OciError: See ``Manifests.get`` and ``Blobs.get``.
+
+        Spec: Docker Engine API v1.44, "Get image information from the registry".
+        """
+        from ocidist.remote._inspect import inspect  # noqa: PLC0415 -- the Engine's types load on first use
+
+        return await inspect(self._manifests, self._blobs, reference)
 
     async def _describe(self, subject: Descriptor | Manifest | Digest | str) -> Descriptor:
         if not isinstance(subject, Descriptor | Manifest):
