@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ocidist import Digest, DigestMismatchError, MalformedManifestError, Schema1View
+from ocidist import Digest, DigestMismatchError, MalformedManifestError, Schema1View, SchemaV1UnsupportedError
 from ocidist.model.mediatype import DOCKER_SCHEMA1_SIGNED
 from ocidist.model.schema1 import signed_payload
 from tests.peers import images
@@ -80,3 +80,26 @@ async def test_q57_the_digest_of_a_signed_manifest_is_that_of_its_payload(
     async with repository_on(wire_server) as repository:
         with pytest.raises(MalformedManifestError):
             await repository.manifests.get(found.digest)
+
+
+async def test_a_real_schema_1_manifest_has_layers_and_history_and_is_not_pushed(
+    docker_registry: Peer, fresh_name: str, wire_server: WireServer
+) -> None:
+    async with docker_registry.client() as client:
+        repository = client.repository(f"{docker_registry.host}/{fresh_name}")
+        await push_schema2(repository)
+        found = await repository.manifests.get("v1", accept="*/*")
+        view = found.parse()
+        assert isinstance(view, Schema1View)
+        (layer,) = view.layers
+        assert (layer.image.architecture, layer.image.os) == ("amd64", "linux")
+        assert layer.image.parent is None
+        assert layer.image.created == "2026-01-01T00:00:00Z"
+        # The layer is there under the digest that the manifest has for it.
+        assert await repository.blobs.exists(layer.blob_sum)
+    async with repository_on(wire_server) as repository:
+        with pytest.raises(SchemaV1UnsupportedError):
+            await repository.manifests.push(found, tags=["v2"])
+        with pytest.raises(SchemaV1UnsupportedError):
+            await repository.manifests.push(found.data, media_type=DOCKER_SCHEMA1_SIGNED)
+    assert not wire_server.requests

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
+import re
 from collections.abc import Mapping
+from typing import Final, Self
 
 import attrs
 
@@ -17,6 +20,9 @@ from ocidist.errors import MalformedManifestError, ProtocolError, UsageError
 from ocidist.model import strictjson
 from ocidist.model.digest import Digest
 from ocidist.model.fields import unknown_fields
+
+_ID: Final = re.compile("[0-9a-f]{64}", re.ASCII)
+_TEXTS: Final = ("created", "author", "comment", "architecture", "os")
 
 
 def _schema_version(value: int) -> int:
@@ -53,6 +59,75 @@ class V1History:
 
 
 @attrs.frozen(kw_only=True)
+class V1Image:
+    """What the image JSON of one layer says; the oldest image format there is.
+
+    Attributes:
+        id: The image's identifier, 64 hexadecimal digits that nothing can be verified with.
+        parent: Identifier of the image below, or None for the base.
+        created: When it was made, as it was written.
+        author: Who made it.
+        comment: What they said of it.
+        architecture: Processor, as Go names it.
+        os: Operating system, as Go names it.
+        created_by: The command that made the layer.
+        empty: Whether the layer changes no file, so that other formats leave it out.
+        text: The JSON itself.
+    """
+
+    id: str
+    parent: str | None = None
+    created: str = ""
+    author: str = ""
+    comment: str = ""
+    architecture: str = ""
+    os: str = ""
+    created_by: tuple[str, ...] = ()
+    empty: bool = False
+    text: str = attrs.field(default="", repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read an image JSON.
+
+        Raises:
+            MalformedManifestError: It is none.
+        """
+        try:
+            found = strictjson.loads(text, what="image JSON", unique_keys=True)
+        except ProtocolError as error:
+            raise MalformedManifestError(error.message) from None
+        if not isinstance(found, dict) or not is_image_id(found.get("id")):
+            raise MalformedManifestError("an image JSON has an id of 64 hexadecimal digits")
+        parent = found.get("parent") or None
+        if parent is not None and not is_image_id(parent):
+            raise MalformedManifestError("the parent in an image JSON is no id")
+        texts = {name: found.get(name) or "" for name in _TEXTS}
+        made = found.get("container_config")
+        command = made.get("Cmd") if isinstance(made, dict) else None
+        command = [command] if isinstance(command, str) else command or []
+        if not all(
+            isinstance(each, str) for each in (*texts.values(), *(command if isinstance(command, list) else [0]))
+        ):
+            raise MalformedManifestError("a field of an image JSON is of another type")
+        empty = found.get("throwaway") is True
+        return cls(id=found["id"], parent=parent, created_by=tuple(command), empty=empty, text=text, **texts)
+
+
+@attrs.frozen
+class V1Layer:
+    """A layer of a schema 1 manifest with the image it makes.
+
+    Attributes:
+        blob_sum: Digest of the layer.
+        image: The image that ends with it.
+    """
+
+    blob_sum: Digest
+    image: V1Image
+
+
+@attrs.frozen(kw_only=True)
 class Schema1View:
     """What a schema 1 manifest says; signatures are left in ``extra`` and never checked.
 
@@ -73,6 +148,31 @@ class Schema1View:
     fs_layers: tuple[FsLayer, ...] = ()
     history: tuple[V1History, ...] = ()
     extra: Mapping[str, object] = attrs.field(factory=dict, converter=unknown_fields, hash=False)
+
+    @property
+    def layers(self) -> tuple[V1Layer, ...]:
+        """The layers with the images they make, the base first, as newer formats order them.
+
+        Raises:
+            MalformedManifestError: There are not as many layers as images, an image JSON cannot be read, or one is not
+                the parent of the next.
+        """
+        if len(self.fs_layers) != len(self.history):
+            raise MalformedManifestError("a schema 1 manifest has as many layers as images")
+        images = [V1Image.parse(entry.v1_compatibility) for entry in reversed(self.history)]
+        for below, image in itertools.pairwise(images):
+            if image.parent != below.id:
+                raise MalformedManifestError("the images of a schema 1 manifest are not each the next one's parent")
+        if images and images[0].parent is not None:
+            raise MalformedManifestError("the base of a schema 1 manifest has a parent")
+        return tuple(
+            V1Layer(layer.blob_sum, image) for layer, image in zip(reversed(self.fs_layers), images, strict=True)
+        )
+
+
+def is_image_id(value: object) -> bool:
+    """Return whether a value is an identifier of an image of those times."""
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
 
 
 def signed_payload(data: bytes) -> bytes:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ocidist import MalformedManifestError
-from ocidist.model.schema1 import signed_payload
+from ocidist import Digest, MalformedManifestError, Manifest, Schema1View
+from ocidist.model.schema1 import V1Image, signed_payload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,3 +60,70 @@ WRONG: dict[str, Callable[[], bytes]] = {
 def test_q57_a_manifest_that_is_not_what_was_signed_is_malformed(how: str) -> None:
     with pytest.raises(MalformedManifestError):
         signed_payload(WRONG[how]())
+
+
+# --- layers and history ----------------------------------------------------------------------------------------------
+
+IDS = ["a" * 64, "b" * 64, "c" * 64]
+SUMS = [Digest.of(text) for text in (b"a", b"b", b"c")]
+
+
+def history(*changes: dict[str, object]) -> list[dict[str, object]]:
+    """Return image JSONs, the base first, with changes for some."""
+    made: list[dict[str, object]] = [{"id": ID, "parent": below} for ID, below in zip(IDS, ["", *IDS], strict=False)]
+    return [image | change for image, change in zip(made, [*changes, {}, {}, {}], strict=False)]
+
+
+def view(images: list[dict[str, object]], sums: list[Digest] = SUMS) -> Schema1View:
+    """Return what a manifest of these images says."""
+    document = {
+        "schemaVersion": 1,
+        "name": "a/b",
+        "tag": "v1",
+        "fsLayers": [{"blobSum": each} for each in reversed(sums)],
+        "history": [{"v1Compatibility": json.dumps(image)} for image in reversed(images)],
+    }
+    found = Manifest.of(json.dumps(document).encode()).parse()
+    assert isinstance(found, Schema1View)
+    return found
+
+
+def test_layers_come_with_their_images_the_base_first() -> None:
+    command = {"container_config": {"Cmd": ["/bin/sh", "-c", "true"]}, "throwaway": True, "author": "me", "os": "linux"}
+    layers = view(history({}, command)).layers
+    assert [layer.blob_sum for layer in layers] == SUMS
+    assert [layer.image.id for layer in layers] == IDS
+    assert [layer.image.parent for layer in layers] == [None, *IDS[:2]]
+    assert layers[1].image.created_by == ("/bin/sh", "-c", "true")
+    assert (layers[1].image.author, layers[1].image.os) == ("me", "linux")
+    assert [layer.image.empty for layer in layers] == [False, True, False]
+    assert json.loads(layers[0].image.text)["id"] == IDS[0]
+    assert view([], []).layers == ()
+
+
+@pytest.mark.parametrize(
+    ("images", "sums"),
+    [
+        (history(), SUMS[:2]),
+        (history({"id": "x"}), SUMS),
+        (history({"id": "A" * 64}), SUMS),
+        (history({"parent": IDS[2]}), SUMS),
+        (history({}, {"parent": IDS[2]}), SUMS),
+        (history({}, {"parent": 1}), SUMS),
+        (history({"author": 1}), SUMS),
+        (history({"container_config": {"Cmd": [1]}}), SUMS),
+        (history({"container_config": {"Cmd": {"a": "b"}}}), SUMS),
+    ],
+)
+def test_images_that_are_no_chain_are_malformed(images: list[dict[str, object]], sums: list[Digest]) -> None:
+    found = view(images, sums)
+    with pytest.raises(MalformedManifestError):
+        found.layers  # noqa: B018 -- reading it is the point
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"id":1}', '{"id":"' + IDS[0] + '","id":"' + IDS[1] + '"}', "[" * 10_000]
+)
+def test_an_image_json_that_is_none_is_malformed(text: str) -> None:
+    with pytest.raises(MalformedManifestError):
+        V1Image.parse(text)
