@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ocidist.cli.failure import status_of
+from ocidist.cli.main import COMMON
 from ocidist.errors import (
     ArchiveError,
     AuthRealmRefusedError,
@@ -31,6 +33,7 @@ from ocidist.server.limits import Limits
 from ocidist.testing.content import Content
 from ocidist.testing.registry import serve
 from ocidist.wire.endpoints import GetBlob, GetManifest, ListTags
+from tests.cli.support import SNAPSHOTS
 
 if TYPE_CHECKING:
     from ocidist.testing.registry import LoopbackRegistry
@@ -168,3 +171,18 @@ def test_what_cannot_be_meant_is_status_2_before_any_request(words: str, said: s
     told = ocidist(*words.split(), "--output", "json")
     assert told.status == 2
     assert " yaml" in words or told.error["exit_code"] == 2
+
+
+def test_common_options_may_stand_before_the_verb(full_registry: LoopbackRegistry, ocidist: Command) -> None:
+    expected = ocidist("ls", full_registry.url, "-o", "json").out
+    assert ocidist("-o", "json", "ls", full_registry.url).out == expected
+    assert ocidist("--output=json", "-v", "ls", "--", full_registry.url).out == expected
+    assert ocidist("--insecure-host", full_registry.host, "--output", "json", "ls", full_registry.url).out == expected
+    assert ocidist("--nonsense", "ls", full_registry.url).status == 2
+    assert ocidist("-o").status == 2
+
+
+def test_the_common_options_are_those_that_verbs_have() -> None:
+    text = (SNAPSHOTS / "ls.help.txt").read_text()
+    found = re.findall(r"^ (--[a-z-]+)(?: (-[a-z]))?(?: ([A-Z]+))?", text[text.index(" Output\n") :], re.MULTILINE)
+    assert {name: bool(value) for *names, value in found for name in names if name} == COMMON

@@ -54,7 +54,7 @@ EVENTS: Final = (
 def drawn(width: int, *events: Event) -> list[str]:
     """Return the lines that the bars draw on a terminal of this width."""
     bars = Bars(Tally(), Voice())
-    bars._console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    bars._console = Console(file=io.StringIO(), width=width, height=25, force_terminal=True, color_system=None)
     for event in events:
         bars.hook(event)
     with bars._console.capture() as captured:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NEEDED: Final = ("cyclopts", "rich")
+INTERRUPTED: Final = 130
 LAST_STANDARD: Final = 2
 MISSING: Final = "the command line needs more packages: pip install 'ocidist[cli]'"
 
@@ -27,11 +28,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if any(find_spec(name) is None for name in NEEDED):
         sys.stderr.write(f"error: {MISSING}\n")
         return 1
-    from ocidist.cli.main import run  # noqa: PLC0415 -- needs the extra
-
     if arguments is None:
         _open_standard_streams()
-    status = run(sys.argv[1:] if arguments is None else arguments)
+    try:
+        from ocidist.cli.main import run  # noqa: PLC0415 -- needs the extra
+
+        status = run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:
+        # Before anything had begun.
+        status = INTERRUPTED
     if arguments is None and status > 128:
         # Interrupted: a thread that waits for a terminal or a pipe must not hold the process back.
         _flush()

@@ -77,13 +77,21 @@ GROUPS: Final = {
 }
 """Verbs that have verbs of their own."""
 
+COMMON: Final = {
+    **dict.fromkeys(
+        ("-o", "--output", "--progress", "--insecure-host", "--ca-file", "--config", "--trust-realm"), True
+    ),
+    **dict.fromkeys(("-v", "--verbose", "--debug-http", "--insecure"), False),
+}
+"""Options that may stand before the verb, and whether a value follows them."""
+
 RESUMED: Final = {
     "mirror": "what is complete is at its destination, and is not sent again",
     "cp": "what is at the destination is not sent again",
     "push": "what the registry has completely is not sent again",
     "pull": "files that were complete are there, and large ones go on where they were",
     "blob_get": "a large blob goes on where it was",
-    "blob_put": "with --journal it goes on where it was",
+    "blob_put": "with --journal, a file goes on where it was",
 }
 """What an interrupted command leaves for the next run of the same command line."""
 
@@ -108,6 +116,19 @@ def application() -> App:
     return app
 
 
+def _verb_first(words: list[str]) -> list[str]:
+    """Return a command line whose common options stand behind the verb; people write them before it, too."""
+    index = 0
+    while index < len(words):
+        name, equals, _ = words[index].partition("=")
+        if name not in COMMON:
+            break
+        index += 1 if equals or not COMMON[name] else 2
+    before, rest = words[:index], words[index:]
+    end = rest.index("--") if "--" in rest else len(rest)
+    return [*rest[:end], *before, *rest[end:]] if rest else words
+
+
 def run(words: Sequence[str]) -> int:
     """Carry out a command line.
 
@@ -117,7 +138,7 @@ def run(words: Sequence[str]) -> int:
     given = list(words)
     teller = _Teller(given)
     try:
-        command, bound, _ = application().parse_args(given, exit_on_error=False, print_error=False)
+        command, bound, _ = application().parse_args(_verb_first(given), exit_on_error=False, print_error=False)
     except CycloptsError as error:
         return teller.misused(error)
     except KeyboardInterrupt:

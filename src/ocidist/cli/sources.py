@@ -82,6 +82,11 @@ def shown(name: str) -> str:
     return "standard input" if name == STDIN else name
 
 
+def is_typed() -> bool:
+    """Return whether standard input is a terminal."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 async def stdin() -> AsyncIterator[bytes]:
     """Yield what comes from standard input, as it comes.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import attrs
 from cyclopts import Parameter
 
 from ocidist.cli import naming, sources
 from ocidist.cli.connecting import connected
-from ocidist.cli.options import DEFAULTS, Common, Texts
+from ocidist.cli.options import DEFAULTS, Common, Showing, Texts
 from ocidist.cli.output import descriptor_value
 from ocidist.errors import UsageError
 from ocidist.model.descriptor import Descriptor
@@ -42,6 +43,9 @@ async def blob_put(
     if named.tag is not None:
         raise UsageError(f"{repository[:200]!r} names a tag, and blobs have none: leave it out")
     expected = named.digest if digest is None else Digest(digest)
+    if file == sources.STDIN and sources.is_typed():
+        # Bars would be drawn over what somebody types.
+        common = attrs.evolve(common, progress=Showing.NONE)
     async with connected(common, repository) as session:
         blobs = session.repository(named).blobs
         if file == sources.STDIN:

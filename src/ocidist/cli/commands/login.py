@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
 
-from ocidist.cli import naming
+from ocidist.cli import naming, sources
 from ocidist.cli.connecting import connected
 from ocidist.cli.options import DEFAULTS, Common, Flag
 from ocidist.cli.output import Value
@@ -54,7 +54,12 @@ def login(
         carry_out(partial(_show, registry, common))
         return
     # Asked for before there is an event loop: whoever is asked may take their time.
-    credential = Basic(*_asked(username, piped=password_stdin or not _is_terminal()))
+    try:
+        credential = Basic(*_asked(username, piped=password_stdin or not sources.is_typed()))
+    except KeyboardInterrupt:
+        # What is said of that begins below the question.
+        sys.stderr.write("\n")
+        raise
     carry_out(partial(_login, registry, credential, common))
 
 
@@ -111,10 +116,6 @@ def _read() -> str:
     if not password:
         raise UsageError("standard input has no password")
     return password
-
-
-def _is_terminal() -> bool:
-    return sys.stdin is not None and sys.stdin.isatty()
 
 
 # --- where credentials come from -------------------------------------------------------------------------------------
