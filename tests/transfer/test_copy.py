@@ -37,38 +37,15 @@ from ocidist import (
 from ocidist.transfer.options import CopyOptions, Referrers
 from tests.peers.images import OCI_INDEX, Content, Image, artifact, image, index, layer, noise, sha256
 from tests.remote.support import push_image
+from tests.transfer.stores import contents, expected, in_memory
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ocidist import Event
-    from ocidist.storage.protocols import Repository
     from tests.peers.peer import Peer
 
 pytestmark = pytest.mark.anyio
-
-
-async def contents(repository: Repository, root: str) -> dict[str, bytes]:
-    """Return everything that a manifest leads to, by digest, read anew."""
-    manifest = await repository.manifests.get(root)
-    found = {str(manifest.digest): manifest.data}
-    for part in manifest.references:
-        if manifest.media_type == OCI_INDEX:
-            found |= await contents(repository, part.digest)
-        else:
-            found[str(part.digest)] = await repository.blobs.get(part)
-    return found
-
-
-def expected(top: Image) -> dict[str, bytes]:
-    everything = (*top.all_blobs, *(each.manifest for each in top.walk()))
-    return {content.digest: content.data for content in everything}
-
-
-async def in_memory(top: Image, *tags: str, name: str = "acme/app") -> Repository:
-    repository = MemoryRegistry().repository(name)
-    await push_image(repository, top, *tags)  # type: ignore[arg-type]  # another store does as well
-    return repository
 
 
 # --- all kinds of stores ---------------------------------------------------------------------------------------------
@@ -348,13 +325,26 @@ async def test_digest_tags_come_along(tmp_path: Path) -> None:
 async def test_foreign_layers_are_left_out_unless_they_are_asked_for(tmp_path: Path) -> None:
     kind = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
     own, foreign = layer({"own": b"x"}), attrs.evolve(layer({"foreign": b"y"}), media_type=kind)
-    top = image(layers=[own, foreign])
+    top = image(fields={"layers": [own.descriptor, foreign.descriptor | {"urls": ["https://files.example/y"]}]})
+    top = Image(top.manifest, (top.blobs[0], own, foreign))
     memory = await in_memory(top, "v1")
-    report = await copy((memory, "v1"), (there := MemoryRegistry(check_references=False).repository("a")))
+    events: list[Event] = []
+    there = MemoryRegistry().repository("a")
+    report = await copy((memory, "v1"), there, hooks=[events.append])
+    assert [event.source.partition("@")[2] for event in events if isinstance(event, ContentSkipped)] == [foreign.digest]
     assert (report.foreign_skipped, report.blobs_copied) == (1, 2)
     assert not await there.blobs.exists(foreign.digest)
     assert (await there.manifests.get("v1")).data == top.manifest.data
     assert (await copy((memory, "v1"), f"oci:{tmp_path}", foreign_layers=True)).blobs_copied == 3
+
+
+async def test_foreign_layers_that_nobody_else_has_are_copied(tmp_path: Path) -> None:
+    """Without a URL they are nowhere but at the source, and no registry takes a manifest that names them."""
+    kind = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
+    top = image(layers=[attrs.evolve(layer({"foreign": b"y"}), media_type=kind)])
+    report = await copy((await in_memory(top, "v1"), "v1"), f"oci:{tmp_path}")
+    assert (report.foreign_skipped, report.blobs_copied) == (0, 2)
+    assert await contents(Layout(tmp_path), "v1") == expected(top)
 
 
 # --- failures --------------------------------------------------------------------------------------------------------

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING
 
 from ocidist.errors import UsageError
 from ocidist.observe.events import Event
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 Hook = Callable[[Event], None]
 """A callable given each event record. It must not block; what it raises is logged and goes no further."""
@@ -23,8 +19,10 @@ def checked(hooks: Iterable[Hook]) -> tuple[Hook, ...]:
     """Return the hooks.
 
     Raises:
-        UsageError: One of them is no callable, or is a coroutine function: nobody would await it.
+        UsageError: One of them is no callable, or is a coroutine function: nobody would await it; or it is no list.
     """
+    if not isinstance(hooks, Iterable):
+        raise UsageError(f"hooks are a list of callables, not {type(hooks).__name__}")
     found = tuple(hooks)
     for hook in found:
         if not callable(hook):

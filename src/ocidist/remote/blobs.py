@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from ocidist._io.body import as_body
 from ocidist._io.journal import Journal
-from ocidist.errors import NotFoundError, UsageError
+from ocidist.errors import NotFoundError, UnsupportedError, UsageError
 from ocidist.http.foreign import ForeignLayers
 from ocidist.model.descriptor import Descriptor
 from ocidist.model.reference import RepositoryName
@@ -102,6 +102,12 @@ class Blobs:
                 return True
         except NotFoundError:
             return False
+        except UnsupportedError:
+            try:
+                await stat(self._channel, name, to_push=to_push)
+            except NotFoundError:
+                return False
+            return True
 
     async def get(self, digest: Digest | Descriptor | str, *, max_size: int = MAX_SMALL_BLOB) -> bytes:
         """Return a small blob's verified bytes.
@@ -342,12 +348,15 @@ class Blobs:
             raise UsageError(f"this upload belongs to {state.registry}/{state.repository}")
         return ResumedWriter(self._channel, state, None if source is None else as_body(source), on_exit)
 
-    async def mount(self, digest: Digest | Descriptor | str, *, source: str | None) -> Mounted | UploadStarted:
+    async def mount(
+        self, digest: Digest | Descriptor | str, *, source: str | None, verify: bool = True
+    ) -> Mounted | UploadStarted:
         """Link a blob from another repository of the same registry.
 
         Args:
             digest: The blob.
             source: The repository that has it. None lets the registry look everywhere, which some refuse.
+            verify: Whether to ask for the blob once the registry says that it mounted it.
 
         Returns:
             ``Mounted``, or ``UploadStarted`` if the registry declined: send the blob with ``resume``, or cancel that.
@@ -360,7 +369,7 @@ class Blobs:
 
         Spec: distribution-spec, "Mounting a blob from another repository".
         """
-        return await self._mount(digest_of(digest), source=source)
+        return await self._mount(digest_of(digest), source=source, verify=verify)
 
     async def _mount(self, name: Digest, *, source: str | None, verify: bool = True) -> Mounted | UploadStarted:
         origin = None if source is None else RepositoryName(source)

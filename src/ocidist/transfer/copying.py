@@ -41,7 +41,7 @@ async def copy(
     destination: Where,
     *,
     client: Client | None = None,
-    platforms: Iterable[Platform | str] = (),
+    platforms: Iterable[Platform | str] | Platform | str | None = (),
     referrers: Referrers | bool | None = None,
     digest_tags: bool = False,
     foreign_layers: bool = False,
@@ -60,8 +60,10 @@ async def copy(
     Args:
         source: What to copy: ``host/repository:tag``, ``host/repository@sha256:...``, ``oci:DIR:name``,
             ``oci-archive:FILE:name``, a ``Reference``, a store, or a pair of a store and a tag or digest.
-        destination: Where to: the same forms. A directory is made where there is none, an archive always.
-        client: Who asks registries; it is not closed. None makes one for this copy.
+        destination: Where to: the same forms, with a tag or a digest, not both. A directory is made where there is
+            none. An archive is made anew, and takes the place of one that is there once everything is in it.
+        client: Who asks registries; it is not closed. None makes one for this copy, which gives its events to *hooks*,
+            too.
         platforms: See ``CopyOptions``, as for all others up to *at_once*.
         referrers: See there.
         digest_tags: See there.
@@ -73,7 +75,8 @@ async def copy(
     Raises:
         CopyError: One of the stores failed; its cause says how, and it names the store and what was being copied.
         InvalidReferenceError: A text does not follow the grammar.
-        UsageError: A place cannot be used; or it is not clear which of several things in a local store is meant.
+        UsageError: A place or an option cannot be used; or it is not clear which of several things in a local store is
+            meant.
         StorageError: An archive cannot be opened or made.
 
     Spec: distribution-spec, "Pulling manifests", "Mounting a blob from another repository", "Pushing Manifests".

@@ -98,7 +98,9 @@ class Walk:
         self._sizes: dict[Digest, int] = {}
         self._blobs: dict[Digest, Descriptor] = {}
         self._foreign: dict[Digest, Descriptor] = {}
+        self._count = 0
         self._bytes = 0
+        self._listed = 0
 
     async def run(self) -> Survey:
         """Walk, and return what was found.
@@ -112,6 +114,7 @@ class Walk:
             first = await self._read(locator)
         with blaming(Side.SOURCE, first.digest):
             root = await self._for_platforms(first)
+            self._spend(root.size)
             self._add(root)
         await self._follow([root])
         referrers: list[Digest] = []
@@ -153,8 +156,12 @@ class Walk:
         if manifest.media_type in SCHEMA1_TYPES:
             raise foreseen(SchemaV1UnsupportedError, 400, "schema 1 manifests are read, never pushed")
         self._manifests[manifest.digest] = manifest
-        self._bytes += manifest.size
-        if len(self._manifests) > self._options.max_manifests:
+
+    def _spend(self, size: int) -> None:
+        """Take note of a manifest as it is read: those of a level are in memory before the next step looks at them."""
+        self._count += 1
+        self._bytes += size
+        if self._count > self._options.max_manifests:
             raise LimitExceededError("the number of manifests", self._options.max_manifests)
         if self._bytes > self._options.max_manifest_bytes:
             raise LimitExceededError("what the manifests take", self._options.max_manifest_bytes)
@@ -187,10 +194,13 @@ class Walk:
                 if manifest.media_type in INDEX_TYPES:
                     if part.digest not in self._manifests:
                         fresh[part.digest] = part
-                elif part.media_type in FOREIGN_LAYER_TYPES and not self._options.foreign_layers:
-                    self._foreign[part.digest] = part
+                elif part.media_type in FOREIGN_LAYER_TYPES and part.urls and not self._options.foreign_layers:
+                    # Without a URL nobody could ever get it but from where the image is.
+                    if part.digest not in self._blobs:
+                        self._foreign[part.digest] = part
                 else:
                     self._blobs.setdefault(part.digest, part)
+                    self._foreign.pop(part.digest, None)
         return list(fresh.values())
 
     async def _read_part(self, part: Descriptor) -> Manifest | None:
@@ -205,6 +215,7 @@ class Walk:
                 return None
             if found.size != part.size:
                 raise SizeMismatchError(part.size, found.size)
+            self._spend(found.size)
         return found
 
     # --- what refers to them -----------------------------------------------------------------------------------------
@@ -243,16 +254,19 @@ class Walk:
         with blaming(Side.SOURCE, subject):
             async for part in self._source.repository.referrers(subject):
                 found.append(part)
-                if len(found) > self._options.max_manifests:
+                self._listed += 1
+                if self._listed > self._options.max_manifests:
                     raise LimitExceededError("the number of referrers", self._options.max_manifests)
         return found
 
     async def _read_if_there(self, name: Digest | Tag) -> Manifest | None:
         with blaming(Side.SOURCE, name if isinstance(name, Digest) else None):
             try:
-                return await self._read(name)
+                found = await self._read(name)
             except NotFoundError:
                 return None  # deleted since it was listed, or in spite of it
+            self._spend(found.size)
+        return found
 
     async def _tagged(self) -> list[tuple[Tag, Digest]]:
         known = {f"{digest.algorithm}-{digest.encoded}" for digest in self._manifests}

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _MOST_MOUNTS: Final = 4
 """Repositories that a mount is tried from before a blob is sent."""
+_LAGS_S: Final = (0.2, 0.8)
+"""Waits for replicas that do not show a mounted blob yet."""
 
 
 class Outcome(enum.Enum):
@@ -51,17 +53,21 @@ class Mover:
         hooks: Callables that are given events.
 
     Attributes:
-        known: What was learned of the destinations.
+        known: Which repositories have which blobs.
+        manifests: Which repositories have which manifests. A blob may have the bytes of a manifest, and lead nowhere.
         hooks: See above.
     """
 
     def __init__(self, *, at_once: int, hooks: tuple[Hook, ...]) -> None:
         self.known: Known = Known()
+        self.manifests: Known = Known()
         self.hooks: tuple[Hook, ...] = hooks
         # For questions, too: what the first answers teach saves the others from being asked.
         self._at_work = anyio.CapacityLimiter(at_once)
         # Whether a registry, asked to mount a blob from the very repository that has it, says so.
         self._tells: dict[str, bool] = {}
+        # Whether a registry declined to mount something, or turned out to have what it said that it mounted.
+        self._honest: dict[str, bool] = {}
 
     async def move(self, blob: Descriptor, source: Place, destination: Place, *, force: bool = False) -> Outcome:
         """Let the destination have a blob, and return how it got it.
@@ -80,10 +86,10 @@ class Mover:
         """
         registry, digest = destination.registry, blob.digest
         if source.is_same_repository(destination):
-            return Outcome.SKIPPED
+            return self._skipped(blob, source, destination)
         async with turn(f"copy {id(self)} {registry} {destination.repository.name} {digest}"):
-            if self.known.has(destination, digest):
-                return Outcome.SKIPPED
+            if not force and self.known.has(destination, digest):
+                return self._skipped(blob, source, destination)
             async with turn(f"copy {id(self)} {registry} {digest}"):
                 if self.known.home(registry, digest) is None and source.registry != registry:
                     async with self._at_work:
@@ -100,6 +106,7 @@ class Mover:
         self.known.forget(destination, blob.digest)
         async with self._at_work:
             await self._send(blob, source, destination, ())
+        self._copied(blob, source, destination)
 
     async def _put(self, blob: Descriptor, source: Place, destination: Place, *, force: bool) -> Outcome:
         registry, digest = destination.registry, blob.digest
@@ -107,23 +114,37 @@ class Mover:
         tells = destination.is_remote and not force and self._tells.get(registry, False)
         if not tells:
             with blaming(Side.DESTINATION, digest):
-                if await has_blob(destination, digest):
-                    return self._skipped(blob, source, destination)
+                found = await has_blob(destination, digest)
+            if found:
+                self.known.add(destination, digest)
+                return self._skipped(blob, source, destination)
         homes = self._homes(blob, source, destination)
         own = str(destination.repository.name)
-        mounted = await self._send(blob, source, destination, homes or ((own,) if tells else ()))
-        if mounted is None:
-            if destination.is_remote and registry not in self._tells:
-                await self._learn(destination, digest)
-            return Outcome.COPIED
-        if mounted == own:
+        asked = homes or ((own,) if tells else ())
+        sent = await self._send(blob, source, destination, asked)
+        if sent and asked:
+            self._honest.setdefault(registry, True)
+        elif asked and not await self._is_true(destination, digest, was_missing=not tells):
+            sent = await self._send(blob, source, destination, ())
+        if sent or not asked:
+            outcome = self._copied(blob, source, destination)
+            if isinstance(destination.repository, Repository) and registry not in self._tells:
+                await self._learn(registry, destination.repository, digest)
+            return outcome
+        self.known.add(destination, digest)
+        if asked == (own,):
             return self._skipped(blob, source, destination)
         name = destination.name_of(None)
-        emit(self.hooks, ContentMounted(registry, source.name_of(digest), name, blob.size, mounted))
+        emit(self.hooks, ContentMounted(registry, source.name_of(digest), name, blob.size, ", ".join(asked)))
         return Outcome.MOUNTED
 
-    def _skipped(self, blob: Descriptor, source: Place, destination: Place) -> Outcome:
+    def _copied(self, blob: Descriptor, source: Place, destination: Place) -> Outcome:
         self.known.add(destination, blob.digest)
+        at = (destination.registry, source.name_of(blob.digest), destination.name_of(None))
+        emit(self.hooks, ContentCopied(*at, blob.size))
+        return Outcome.COPIED
+
+    def _skipped(self, blob: Descriptor, source: Place, destination: Place) -> Outcome:
         at = (destination.registry, source.name_of(blob.digest), destination.name_of(None))
         emit(self.hooks, ContentSkipped(*at, blob.size))
         return Outcome.SKIPPED
@@ -131,6 +152,8 @@ class Mover:
     def _homes(self, blob: Descriptor, source: Place, destination: Place) -> tuple[str, ...]:
         """Return repositories of the destination's registry that may have the blob."""
         registry, own = destination.registry, str(destination.repository.name)
+        if not self._honest.get(registry, True):
+            return ()
         home = self.known.home(registry, blob.digest)
         if home is not None:
             return (home,)
@@ -138,32 +161,46 @@ class Mover:
         found += self.known.hints(registry, blob.digest)
         return tuple(name for name in dict.fromkeys(found) if name != own)[:_MOST_MOUNTS]
 
-    async def _send(self, blob: Descriptor, source: Place, destination: Place, mount_from: Sequence[str]) -> str | None:
-        """Mount a blob, or else send it; return the repository it was mounted from, or None."""
+    async def _send(self, blob: Descriptor, source: Place, destination: Place, mount_from: Sequence[str]) -> bool:
+        """Mount a blob, or else send it; return whether it was sent."""
         repository = destination.repository
         pipe = Pipe(source.repository, blob)
         try:
             if isinstance(repository, Repository):
-                # A mount that was none shows when the manifest is pushed, see send_again().
+                # A mount that was none shows in _is_true(), or when the manifest is pushed, see send_again().
                 await repository.blobs.push(pipe, blob, mount_from=mount_from, check_exists=False, verify_mounts=False)
             else:
                 await repository.blobs.push(pipe, blob, mount_from=mount_from)
         except (OciError, OSError) as error:
             reading = pipe.failure is not None or is_blamed_on_source(error)
             raise copy_error(error, Side.SOURCE if reading else Side.DESTINATION, blob.digest) from error
-        self.known.add(destination, blob.digest)
-        if pipe.opened or not mount_from:
-            at = (destination.registry, source.name_of(blob.digest), destination.name_of(None))
-            emit(self.hooks, ContentCopied(*at, blob.size))
-            return None
-        return ", ".join(mount_from)
+        return pipe.opened
 
-    async def _learn(self, destination: Place, digest: Digest) -> None:
-        """Find out whether the registry mounts a blob from the repository that has it."""
-        registry, repository = destination.registry, destination.repository
+    async def _is_true(self, destination: Place, digest: Digest, *, was_missing: bool) -> bool:
+        """Return whether a blob is there that a registry says it mounted: looked at until one was true."""
+        registry = destination.registry
+        if not destination.is_remote or self._honest.get(registry, False):
+            return True
+        async with turn(f"copy {id(self)} mounts {registry}"):
+            if self._honest.get(registry, False):
+                return True
+            with blaming(Side.DESTINATION, digest):
+                found = await has_blob(destination, digest)
+                for wait in () if registry in self._honest else _LAGS_S:
+                    if not found:
+                        await anyio.sleep(wait)
+                        found = await has_blob(destination, digest)
+            if was_missing or not found:
+                self._honest[registry] = found
+            if not found:
+                self._tells[registry] = False
+        return found
+
+    async def _learn(self, registry: str, repository: Repository, digest: Digest) -> None:
+        """Find out whether a registry mounts a blob from the repository that has it."""
         self._tells[registry] = False
         try:
-            found = await repository.blobs.mount(digest, source=repository.name)
+            found = await repository.blobs.mount(digest, source=repository.name, verify=False)
             if isinstance(found, Mounted):
                 self._tells[registry] = True
             else:

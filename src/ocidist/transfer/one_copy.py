@@ -7,16 +7,17 @@ no tag names something that is not complete.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from ocidist._io.fanout import each
-from ocidist.errors import ManifestBlobUnknownError, NotFoundError
+from ocidist.errors import ManifestBlobUnknownError
 from ocidist.errors._transfer import Side
 from ocidist.model.digest import Digest
+from ocidist.model.mediatype import INDEX_TYPES
 from ocidist.model.reference import Tag
 from ocidist.observe.events import ContentCopied, ContentSkipped, CopyFinished, CopyStarted
 from ocidist.observe.hooks import emit
+from ocidist.remote._memory import turn
 from ocidist.remote.repository import Repository
 from ocidist.transfer.blame import blaming
 from ocidist.transfer.looking import has_manifest, named_by
@@ -61,7 +62,12 @@ class OneCopy:
         self._destination = destination
         self._survey = survey
         self._options = options
-        self._counts: Counter[str] = Counter()
+        self._foreign = frozenset(blob.digest for blob in survey.foreign)
+        self._outcomes: dict[Digest, Outcome] = {}
+        self._again: set[Digest] = set()
+        self._sent: set[Digest] = set()
+        self._skipped: set[Digest] = set()
+        self._tags_set = 0
         self._misses = 0
 
     async def run(self, began: float) -> CopyReport:
@@ -76,15 +82,18 @@ class OneCopy:
         survey, name = self._survey, self._destination.name_of(None)
         about = (self._destination.registry, self._source.name_of(survey.source_digest), name, survey.size)
         emit(self._mover.hooks, CopyStarted(*about, len(survey.blobs), len(survey.manifests)))
+        for blob in survey.foreign:
+            self._tell(ContentSkipped, blob.digest, blob.size)
         tag = self._tag()
-        named = tag is not None and await self._names(tag)
+        named = tag is not None and await self._names(tag, survey.root.digest)
         roots = [survey.root.digest, *survey.referrers, *(digest for _, digest in survey.tagged)]
         needed = await self._needed(roots, there={survey.root.digest} if named else set())
         await self._blobs(needed)
         for level in self._levels(needed):
             await each(level, self._push, at_once=self._options.at_once)
         for other, digest in survey.tagged:
-            await self._set(other, digest)
+            if digest in self._sent or not await self._names(other, digest):
+                await self._set(other, digest)
         if tag is not None and not named:
             await self._set(tag, survey.root.digest)
         seconds = time.monotonic() - began
@@ -95,10 +104,24 @@ class OneCopy:
             digest=survey.root.digest,
             source_digest=survey.source_digest,
             tags=((tag,) if tag is not None else ()) + tuple(other for other, _ in survey.tagged),
+            tags_set=self._tags_set,
+            manifests_copied=len(self._sent),
+            manifests_skipped=len(self._skipped - self._sent),
+            blobs_copied=self._count(Outcome.COPIED),
+            blobs_mounted=self._count(Outcome.MOUNTED),
+            blobs_skipped=self._count(Outcome.SKIPPED),
             foreign_skipped=len(survey.foreign),
+            referrers_copied=len(self._sent.intersection(survey.referrers)),
+            bytes_copied=sum(blob.size for blob in survey.blobs if self._outcomes.get(blob.digest) is Outcome.COPIED),
             seconds=seconds,
-            **self._counts,
         )
+
+    def _count(self, wanted: Outcome) -> int:
+        return sum(outcome is wanted for outcome in self._outcomes.values())
+
+    def _tell(self, kind: type[ContentCopied | ContentSkipped], digest: Digest, size: int) -> None:
+        at = (self._destination.registry, self._source.name_of(digest), self._destination.name_of(None))
+        emit(self._mover.hooks, kind(*at, size))
 
     def _tag(self) -> Tag | None:
         """Return the tag that the destination gets."""
@@ -112,18 +135,15 @@ class OneCopy:
             return wanted
         return self._source.locator if isinstance(self._source.locator, Tag) else None
 
-    async def _names(self, tag: Tag) -> bool:
-        """Return whether the tag names the manifest already, so that all it leads to is there."""
+    async def _names(self, tag: Tag, digest: Digest) -> bool:
+        """Return whether a tag names a manifest already, so that all it leads to is there."""
         if self._options.force:
             return False
-        with blaming(Side.DESTINATION, self._survey.root.digest):
-            try:
-                found = await named_by(self._destination, tag)
-            except NotFoundError:
-                return False
-        if found.digest != self._survey.root.digest:
+        with blaming(Side.DESTINATION, digest):
+            found = await named_by(self._destination, tag)
+        if found != digest:
             return False
-        self._mover.known.add(self._destination, found.digest)
+        self._mover.manifests.add(self._destination, digest)
         return True
 
     # --- manifests ---------------------------------------------------------------------------------------------------
@@ -139,7 +159,7 @@ class OneCopy:
             present = await each(fresh, lambda digest: self._is_there(digest, there), at_once=self._options.at_once)
             missing = [digest for digest, found in zip(fresh, present, strict=True) if not found]
             needed |= {digest: self._survey.manifests[digest] for digest in missing}
-            self._counts["manifests_skipped"] += len(fresh) - len(missing)
+            self._skipped.update(digest for digest, found in zip(fresh, present, strict=True) if found)
             level = [
                 part.digest
                 for digest in missing
@@ -150,15 +170,18 @@ class OneCopy:
 
     async def _is_there(self, digest: Digest, there: set[Digest]) -> bool:
         manifest = self._survey.manifests[digest]
-        found = digest in there or (
-            not self._options.force
-            and (self._mover.known.has(self._destination, digest) or await self._answers(digest))
-        )
+        found = digest in there or self._is_read_from_there(digest)
+        if not found and not self._options.force:
+            found = self._mover.manifests.has(self._destination, digest) or await self._answers(digest)
         if found:
-            name = self._destination.name_of(None)
-            at = (self._destination.registry, self._source.name_of(digest), name)
-            emit(self._mover.hooks, ContentSkipped(*at, manifest.size))
+            self._tell(ContentSkipped, digest, manifest.size)
         return found
+
+    def _is_read_from_there(self, digest: Digest) -> bool:
+        """Return whether the source is the destination; but an index that was made for some platforms is not there."""
+        root = self._survey.root
+        made = root.digest != self._survey.source_digest and root.media_type in INDEX_TYPES
+        return self._source.is_same_repository(self._destination) and not (made and digest == root.digest)
 
     async def _answers(self, digest: Digest) -> bool:
         # The root was asked for by its tag; and where some are missing the others are, too, for all that it matters:
@@ -169,7 +192,7 @@ class OneCopy:
         with blaming(Side.DESTINATION, digest):
             found = await has_manifest(self._destination, digest)
         if found:
-            self._mover.known.add(self._destination, digest)
+            self._mover.manifests.add(self._destination, digest)
         else:
             self._misses += 1
         return found
@@ -217,14 +240,17 @@ class OneCopy:
                 await self._push_once(manifest, tags)
             except ManifestBlobUnknownError:
                 # It said that it has them: deleted meanwhile, or it says so to everybody.
-                blobs = [part for part in manifest.references if part.digest not in self._survey.manifests]
+                parts = {part.digest: part for part in manifest.references if part.digest not in self._foreign}
+                children = [part for part in parts if part in self._survey.manifests]
+                await each(children, self._push, at_once=self._options.at_once)
+                blobs = [part for part in parts.values() if part.digest not in self._survey.manifests]
                 await each(blobs, self._send_again, at_once=self._options.at_once)
                 await self._push_once(manifest, tags)
-        self._mover.known.add(self._destination, digest)
-        self._counts["manifests_copied"] += 1
-        self._counts["referrers_copied"] += digest in self._survey.referrers
-        at = (self._destination.registry, self._source.name_of(digest), self._destination.name_of(None))
-        emit(self._mover.hooks, ContentCopied(*at, manifest.size))
+        self._mover.manifests.add(self._destination, digest)
+        # One that is there, and is sent for its tag, is not copied.
+        if digest not in self._sent and (digest not in self._skipped or not tags):
+            self._sent.add(digest)
+            self._tell(ContentCopied, digest, manifest.size)
 
     async def _push_once(self, manifest: Manifest, tags: Sequence[Tag]) -> None:
         repository = self._destination.repository
@@ -236,12 +262,8 @@ class OneCopy:
             raise error
 
     async def _set(self, tag: Tag, digest: Digest) -> None:
-        self._counts["tags_set"] += 1
-        if self._mover.known.has(self._destination, digest):
-            with blaming(Side.DESTINATION, digest):
-                await self._push_once(self._survey.manifests[digest], [tag])
-        else:
-            await self._push(digest, [tag])
+        await self._push(digest, [tag])
+        self._tags_set += 1
 
     # --- blobs -------------------------------------------------------------------------------------------------------
 
@@ -251,14 +273,13 @@ class OneCopy:
         await each(blobs, self._move, at_once=self._options.at_once)
 
     async def _move(self, blob: Descriptor) -> None:
-        outcome = await self._mover.move(blob, self._source, self._destination, force=self._options.force)
-        self._counts[f"blobs_{outcome.value}"] += 1
-        if outcome is Outcome.COPIED:
-            self._counts["bytes_copied"] += blob.size
+        self._outcomes[blob.digest] = await self._mover.move(
+            blob, self._source, self._destination, force=self._options.force
+        )
 
     async def _send_again(self, blob: Descriptor) -> None:
-        if any(blob.digest == left.digest for left in self._survey.foreign):
-            return
-        await self._mover.send_again(blob, self._source, self._destination)
-        self._counts["blobs_copied"] += 1
-        self._counts["bytes_copied"] += blob.size
+        async with turn(f"copy {id(self)} again {blob.digest}"):
+            if blob.digest not in self._again:
+                await self._mover.send_again(blob, self._source, self._destination)
+                self._again.add(blob.digest)
+                self._outcomes[blob.digest] = Outcome.COPIED

@@ -44,20 +44,36 @@ class Referrers:
     artifact_types: tuple[str, ...] = attrs.field(default=(), converter=_several)
 
     def __attrs_post_init__(self) -> None:
-        if self.depth < 1:
-            raise UsageError("referrers are followed to a depth of at least 1")
+        _check_counts(self, "depth")
 
 
-def _platforms(value: Iterable[Platform | str] | Platform | str) -> tuple[Platform, ...]:
-    several = [value] if isinstance(value, Platform | str) else value
-    found = (Platform.parse(each) if isinstance(each, str) else each for each in several)
+def _platforms(value: Iterable[Platform | str] | Platform | str | None) -> tuple[Platform, ...]:
+    several = [value] if isinstance(value, Platform | str) else value or ()
+    try:
+        found = [Platform.parse(each) if isinstance(each, str) else each for each in several]
+    except TypeError:
+        found = []
+        wrong: object = value
+    else:
+        wrong = next((each for each in found if not isinstance(each, Platform)), None)
+    if wrong is not None:
+        raise UsageError(f"platforms are texts like 'linux/arm64', not {type(wrong).__name__}")
     return tuple(dict.fromkeys(found))
 
 
 def _referrers(value: Referrers | bool | None) -> Referrers | None:  # noqa: FBT001 -- a field's value
     if isinstance(value, bool):
         return Referrers() if value else None
+    if value is not None and not isinstance(value, Referrers):
+        raise UsageError(f"referrers is True, False or Referrers(...), not {type(value).__name__}")
     return value
+
+
+def _check_counts(options: object, *names: str) -> None:
+    for name in names:
+        value = getattr(options, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise UsageError(f"{name} is a whole number, at least 1")
 
 
 @attrs.frozen(kw_only=True)
@@ -70,8 +86,8 @@ class CopyOptions:
         referrers: Which referrers to copy; True for all, None or False for none.
         digest_tags: Whether to copy what tags of the form ``sha256-<digest>.sig`` name, too: cosign keeps signatures
             and attestations there.
-        foreign_layers: Whether to copy layers that their licence keeps off most registries, too. They are read from the
-            source, or from the URLs that the manifest states for them.
+        foreign_layers: Whether to copy layers, too, that their licence keeps off most registries and that have URLs of
+            their own for that reason. They are read from the source, or else from those URLs.
         force: Whether to look at all content, although the destination has the manifest that names it.
         at_once: Blobs that are on their way at any moment.
         max_depth: Manifests within manifests within manifests that are followed.
@@ -79,7 +95,7 @@ class CopyOptions:
         max_manifest_bytes: Bytes of all of them together.
 
     Raises:
-        UsageError: A number is not positive, or a platform cannot be read.
+        UsageError: A number is not positive, a platform cannot be read, or something is of another type.
     """
 
     platforms: tuple[Platform, ...] = attrs.field(default=(), converter=_platforms)
@@ -93,6 +109,7 @@ class CopyOptions:
     max_manifest_bytes: int = MAX_MANIFEST_BYTES
 
     def __attrs_post_init__(self) -> None:
-        for name in ("at_once", "max_depth", "max_manifests", "max_manifest_bytes"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is at least 1")
+        for name in ("digest_tags", "foreign_layers", "force"):
+            if not isinstance(getattr(self, name), bool):
+                raise UsageError(f"{name} is True or False")
+        _check_counts(self, "at_once", "max_depth", "max_manifests", "max_manifest_bytes")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 import attrs
 
@@ -28,8 +28,10 @@ ARCHIVE_PREFIX: Final = "oci-archive:"
 _DOCKER_PREFIX: Final = "docker://"
 _LOCAL_LIMIT: Final = 1000
 """Manifests of a local store that are looked at to find the one that is meant."""
+_SKOPEO: Final = ("containers-storage:", "dir:", "docker-archive:", "docker-daemon:", "ostree:", "sif:", "tarball:")
+"""Beginnings of what skopeo copies from or to, and ocidist does not: the rest might pass for a repository's name."""
 _numbers = count(1)
-_known: WeakKeyDictionary[object, int] = WeakKeyDictionary()
+_known: dict[int, tuple[ref[object], int]] = {}
 
 
 @attrs.frozen
@@ -89,18 +91,20 @@ async def open_place(where: Where, *, client: Client | None, write: bool = False
     """
     if isinstance(where, str) and where.startswith(ARCHIVE_PREFIX):
         path, locator, name = _split(where, ARCHIVE_PREFIX)
+        _check_tag(locator, name, write=write)
         async with Archive(path, ArchiveMode.WRITE if write else ArchiveMode.READ) as archive:
-            place = Place(archive, locator, f"{ARCHIVE_PREFIX}{path.absolute()}", where)
+            # What is written takes the place of an archive of that name, and has nothing of it.
+            registry = f"{ARCHIVE_PREFIX}{path.absolute()}{' (new)' if write else ''}"
+            place = Place(archive, locator, registry, where)
             yield place if write else await _found(place, archive, name)
     elif isinstance(where, str) and where.startswith(LAYOUT_PREFIX):
         path, locator, name = _split(where, LAYOUT_PREFIX)
+        _check_tag(locator, name, write=write)
         layout = Layout(path)
         place = Place(layout, locator, f"{LAYOUT_PREFIX}{path.absolute()}", where)
-        if write and name is not None and locator is None:
-            raise InvalidReferenceError(f"{name!r} is no tag")
         yield place if write else await _found(place, layout, name)
     else:
-        place = _place(where, client)
+        place = _place(where, client, write=write)
         if write or place.locator is not None:
             yield place
         elif place.is_remote:
@@ -125,6 +129,11 @@ def _split(where: str, prefix: str) -> tuple[Path, Tag | Digest | None, str | No
         return _path(path, where), None, name or None
 
 
+def _check_tag(locator: Tag | Digest | None, name: str | None, *, write: bool) -> None:
+    if write and name is not None and locator is None:
+        raise InvalidReferenceError(f"{name!r} is no tag")
+
+
 def _path(text: str, where: str) -> Path:
     if not text:
         raise InvalidReferenceError(f"{where!r} names no path")
@@ -139,12 +148,12 @@ async def _found(place: Place, store: Layout | Archive, name: str | None) -> Pla
     return await _only(place)
 
 
-def _place(where: Where, client: Client | None) -> Place:
+def _place(where: Where, client: Client | None, *, write: bool) -> Place:
     match where:
         case Place():
             return where
         case str() | Reference():
-            return _remote(where, client)
+            return _remote(where, client, write=write)
         case (repository, str(locator)):
             return _in_store(repository, Digest(locator) if ":" in locator else Tag(locator))
         case tuple():
@@ -153,15 +162,23 @@ def _place(where: Where, client: Client | None) -> Place:
             return _in_store(where, None)
 
 
-def _remote(where: str | Reference, client: Client | None) -> Place:
-    if client is None:
-        raise UsageError(f"a client is needed to ask for {where}")
+def _remote(where: str | Reference, client: Client | None, *, write: bool) -> Place:
     scheme = ""
     text = str(where).removeprefix(_DOCKER_PREFIX)
+    if text.startswith(("/", "./", "../", "~")):
+        known = f"{LAYOUT_PREFIX}{text}"
+        raise InvalidReferenceError(f"{text!r} names no repository: a layout in a directory is {known!r}")
+    if text.startswith(_SKOPEO):
+        known = f"{LAYOUT_PREFIX}DIR, {ARCHIVE_PREFIX}FILE or HOST/REPOSITORY"
+        raise InvalidReferenceError(f"places of the kind {text.partition(':')[0]!r} are not known, only {known}")
     if text.startswith(("http://", "https://")):
         scheme, _, text = text.partition("://")
         scheme += "://"
     reference = Reference.parse(text) if isinstance(where, str) else where
+    if client is None:
+        raise UsageError(f"a client is needed to ask for {reference}")
+    if write and reference.tag is not None and reference.digest is not None:
+        raise UsageError(f"a destination has a tag or a digest, not both: {reference}")
     repository = client.repository(f"{scheme}{reference.name}" if scheme else reference)
     return Place(repository, reference.digest or reference.tag, str(reference.registry), str(reference))
 
@@ -171,7 +188,10 @@ def _in_store(repository: protocols.Repository, locator: Tag | Digest | None) ->
         hasattr(repository, name) for name in ("blobs", "manifests", "tags", "name")
     ):
         kind = type(repository).__name__
-        raise UsageError(f"something is copied from or to a text, a reference or a repository, not {kind}")
+        known = (
+            f"; a layout in a directory is Layout(path) or '{LAYOUT_PREFIX}DIR'" if isinstance(repository, Path) else ""
+        )
+        raise UsageError(f"something is copied from or to a text, a reference or a repository, not {kind}{known}")
     if isinstance(repository, Repository):
         reference = repository.reference
         if isinstance(locator, Digest):
@@ -185,8 +205,20 @@ def _in_store(repository: protocols.Repository, locator: Tag | Digest | None) ->
         prefix = ARCHIVE_PREFIX if isinstance(repository, Archive) else LAYOUT_PREFIX
         return Place(repository, locator, f"{prefix}{path.absolute()}", f"{prefix}{path}{suffix}")
     # A store that is not known to share blobs with another one is a registry of its own.
-    number = _known.setdefault(repository, next(_numbers))
-    return Place(repository, locator, f"{type(repository).__name__} {number}", f"{repository.name}{suffix}")
+    registry = f"{type(repository).__name__} {_number(repository)}"
+    return Place(repository, locator, registry, f"{repository.name}{suffix}")
+
+
+def _number(store: object) -> int:
+    """Return the number of a store: the same for the same object. What it takes for its equals says nothing."""
+    found = _known.get(id(store))
+    if found is not None and found[0]() is store:
+        return found[1]
+    number, key = next(_numbers), id(store)
+    # Where there are no weak references to it, each place of it counts as one of its own.
+    with suppress(TypeError):
+        _known[key] = ref(store, lambda _: _known.pop(key, None)), number
+    return number
 
 
 async def _only(place: Place) -> Place:

@@ -13,44 +13,50 @@ from ocidist.model.platform import Platform
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ocidist.model.descriptor import Descriptor
-
 ABOUT: Final = "vnd.docker.reference.digest"
 """Annotation of a manifest in an index that is about another one in it, as the attestations of BuildKit are."""
+MOST_TOLD: Final = 32
+"""Platforms that an error names."""
 CONFIG_TYPES: Final = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 
 
-def entries_for(index: ImageIndex, wanted: Sequence[Platform]) -> tuple[Descriptor, ...]:
-    """Return the entries of an index that suit one of the platforms, in the index's order.
+def entries_for(index: ImageIndex, wanted: Sequence[Platform]) -> list[int]:
+    """Return the positions of the entries of an index that suit one of the platforms.
 
     For each platform these are the entries that are exactly for it, or else the one that suits it best.
 
     Raises:
         PlatformUnknownError: There is none for one of them.
     """
-    chosen: list[Descriptor] = []
+    chosen: set[int] = set()
+    entries = index.manifests
     for platform in wanted:
-        exact = [each for each in index.manifests if each.platform is not None and each.platform.matches(platform)]
+        exact = [at for at, each in enumerate(entries) if each.platform is not None and each.platform.matches(platform)]
         best = index.select(platform)
         if best is None:
-            there = tuple(dict.fromkeys(str(each.platform) for each in index.manifests if each.platform is not None))
-            raise PlatformUnknownError(str(platform), there)
-        chosen += exact or [best]
-    return tuple(each for each in index.manifests if each in chosen)
+            there = dict.fromkeys(str(each.platform) for each in entries if each.platform is not None)
+            raise PlatformUnknownError(str(platform), tuple(there)[:MOST_TOLD])
+        chosen.update(exact or [entries.index(best)])
+    return sorted(chosen)
 
 
-def reduced(manifest: Manifest, chosen: Iterable[Descriptor]) -> Manifest:
+def reduced(manifest: Manifest, chosen: Iterable[int]) -> Manifest:
     """Return an index with these entries only, and what is there about them; everything else in it stays as it is.
+
+    Args:
+        manifest: The index.
+        chosen: Positions of the entries.
 
     Raises:
         MalformedManifestError: The index cannot be read.
     """
-    kept = {str(each.digest) for each in chosen}
+    positions = set(chosen)
     # Not from the view: fields that this version does not know go along.
     content = json.loads(manifest.data)
     entries = content["manifests"]
+    kept = {entries[at]["digest"] for at in positions}
     content["manifests"] = [
-        each for each in entries if each["digest"] in kept or (each.get("annotations") or {}).get(ABOUT) in kept
+        each for at, each in enumerate(entries) if at in positions or (each.get("annotations") or {}).get(ABOUT) in kept
     ]
     if len(content["manifests"]) == len(entries):
         return manifest

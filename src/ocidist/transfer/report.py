@@ -22,9 +22,9 @@ class CopyReport:
         source_digest: Digest of what the source named; another one where only some platforms were copied.
         tags: Tags that were set at the destination, or that named the manifest already.
         tags_set: How many of them were set.
-        manifests_copied: Manifests that were sent.
+        manifests_copied: Manifests that were sent; not those that were there, and were sent for a new tag alone.
         manifests_skipped: Manifests that were there already; what they lead to is not counted.
-        blobs_copied: Blobs that were sent.
+        blobs_copied: Blobs that were sent. Each blob of the manifests that were copied is counted once, here or below.
         blobs_mounted: Blobs that the destination took from another of its repositories.
         blobs_skipped: Blobs that were there already.
         foreign_skipped: Layers that were left out because of their licence.
