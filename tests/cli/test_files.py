@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+import anyio
 import pytest
 
 from ocidist import Descriptor, build_artifact
+from ocidist.cli.commands import referrers
+from ocidist.cli.connecting import Place
 from ocidist.model.builder import EMPTY_BLOB, EMPTY_DESCRIPTOR
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from ocidist.testing.registry import LoopbackRegistry
@@ -222,3 +226,27 @@ def test_referrers_are_a_tree(full_registry: LoopbackRegistry, ocidist: Command)
     assert len(ocidist("referrers", reference, "--depth", "1").text.splitlines()) == 3
     assert [each["depth"] for each in ocidist("referrers", reference, "-o", "jsonl").lines] == [1, 2, 1]
     assert ocidist("referrers", f"{full_registry.url}/acme/empty:v1").text.count("\n") == 1
+
+
+def test_a_registry_whose_referrers_refer_to_themselves_is_not_followed_for_ever() -> None:
+    found = Descriptor.of(b"a referrer", "application/vnd.oci.image.manifest.v1+json")
+
+    class Lying:
+        asked = 0
+
+        async def referrers(self, _subject: object, *, artifact_type: str | None) -> AsyncIterator[Descriptor]:
+            assert artifact_type is None
+            self.asked += 1
+            yield found
+            yield found
+
+    lying = Lying()
+    place: Any = Place(cast("Any", lying), found.digest, "localhost:5000/acme/app")
+
+    async def walk() -> int:
+        branch = referrers._Branch(depth=32, open=(), seen=frozenset())
+        return len([node async for node in referrers._walk(place, found.digest, None, branch)])
+
+    # Each is followed once, below the first that it is found at.
+    assert anyio.run(walk) == 6
+    assert lying.asked == 3

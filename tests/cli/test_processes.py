@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import subprocess
 import sys
@@ -64,3 +66,19 @@ def test_help_and_version_load_nothing_that_is_slow(words: list[str], tmp_path: 
     assert loaded[0] == "loaded"
     assert set(loaded) & (HEAVY - {"anyio"}) == set()
     assert not [name for name in loaded if name.startswith(("ocidist.transfer", "ocidist.server", "ocidist.client"))]
+
+
+def test_it_serves_a_registry_until_it_is_terminated(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "ocidist", "serve", str(tmp_path / "store"), "--port", "0", "-o", "json"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        told = json.loads(process.stdout.readline())
+        assert told["store"] == f"of {tmp_path / 'store'}"
+        connection = http.client.HTTPConnection(told["url"].removeprefix("http://"), timeout=10)
+        connection.request("GET", "/v2/")
+        assert connection.getresponse().status == 200
+        connection.close()
+        process.terminate()
+        _, errors = process.communicate(timeout=10)
+    assert (process.returncode, errors) == (0, b"")

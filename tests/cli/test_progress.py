@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from ocidist.cli import people
 from ocidist.cli.bars import Bars
-from ocidist.cli.people import Voice
+from ocidist.cli.people import Telling, Voice
 from ocidist.cli.progress import Lines, Tally, size_text
 from ocidist.observe.events import (
     BlobMounted,
@@ -27,6 +28,9 @@ from ocidist.observe.events import (
     TransferResumed,
     TransferStarted,
 )
+from ocidist.server.faults import Fault
+from ocidist.testing.registry import serve
+from ocidist.wire.endpoints import ListTags
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,12 +151,18 @@ def test_a_terminal_that_was_stopped_does_not_hold_up_what_is_said(monkeypatch: 
 
 
 def test_a_warning_of_the_registry_is_passed_on(ocidist: Command) -> None:
-    from ocidist.server.faults import Fault
-    from ocidist.testing.registry import serve
-
-    warning = (("Warning", '299 - "this registry \x1b[31mwill close"'),)
-    with serve(faults=[Fault(headers=warning, times=10)]) as registry:
-        registry.add("acme/app", {"images": {"app": {"tags": ["v1"]}}})
+    headers = (("Warning", '299 - "this registry will close"'), ("Content-Type", "application/json"))
+    answer = Fault(on=ListTags, status=200, headers=headers, body=b'{"name":"acme/app","tags":["v1"]}')
+    with serve(faults=[answer]) as registry:
         done = ocidist("ls", f"{registry.url}/acme/app")
-    assert done.out == b"v1\n"
-    assert "\x1b" not in done.err
+        assert (done.out, done.err) == (b"v1\n", f"warning: {registry.host}: this registry will close\n")
+
+
+def test_what_is_logged_cannot_steer_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    voice = Voice()
+    monkeypatch.setattr(voice, "say", said.append)
+    handler = Telling(voice, logging.WARNING)
+    handler.handle(logging.LogRecord("ocidist", logging.WARNING, "", 0, "red \x1b[31m%s", ("\u202eword",), None))
+    handler.handle(logging.makeLogRecord({"levelname": "WARNING", "levelno": 30, "ocidist": {"event": "TransferFailed"}}))
+    assert said == ["warning: red [31mword"]

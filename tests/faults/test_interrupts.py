@@ -16,7 +16,7 @@ from ocidist import Digest
 from ocidist.server.faults import FOREVER, Fault
 from ocidist.testing.content import Content
 from ocidist.testing.registry import serve
-from ocidist.wire.endpoints import GetBlob, PatchUpload, PutUpload
+from ocidist.wire.endpoints import CancelUpload, GetBlob, PatchUpload, PutUpload
 from tests.peers.images import noise
 
 if TYPE_CHECKING:
@@ -57,14 +57,19 @@ def command(folder: Path, *words: str) -> subprocess.Popen[str]:
     )
 
 
+def until_met(registry: LoopbackRegistry, process: subprocess.Popen[str]) -> None:
+    """Wait until a command has met the fault that is there."""
+    deadline = time.monotonic() + SOON_S
+    while not registry.faults.met and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    # The bytes before the fault have to get there.
+    time.sleep(0.3)
+
+
 def interrupted(registry: LoopbackRegistry, folder: Path, number: signal.Signals, *words: str) -> Ended:
     """Begin a command, and interrupt it once it has met the fault that is there."""
     with command(folder, *words) as process:
-        deadline = time.monotonic() + SOON_S
-        while not registry.faults.met and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        # The bytes before the fault have to get there.
-        time.sleep(0.3)
+        until_met(registry, process)
         process.send_signal(number)
         out, err = process.communicate(timeout=SOON_S)
         return Ended(process.returncode, out, err)
@@ -73,9 +78,9 @@ def interrupted(registry: LoopbackRegistry, folder: Path, number: signal.Signals
 def test_f200_an_interrupted_push_keeps_its_journal_and_says_how_to_go_on(
     registry: LoopbackRegistry, tmp_path: Path
 ) -> None:
-    data = noise(33 * MIB)
+    data = noise(17 * MIB)
     (tmp_path / "data.bin").write_bytes(data)
-    registry.faults.add(Fault(on=PatchUpload, skip=1, times=FOREVER, latency=HANGS))
+    registry.faults.add(Fault(on=(PatchUpload, PutUpload), skip=1, times=FOREVER, latency=HANGS))
     words = ["push", f"{registry.url}/acme/data:v1", "data.bin", "--journal", "kept"]
     (tmp_path / "kept").mkdir()
 
@@ -95,7 +100,7 @@ def test_f200_an_interrupted_push_keeps_its_journal_and_says_how_to_go_on(
     assert Digest(out.strip())
     assert not list((tmp_path / "kept").glob("*.upload"))
     sent = sum(each.received for each in registry.requests if each.method in {"PATCH", "PUT"})
-    assert sent < 20 * MIB
+    assert sent < 2 * MIB
 
 
 def test_f200_an_interrupted_pull_leaves_no_temporary_file(registry: LoopbackRegistry, tmp_path: Path) -> None:
@@ -120,6 +125,27 @@ def test_f200_an_interrupted_copy_ends_its_upload(registry: LoopbackRegistry, tm
         assert (ended.status, ended.out) == (143, "")
         assert any(each.method == "DELETE" for each in other.requests)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_f200_a_second_interrupt_does_not_wait_for_the_first(registry: LoopbackRegistry, tmp_path: Path) -> None:
+    content = Content().blob("layer", size=4 * MIB).image("app", layers=["layer"], tags=["v1"])
+    registry.add("acme/app", content)
+    hangs = Fault(on=(PutUpload, PatchUpload, CancelUpload), times=FOREVER, latency=HANGS)
+    with (
+        serve(faults=[hangs]) as other,
+        command(tmp_path, "cp", f"{registry.url}/acme/app:v1", f"{other.url}/acme/app:v1") as process,
+    ):
+        until_met(other, process)
+        process.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + SOON_S
+        while not any(isinstance(endpoint, CancelUpload) for _, endpoint in other.faults.met):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        process.communicate(timeout=SOON_S)
+    assert process.returncode == 130
+    assert time.monotonic() - began < 1
 
 
 def test_f200_an_archive_that_is_not_complete_is_not_there(registry: LoopbackRegistry, tmp_path: Path) -> None:

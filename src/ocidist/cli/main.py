@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 import shlex
-import sys
 import traceback
 from functools import partial
 from importlib import import_module
@@ -16,6 +15,7 @@ from cyclopts.exceptions import UnknownCommandError
 
 from ocidist._version import version
 from ocidist.cli.failure import (
+    BROKEN_PIPE,
     FAILED,
     SIGNAL,
     USAGE,
@@ -151,7 +151,7 @@ def run(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return teller.interrupted(SIGNAL + 2, None)
     except (BrokenPipeError, ReaderGoneError):
-        return _reader_gone()
+        return BROKEN_PIPE
     except Exception as error:  # noqa: BLE001 -- whatever it is, its reader gets a message and a status
         return teller.failed(error)
     return found if isinstance(found, int) else 0
@@ -164,18 +164,6 @@ def _call(command: Callable[..., Any], work: Callable[[], Any]) -> object:
     import_module("ocidist.client")
     carry_out(work)
     return 0
-
-
-def _reader_gone() -> int:
-    # What is buffered would be written, and fail again, when Python ends.
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nothing, sys.stdout.fileno())
-    except (OSError, ValueError):
-        pass
-    finally:
-        os.close(nothing)
-    return status_of(ReaderGoneError())
 
 
 class _Teller:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 PATIENCE_S: Final = 2.0
 """Seconds that a terminal has to take the last words."""
 
-_SILENT: Final = frozenset({"TransferFailed"})
-"""Events that the error at the end tells better."""
+_SILENT: Final = frozenset({"MirrorFailed", "NamesSkipped", "TransferFailed", "WarningReceived"})
+"""Events whose warnings the library logs itself, or that the error at the end tells better."""
 
 
 class Voice:
@@ -91,7 +91,7 @@ class Telling(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Say a record in one line."""
         event = getattr(record, "ocidist", None)
-        if self.level >= logging.WARNING and isinstance(event, dict) and event.get("event") in _SILENT:
+        if record.levelno >= logging.WARNING and isinstance(event, dict) and event.get("event") in _SILENT:
             return
         try:
             self._voice.say(f"{record.levelname.lower()}: {clean_text(record.getMessage())}")
