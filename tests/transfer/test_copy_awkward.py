@@ -244,3 +244,32 @@ def test_an_index_of_thousands_for_one_platform_is_reduced_at_once() -> None:
     found = reduced(manifest, entries_for(view, [Platform.parse(name) for name in ("linux/amd64", "linux/amd64/v2")]))
     assert time.process_time() - began < 2
     assert len(found.references) == 4000
+
+
+# --- what errors say -------------------------------------------------------------------------------------------------
+
+
+async def test_a_refusal_for_want_of_foreign_layers_says_what_to_do() -> None:
+    kind = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
+    foreign = attrs.evolve(layer({"foreign": b"y"}), media_type=kind)
+    urls = {"urls": ["https://files.example/y"]}
+    top = image(fields={"layers": [foreign.descriptor | urls]})
+    memory = await in_memory(attrs.evolve(top, blobs=(top.blobs[0], foreign)), "v1")
+    refused = Fault(on=PutManifest, times=FOREVER, status=400)
+    async with serve(faults=[refused]) as registry, registry.client() as client:
+        with pytest.raises(CopyError, match="foreign_layers=True"):
+            await copy((memory, "v1"), f"{registry.host}/x", client=client)
+        with pytest.raises(CopyError) as caught:
+            await copy((memory, "v1"), f"{registry.host}/x", client=client, foreign_layers=True)
+        assert "foreign_layers" not in str(caught.value)
+
+
+async def test_a_failing_source_is_not_told_as_what_the_destination_did() -> None:
+    top = image()
+    memory = await in_memory(top, "v1")
+    await memory.blobs.delete(top.blobs[1].digest)
+    async with serve() as registry, registry.client() as client:
+        with pytest.raises(CopyError) as caught:
+            await copy((memory, "v1"), f"{registry.host}/x", client=client)
+    assert f"at the source {top.blobs[1].digest}: read blob acme/app@" in str(caught.value)
+    assert "upload" not in str(caught.value)

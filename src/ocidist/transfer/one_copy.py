@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _MISSES: Final = 2
 """Manifests that may be missing before the rest is taken to be missing, too."""
+_LEFT_OUT: Final = "Layers that it names were left out because of their licence; foreign_layers=True copies them"
 
 
 class OneCopy:
@@ -235,7 +236,8 @@ class OneCopy:
 
     async def _push(self, digest: Digest, tags: Sequence[Tag] = ()) -> None:
         manifest = self._survey.manifests[digest]
-        with blaming(Side.DESTINATION, digest):
+        left_out = any(part.digest in self._foreign for part in manifest.references)
+        with blaming(Side.DESTINATION, digest, hint=_LEFT_OUT if left_out else None):
             try:
                 await self._push_once(manifest, tags)
             except ManifestBlobUnknownError:

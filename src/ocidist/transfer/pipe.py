@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ocidist.errors import BlobUnknownError
+from ocidist.errors import BlobUnknownError, OciError
 from ocidist.model.mediatype import FOREIGN_LAYER_TYPES
 from ocidist.remote.reader import BlobReader
 from ocidist.remote.repository import Repository
@@ -54,17 +54,22 @@ class Pipe:
 
     async def _pieces(self) -> AsyncGenerator[bytes, None]:
         source = self._source
+        begun = False
         try:
             try:
                 async with source.blobs.open(self._blob) as reader:
                     async for piece in reader:
+                        begun = True
                         yield piece
             except BlobUnknownError:
-                if not self._foreign or not isinstance(source, Repository):
+                if begun or not self._foreign or not isinstance(source, Repository):
                     raise
                 async with source.blobs.open_foreign(self._blob) as pieces:
                     async for piece in pieces:
                         yield piece
         except Exception as error:
             self.failure = error
+            if isinstance(error, OciError):
+                # Or else it would be told as what the destination did meanwhile.
+                error.locate(operation="read blob", reference=f"{source.name}@{self._blob.digest}")
             raise
