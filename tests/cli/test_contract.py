@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ocidist.cli.failure import status_of
+from ocidist.cli.failure import hint_of, message_of, status_of
 from ocidist.cli.main import COMMON
 from ocidist.errors import (
     ArchiveError,
+    AuthError,
     AuthRealmRefusedError,
     ConnectError,
     CopyError,
@@ -24,10 +26,13 @@ from ocidist.errors import (
     PlatformUnknownError,
     RegistryBlockedError,
     ServerError,
+    TlsError,
     TruncatedBodyError,
     UnauthorizedError,
 )
 from ocidist.errors._transfer import Side
+from ocidist.http import session
+from ocidist.http.failure import _CERTIFICATE_HINT
 from ocidist.server.faults import FOREVER, Fault
 from ocidist.server.limits import Limits
 from ocidist.testing.content import Content
@@ -186,3 +191,14 @@ def test_the_common_options_are_those_that_verbs_have() -> None:
     text = (SNAPSHOTS / "ls.help.txt").read_text()
     found = re.findall(r"^ (--[a-z-]+)(?: (-[a-z]))?(?: ([A-Z]+))?", text[text.index(" Output\n") :], re.MULTILINE)
     assert {name: bool(value) for *names, value in found for name in names if name} == COMMON
+
+
+def test_what_the_library_advises_is_said_in_words_of_the_command_line() -> None:
+    turn: Any = SimpleNamespace(host="http://registry.lan", withheld=True)
+    plain = session._explained(turn, AuthError("why"))
+    assert message_of(plain).endswith("was only found out: write http:// before its name if they may be sent")
+    assert hint_of(plain) is None
+    assert message_of(TlsError(_CERTIFICATE_HINT)).endswith("given with --config can name one")
+    assert hint_of(TlsError("[SSL: WRONG_VERSION_NUMBER] wrong version number")) == (
+        "If it speaks plain http: --insecure, or http:// before its name"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import threading
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -164,5 +165,20 @@ def test_what_is_logged_cannot_steer_the_terminal(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(voice, "say", said.append)
     handler = Telling(voice, logging.WARNING)
     handler.handle(logging.LogRecord("ocidist", logging.WARNING, "", 0, "red \x1b[31m%s", ("\u202eword",), None))
-    handler.handle(logging.makeLogRecord({"levelname": "WARNING", "levelno": 30, "ocidist": {"event": "TransferFailed"}}))
+    handler.handle(
+        logging.makeLogRecord({"levelname": "WARNING", "levelno": 30, "ocidist": {"event": "TransferFailed"}})
+    )
     assert said == ["warning: red [31mword"]
+
+
+def test_several_threads_may_speak_at_once() -> None:
+    said: list[str] = []
+    for _ in range(50):
+        with Voice() as voice:
+            voice.write = said.append
+            threads = [threading.Thread(target=voice.say, args=("word",)) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    assert said == ["word\n"] * 200

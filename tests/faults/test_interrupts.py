@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ocidist.testing.registry import LoopbackRegistry
 
 MIB: Final = 1024 * 1024
-SOON_S: Final = 10
+SOON_S: Final = 30
 HANGS: Final = 60
 
 
@@ -145,7 +145,7 @@ def test_f200_a_second_interrupt_does_not_wait_for_the_first(registry: LoopbackR
         began = time.monotonic()
         process.communicate(timeout=SOON_S)
     assert process.returncode == 130
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 3
 
 
 def test_f200_an_archive_that_is_not_complete_is_not_there(registry: LoopbackRegistry, tmp_path: Path) -> None:

@@ -80,6 +80,18 @@ class OutputError(CommandError):
     """Raised when standard output cannot be written to."""
 
 
+# The same, where it is in the midst of a message.
+_WORDS: Final = (
+    (
+        '. Say so with HostConfig(scheme="http"), or allow it with EgressPolicy(allow_plaintext_credentials=True)',
+        ": write http:// before its name if they may be sent",
+    ),
+    ("give one with HostConfig(client_cert=...)", "a hosts.toml or certs.d given with --config can name one"),
+)
+
+# What a server says that does not speak TLS.
+_NO_TLS: Final = ("WRONG_VERSION_NUMBER", "record layer failure", "HTTP_REQUEST")
+
 # The first that fits counts. A body that was cut is the network's doing, although it has the wrong size.
 _STATUSES: Final[tuple[tuple[tuple[type[BaseException], ...], int], ...]] = (
     ((ReaderGoneError,), BROKEN_PIPE),
@@ -114,6 +126,8 @@ def message_of(error: BaseException) -> str:
         text = str(error).removesuffix(f". {error.hint}") if error.hint else str(error)
     else:
         text = str(error) or type(error).__name__
+    for words, ours in _WORDS:
+        text = text.replace(words, ours)
     if isinstance(error, NotFoundError) and not error.errors:
         # An answer to HEAD has no words of its own.
         text = f"{text}: {next((said for kind, said in _MISSING if isinstance(error, kind)), 'there is none')}"
@@ -131,6 +145,10 @@ def hint_of(error: BaseException) -> str | None:
     if isinstance(error, SchemeDetectionError):
         tried = any(cause.startswith("http:") for cause in error.causes)
         return None if tried else "If it speaks plain http only: --insecure"
+    if any(words in error.message for words, _ in _WORDS):
+        return None
+    if isinstance(error, TlsError) and any(words in error.message for words in _NO_TLS):
+        return "If it speaks plain http: --insecure, or http:// before its name"
     for kind, hint in _HINTS:
         if isinstance(error, kind):
             target = getattr(error, "target", "")

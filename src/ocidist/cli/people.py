@@ -36,13 +36,16 @@ class Voice:
     def __init__(self) -> None:
         self._texts: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        # Worker threads log, too.
+        self._lock = threading.Lock()
         self.write: Callable[[str], None] = put
 
     def say(self, text: str) -> None:
-        """Say a line; never waits."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._speak, name="ocidist-voice", daemon=True)
-            self._thread.start()
+        """Say a line; does not wait for it to be written."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._speak, name="ocidist-voice", daemon=True)
+                self._thread.start()
         self._texts.put(text)
 
     def _speak(self) -> None:
@@ -59,9 +62,11 @@ class Voice:
         trace: TracebackType | None = None,
     ) -> None:
         """Let what was said be written; blocks for a moment at most."""
-        if self._thread is not None:
+        with self._lock:
+            thread = self._thread
+        if thread is not None:
             self._texts.put(None)
-            self._thread.join(PATIENCE_S)
+            thread.join(PATIENCE_S)
 
 
 def put(text: str) -> None:
