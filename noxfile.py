@@ -97,7 +97,7 @@ def imports(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation, warnings as errors; arguments are sphinx-build's, the last the output folder."""
-    session.install(".[server,issuer,otel,cli]", *_group("docs"))
+    session.install(".[server,issuer,otel,cli,dask]", *_group("docs"))
     output = session.posargs or [str(Path(session.create_tmp()) / "html")]
     session.run("sphinx-build", "-nW", "--keep-going", "-E", "docs", *output)
 

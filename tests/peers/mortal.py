@@ -64,26 +64,32 @@ class Mortals:
 def _transfer(
     *,
     action: str,
-    host: str,
-    repository: str,
-    path: str,
     backend: str,
     started: int,
+    host: str = "",
+    repository: str = "",
+    path: str = "",
     **options: Any,  # noqa: ANN401 -- what is in the JSON
 ) -> None:  # pragma: no cover -- in another process
     import anyio
 
-    from ocidist import Client, HostConfig
+    from ocidist import Client, HostConfig, MirrorConfig, Shard, mirror
 
     told = False
 
-    def progress(_done: int, _size: int | None) -> None:
+    def progress(*_: object) -> None:
         nonlocal told
         if not told:
             told = True
             os.write(started, b"x")
 
     async def main() -> None:
+        if action == "mirror":
+            shard = Shard.parse(options["shard"]) if "shard" in options else None
+            config = MirrorConfig.from_toml(options["rules"])
+            known = {name: options[name] for name in ("checkpoint", "patience") if name in options}
+            await mirror(config, shard=shard, hooks=[progress], **known)
+            return
         async with Client(credentials={}, hosts={host: HostConfig(scheme="http")}) as client:
             blobs = client.repository(f"{host}/{repository}").blobs
             if action == "push":
@@ -107,7 +113,7 @@ def _answer(number: int) -> None:  # pragma: no cover -- in another process
 
 def _serve() -> None:  # pragma: no cover -- in another process
 
-    import ocidist.remote.blobs  # noqa: F401 -- see above
+    import ocidist.transfer.mirror  # noqa: F401 -- see above
 
     child = 0
     for line in sys.stdin:

@@ -140,8 +140,13 @@ class _Receiving:
         self._receive = receive
         self._send = send
         self._taken = 0
+        self._over = False
 
     async def __call__(self) -> Message:
+        if self._over:
+            # Not asked for what comes next: of a body that is all there, nothing ever does.
+            await cut(self._receive, self._send)
+            return {"type": "http.disconnect"}
         message = await self._receive()
         if self._limit is None or message["type"] != "http.request":
             return message
@@ -149,10 +154,8 @@ class _Receiving:
         self._taken += len(message.get("body", b""))
         if self._taken < self._limit and message.get("more_body", False):
             return message
-        if left > 0:
-            return {**message, "body": message["body"][:left], "more_body": True}
-        await cut(self._receive, self._send)
-        return {"type": "http.disconnect"}
+        self._over = True
+        return {**message, "body": message["body"][:left], "more_body": True}
 
 
 class _Sending:
