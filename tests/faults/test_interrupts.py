@@ -16,7 +16,7 @@ from ocidist import Digest
 from ocidist.server.faults import FOREVER, Fault
 from ocidist.testing.content import Content
 from ocidist.testing.registry import serve
-from ocidist.wire.endpoints import CancelUpload, GetBlob, PatchUpload, PutUpload
+from ocidist.wire.endpoints import CancelUpload, GetBlob, PatchUpload, PutManifest, PutUpload
 from tests.peers.images import noise
 
 if TYPE_CHECKING:
@@ -156,3 +156,29 @@ def test_f200_an_archive_that_is_not_complete_is_not_there(registry: LoopbackReg
     ended = interrupted(registry, tmp_path, signal.SIGINT, "cp", reference, "oci-archive:app.tar:v1")
     assert ended.status == 130
     assert list(tmp_path.iterdir()) == []
+
+
+def test_f200_an_interrupted_mirror_keeps_its_checkpoint(registry: LoopbackRegistry, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        content = Content().blob("layer", size=MIB).image(name, layers=["layer"], tags=["v1"], annotations={"is": name})
+        registry.add(f"acme/{name}", content)
+    with serve(faults=[Fault(on=PutManifest, skip=1, times=FOREVER, latency=HANGS)]) as other:
+        rules = "".join(
+            f'[[mirror]]\nsource = "{registry.host}/acme/{name}:v1"\ndestination = "{other.host}/{name}"\n'
+            for name in ("one", "two")
+        )
+        (tmp_path / "mirror.toml").write_text(f"[defaults]\nimages_at_once = 1\n{rules}")
+        words = ["mirror", "--checkpoint", "done", "--insecure-host", other.host]
+        ended = interrupted(other, tmp_path, signal.SIGINT, *words)
+        assert (ended.status, ended.out) == (130, "")
+        assert ended.err.splitlines()[-1] == f"  ocidist {' '.join(words)}"
+        assert (tmp_path / "done").exists()
+
+        other.faults.clear()
+        other.requests.clear()
+        with command(tmp_path, *words) as process:
+            out, err = process.communicate(timeout=SOON_S)
+        assert process.returncode == 0, err
+        assert "1 copied, 1 there already" in out
+        assert not (tmp_path / "done").exists()
+        assert sum(each.method == "PUT" and "/manifests/" in each.path for each in other.requests) == 1
