@@ -71,5 +71,10 @@ def test_the_client_does_not_load_what_it_may_never_need() -> None:
     assert not late & _loaded_by("from ocidist import Client")
 
 
+def test_what_docker_had_before_is_not_loaded_unasked() -> None:
+    everything = "import ocidist; [getattr(ocidist, name) for name in ocidist.__all__]"
+    assert not [name for name in _loaded_by(everything) if name.startswith(("ocidist.engine", "ocidist.legacy"))]
+
+
 def test_values_do_not_load_the_client() -> None:
     assert not {"httpx", "anyio"} & _loaded_by("from ocidist import Digest, Reference, Descriptor, Manifest")

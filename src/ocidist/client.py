@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from ocidist.credentials.store import Credential, Credentials
     from ocidist.hosts.config import HostConfig
     from ocidist.http.caches import ChallengeCache, TokenCache
+    from ocidist.http.sender import Sender
     from ocidist.observe.hooks import Hook
     from ocidist.remote.registry import Registry
     from ocidist.remote.repository import Repository
@@ -210,6 +211,11 @@ class Client(httpx.AsyncClient):
             )
         found = reference if isinstance(reference, Reference) else Reference.parse(reference)
         return self.registry(found.registry, credential=credential).repository(found.repository)
+
+    @property
+    def sender(self) -> Sender:
+        """What other protocols than OCI's send through, with all that belongs to it; see ``ocidist.legacy``."""
+        return self._session
 
     async def detect_scheme(self, name: str | RegistryName) -> str:
         """Return ``"https"`` or ``"http"``, whichever the registry speaks, and remember it.

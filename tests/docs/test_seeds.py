@@ -1,4 +1,4 @@
-"""The seed map: every name of the seeds is in it, what it says is here can be imported, what is planned is not here."""
+"""The seed map: every name of the seeds is in it, and what it says is here can be imported."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from tests.docs.seed_names import NAMES
 PAGE = DOCS / "reference" / "seeds.md"
 HEADER = ("Seed name", "In ocidist", "State")
 MAP = [row for row in rows(PAGE) if row.header == HEADER]
-CAPABILITIES = {row.cells[0] for row in rows(PAGE) if row.header[0] == "capability"}
 SHORTEST_REASON = 40
 
 
@@ -30,7 +29,8 @@ def test_every_name_of_a_seed_has_a_row_and_no_row_is_about_anything_else(seed: 
 
 def test_every_row_belongs_to_a_seed_and_has_a_state() -> None:
     assert {row.section for row in MAP} == set(NAMES)
-    assert len(_rows("here")) + len(_rows("planned")) + len(_rows("none")) == len(MAP)
+    # Everything is there, or has a reason not to be.
+    assert len(_rows("here")) + len(_rows("none")) == len(MAP)
 
 
 @pytest.mark.parametrize("row", _rows("here"), ids=_label)
@@ -39,16 +39,6 @@ def test_what_is_here_can_be_imported(row: Row) -> None:
     assert found
     for name in found:
         resolve(name)
-
-
-@pytest.mark.parametrize("row", _rows("planned"), ids=_label)
-def test_what_is_planned_has_a_settled_name_and_is_not_here_yet(row: Row) -> None:
-    assert row.cells[2].partition(": ")[2] in CAPABILITIES
-    found = names(row.cells[1])
-    assert found
-    for name in found:
-        with pytest.raises(ImportError):
-            resolve(name)
 
 
 @pytest.mark.parametrize("row", _rows("none"), ids=_label)

@@ -91,7 +91,7 @@ async def test_a_real_schema_1_manifest_has_layers_and_history_and_is_not_pushed
         found = await repository.manifests.get("v1", accept="*/*")
         view = found.parse()
         assert isinstance(view, Schema1View)
-        (layer,) = view.layers
+        (layer,) = view.v1_layers
         assert (layer.image.architecture, layer.image.os) == ("amd64", "linux")
         assert layer.image.parent is None
         assert layer.image.created == "2026-01-01T00:00:00Z"

@@ -230,6 +230,12 @@ class LinkRefusedError(EgressError):
     purpose: ClassVar[str] = "the next page"
 
 
+class EndpointRefusedError(EgressError):
+    """Raised when an index of Registry v1 sends the client to a registry that it must not go to."""
+
+    purpose: ClassVar[str] = "a registry"
+
+
 # --- credentials and tokens ------------------------------------------------------------------------------------------
 
 

@@ -104,6 +104,9 @@ def build(
         length = b"Content-Length: 0\r\n"
     try:
         own = _lines(endpoint.headers)
+        secrets = [(name.encode("ascii"), value.encode("ascii")) for name, value in endpoint.secrets]
+        if secrets:
+            own += header_lines(secrets)
         lines = b"%b%b%b%b" % (opening, fields.get(at_home=at_home), own, length)
     except httpx.LocalProtocolError as error:
         raise UsageError(str(error)) from None
@@ -159,10 +162,8 @@ def _subject(endpoint: Endpoint) -> Subject:
             return Subject.BLOB
         case endpoints.PatchUpload() | endpoints.PutUpload() | endpoints.UploadStatus() | endpoints.CancelUpload():
             return Subject.UPLOAD
-        case endpoints.Ping() | endpoints.ListRepositories():
-            return Subject.OTHER
         case _:
-            return Subject.REPOSITORY
+            return endpoint.about
 
 
 def scrubbed(error: OciError) -> OciError:

@@ -15,7 +15,6 @@ import httpx
 
 from ocidist.errors import BodyNotReplayableError, RedirectRefusedError
 from ocidist.wire.egress import Origin, check_redirect
-from ocidist.wire.endpoints import ListReferrers, ListRepositories, ListTags
 
 if TYPE_CHECKING:
     from ocidist.http.sender import Call
@@ -25,8 +24,6 @@ FOLLOWED = frozenset({301, 302, 303, 307, 308})
 _KEEP_METHOD = frozenset({307, 308})
 _SAFE = frozenset({"GET", "HEAD"})
 _HARMLESS = ("Accept", "Accept-Encoding", "If-None-Match", "If-Range", "Range", "User-Agent")
-# Lists are small and made by the registry itself. Where one points elsewhere, the registry does not really offer it.
-_STAY_HOME = (ListReferrers, ListRepositories, ListTags)
 
 
 @attrs.frozen
@@ -69,9 +66,11 @@ def next_hop(
         here = str(Origin.of(str(request.url)))
         raise RedirectRefusedError(here, "nowhere", f"the {response.status_code} has no Location")
     found = check_redirect(str(request.url), location, policy, registry=home)
-    if not found.same_origin and not (reads and not isinstance(call.endpoint, _STAY_HOME)):
+    # Lists, say, are small and made by the registry itself: where one points elsewhere, it does not really offer it.
+    stays = call.endpoint is not None and call.endpoint.stays_home
+    if not found.same_origin and (stays or not reads):
         here, there = str(Origin.of(str(request.url))), str(Origin.of(found.url))
-        what = "lists come from the registry itself" if reads else "what is written is not sent elsewhere"
+        what = "this comes from the registry itself" if reads else "what is written is not sent elsewhere"
         raise RedirectRefusedError(here, there, what)
     if not reads and not replayable(request, call):
         msg = f"the registry redirects the {request.method}, and its body can be read only once"

@@ -166,6 +166,19 @@ class Sender(Protocol):
         """
         ...
 
+    async def identify(self, registry: RegistryName, credential: Credential | None = None) -> Credential:
+        """Return who asks at a registry, for protocols that say so with every request.
+
+        Args:
+            registry: The registry.
+            credential: Identity to use instead of the client's own for this host.
+
+        Raises:
+            CredentialsRejectedError: Somebody does, and would do it in plain text where nobody said that this may be.
+            OciError: The credential cannot be looked up, or see ``base_of``.
+        """
+        ...
+
     def exchange(
         self,
         registry: RegistryName,

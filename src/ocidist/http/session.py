@@ -22,7 +22,6 @@ from ocidist.errors import (
     ClientClosedError,
     CredentialsRejectedError,
     InvalidReferenceError,
-    LinkRefusedError,
     LocationRefusedError,
     OciError,
     RedirectRefusedError,
@@ -93,7 +92,6 @@ _warnings_log = logging.getLogger("ocidist.warnings")
 
 _AWAY: Final = "ocidist_away"
 _REFUSALS: Final = frozenset({401, 403})
-_LISTS: Final = (endpoints.ListRepositories, endpoints.ListTags, endpoints.ListReferrers)
 
 
 @attrs.frozen
@@ -177,6 +175,13 @@ class Session:
     async def base_of(self, registry: RegistryName) -> str:
         """Return a registry's base URL. See ``Sender``."""
         return (await self.site(registry)).base
+
+    async def identify(self, registry: RegistryName, credential: Credential | None = None) -> Credential:
+        """Return who asks at a registry. See ``Sender``."""
+        found = credential or await self._parts.credentials.get(str(registry))
+        if found != ANONYMOUS and self._is_too_plain(await self.site(registry)):
+            raise _withheld(str(registry))
+        return found
 
     def exchange(
         self,
@@ -297,7 +302,7 @@ class Session:
             if response.status_code in RETRIED_STATUSES:
                 await refuse_busy(request, response, call, patience=self._parts.retry.max_retry_after)
         except Exception as error:
-            failure = place.failed(error, away=request.extensions.pop(_AWAY, False))
+            failure = place.failed(error, away=request.extensions.pop(_AWAY, False) or _roams(request, call))
             if failure is error:
                 raise
             raise failure from None
@@ -385,7 +390,8 @@ class Session:
         if credential is None:
             repository = getattr(call.endpoint, "repository", None)
             credential = await self._parts.credentials.get(name, repository=repository)
-        withheld = origin.scheme == "http" and credential != ANONYMOUS and self._is_too_plain(request)
+        plain = isinstance(request, LeanRequest) and self._is_too_plain(request.site)
+        withheld = plain and credential != ANONYMOUS
         return Turn(
             origin,
             ANONYMOUS if withheld else credential,
@@ -396,9 +402,9 @@ class Session:
             withheld=withheld,
         )
 
-    def _is_too_plain(self, request: httpx.Request) -> bool:
+    def _is_too_plain(self, site: Site) -> bool:
         """Return whether credentials would go over a network in plain text, and nobody said that they may."""
-        if not isinstance(request, LeanRequest) or not request.site.guessed or request.site.registry.is_loopback:
+        if site.origin.scheme != "http" or not site.guessed or site.registry.is_loopback:
             return False
         return not self._parts.egress.allow_plaintext_credentials
 
@@ -495,7 +501,7 @@ class Session:
         home = request.site.origin
         if request.origin is home or request.origin == home:
             return None
-        refuse = LinkRefusedError if isinstance(call.endpoint, _LISTS) else LocationRefusedError
+        refuse = LocationRefusedError if call.endpoint is None else call.endpoint.refused
         return self._guarded(home, request.origin, refuse)
 
     def _guarded(self, home: Origin, target: Origin, refuse: type[EgressError]) -> AddressGuard | None:
@@ -535,13 +541,22 @@ class Session:
 
 
 def _explained(turn: Turn, error: AuthError) -> AuthError:
-    if not turn.withheld:
-        return error
+    return _withheld(turn.host) if turn.withheld else error
+
+
+def _withheld(host: str) -> CredentialsRejectedError:
     msg = (
-        f"{turn.host} wants credentials, and those there are were not sent: that it speaks plain http was only found"
+        f"{host} wants credentials, and those there are were not sent: that it speaks plain http was only found"
         ' out. Say so with HostConfig(scheme="http"), or allow it with EgressPolicy(allow_plaintext_credentials=True)'
     )
     return CredentialsRejectedError(msg)
+
+
+def _roams(request: httpx.Request, call: Call) -> bool:
+    """Return whether a request goes to another server on behalf of the registry."""
+    if call.endpoint is None or not call.endpoint.roams or not isinstance(request, LeanRequest):
+        return False
+    return request.origin != request.site.origin
 
 
 def _host_of(request: httpx.Request, call: Call) -> str:

@@ -150,7 +150,7 @@ class Schema1View:
     extra: Mapping[str, object] = attrs.field(factory=dict, converter=unknown_fields, hash=False)
 
     @property
-    def layers(self) -> tuple[V1Layer, ...]:
+    def v1_layers(self) -> tuple[V1Layer, ...]:
         """The layers with the images they make, the base first, as newer formats order them.
 
         Raises:

@@ -17,6 +17,7 @@ import attrs
 from ocidist.errors import (
     AuthRealmRefusedError,
     EgressError,
+    EndpointRefusedError,
     LinkRefusedError,
     LocationRefusedError,
     RedirectRefusedError,
@@ -36,6 +37,7 @@ __all__ = [
     "RealmDecision",
     "Redirect",
     "address_refusal",
+    "check_endpoint",
     "check_foreign",
     "check_link",
     "check_location",
@@ -356,6 +358,30 @@ def check_foreign(registry: str | Origin, target: str, policy: EgressPolicy = DE
     if "://" not in target:
         raise EgressError(here.origin, UNREADABLE, "it is not an absolute URL")
     _check_way(_origin(here), _origin(there), _origin(here), policy, EgressError)
+    return str(there)
+
+
+def check_endpoint(index: str | Origin, target: str, policy: EgressPolicy = DEFAULT_POLICY) -> str:
+    """Decide about a registry that an index of Registry v1 names; return the URL to ask.
+
+    The token that the index gave out goes there as well. So another host has to be a public one, asked over https, or
+    on the loopback interface as the index is.
+
+    Args:
+        index: URL or origin of the index.
+        target: URL of the registry.
+        policy: What the client's owner allows.
+
+    Raises:
+        EndpointRefusedError: Nothing may be sent there.
+
+    Spec: Docker, "Registry & Index Spec", ``X-Docker-Endpoints``.
+    """
+    here, there = _resolve(index, target, EndpointRefusedError)
+    _check_way(_origin(here), _origin(there), _origin(here), policy, EndpointRefusedError)
+    local = _origin(there).kind is AddressKind.LOOPBACK
+    if there.scheme != "https" and there.host != here.host and not local:
+        raise EndpointRefusedError(here.origin, there.origin, "tokens go to another host over https only")
     return str(there)
 
 

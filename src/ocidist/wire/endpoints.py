@@ -14,8 +14,9 @@ from urllib.parse import quote
 
 import attrs
 
-from ocidist.errors import UnsupportedError
+from ocidist.errors import EgressError, LinkRefusedError, LocationRefusedError, UnsupportedError
 from ocidist.model.mediatype import DEFAULT_ACCEPT, OCI_INDEX, OCTET_STREAM
+from ocidist.wire.errorbody import Subject
 from ocidist.wire.ranges import format_content_range, range_header
 from ocidist.wire.redact import redact_url
 from ocidist.wire.scope import CATALOG, NO_SCOPES, ScopeSet, repository_scope
@@ -52,6 +53,10 @@ class Endpoint:
         success: Statuses that mean success; any other status raises.
         repeatable: Whether it may be sent again when the answer was lost.
         final: Whether the registry does long work before it answers.
+        about: What it is about; it decides what a 404 without a code means.
+        refused: The error where it leads to a place that the client must not go to.
+        roams: Whether another origin than the registry's is another server: its failures are not the registry's then.
+        stays_home: Whether a redirect to another origin is refused, and not only what is secret left behind.
     """
 
     id: ClassVar[str] = ""
@@ -60,6 +65,10 @@ class Endpoint:
     success: ClassVar[frozenset[int]] = frozenset({200})
     repeatable: ClassVar[bool] = True
     final: ClassVar[bool] = False
+    about: ClassVar[Subject] = Subject.REPOSITORY
+    refused: ClassVar[type[EgressError]] = LocationRefusedError
+    roams: ClassVar[bool] = False
+    stays_home: ClassVar[bool] = False
 
     @property
     def scopes(self) -> ScopeSet:
@@ -74,6 +83,11 @@ class Endpoint:
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
         """Header fields of the request."""
+        return ()
+
+    @property
+    def secrets(self) -> tuple[tuple[str, str], ...]:
+        """Header fields that say who asks, where an endpoint does that itself. They are kept nowhere."""
         return ()
 
     def to_request(self) -> WireRequest:
@@ -92,6 +106,7 @@ class Ping(Endpoint):
 
     id = "end-1"
     operation = "ping"
+    about = Subject.OTHER
 
     @property
     def target(self) -> str:
@@ -110,6 +125,9 @@ class ListRepositories(Endpoint):
 
     id = "catalog"
     operation = "list repositories"
+    about = Subject.OTHER
+    refused: ClassVar[type[EgressError]] = LinkRefusedError
+    stays_home = True
     n: int | None = None
     last: str | None = None
     page: str | None = None
@@ -477,6 +495,8 @@ class ListTags(_OfRepository):
 
     id = "end-8b"
     operation = "list tags"
+    refused: ClassVar[type[EgressError]] = LinkRefusedError
+    stays_home = True
     n: int | None = None
     last: str | None = None
     page: str | None = None
@@ -499,6 +519,8 @@ class ListReferrers(_OfRepository):
 
     id = "end-12b"
     operation = "list referrers"
+    refused: ClassVar[type[EgressError]] = LinkRefusedError
+    stays_home = True
     digest: Digest
     artifact_type: str | None = None
     last: Digest | None = None

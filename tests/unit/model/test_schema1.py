@@ -90,7 +90,7 @@ def view(images: list[dict[str, object]], sums: list[Digest] = SUMS) -> Schema1V
 
 def test_layers_come_with_their_images_the_base_first() -> None:
     command = {"container_config": {"Cmd": ["/bin/sh", "-c", "true"]}, "throwaway": True, "author": "me", "os": "linux"}
-    layers = view(history({}, command)).layers
+    layers = view(history({}, command)).v1_layers
     assert [layer.blob_sum for layer in layers] == SUMS
     assert [layer.image.id for layer in layers] == IDS
     assert [layer.image.parent for layer in layers] == [None, *IDS[:2]]
@@ -98,7 +98,7 @@ def test_layers_come_with_their_images_the_base_first() -> None:
     assert (layers[1].image.author, layers[1].image.os) == ("me", "linux")
     assert [layer.image.empty for layer in layers] == [False, True, False]
     assert json.loads(layers[0].image.text)["id"] == IDS[0]
-    assert view([], []).layers == ()
+    assert view([], []).v1_layers == ()
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_layers_come_with_their_images_the_base_first() -> None:
 def test_images_that_are_no_chain_are_malformed(images: list[dict[str, object]], sums: list[Digest]) -> None:
     found = view(images, sums)
     with pytest.raises(MalformedManifestError):
-        found.layers  # noqa: B018 -- reading it is the point
+        found.v1_layers  # noqa: B018 -- reading it is the point
 
 
 @pytest.mark.parametrize(
