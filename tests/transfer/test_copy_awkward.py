@@ -6,6 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import attrs
 import pytest
 
@@ -229,6 +230,24 @@ async def test_t33_limits_are_kept_while_a_level_is_read(how: str, limit: dict[s
             await Copier().copy(place, there, CopyOptions(referrers=Referrers(), **limit))
     assert isinstance(caught.value.__cause__, LimitExceededError)
     assert len(counted.reads) < 25
+
+
+async def test_many_copies_of_one_repository_list_its_tags_once() -> None:
+    async with serve() as registry, registry.client() as client:
+        here = client.repository(f"{registry.host}/x")
+        for at, top in enumerate(family(4)):
+            await push_image(here, top, f"v{at}")
+        registry.requests.clear()
+        copier = Copier(options=CopyOptions(digest_tags=True))
+
+        async def one(at: int) -> None:
+            async with open_place((here, f"v{at}"), client=None) as source:
+                await copier.survey(source)
+
+        async with anyio.create_task_group() as group:
+            for at in range(4):
+                group.start_soon(one, at)
+        assert sum("/tags/list" in each.path for each in registry.requests) == 1
 
 
 def test_an_index_of_thousands_for_one_platform_is_reduced_at_once() -> None:

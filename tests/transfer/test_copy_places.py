@@ -15,6 +15,7 @@ from ocidist import (
     CopyError,
     InvalidReferenceError,
     Layout,
+    LayoutRegistry,
     MemoryRegistry,
     Reference,
     Side,
@@ -25,7 +26,7 @@ from ocidist import (
 )
 from ocidist.transfer.options import CopyOptions
 from tests.peers.images import image, index
-from tests.transfer.stores import in_memory
+from tests.transfer.stores import contents, expected, in_memory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -164,6 +165,26 @@ async def test_a_users_own_store_is_source_and_destination(kind: type[Plain]) ->
     report = await copy((kind(await in_memory(top, "v1")), "v1"), kind(there), referrers=True, digest_tags=True)
     assert report.blobs_copied == len(top.all_blobs)
     assert [await there.blobs.exists(blob.digest) for blob in top.all_blobs] == [True] * len(top.all_blobs)
+
+
+@pytest.mark.parametrize("wrong", ["path", "registry"])
+async def test_what_is_no_repository_is_told_what_would_be(wrong: str, tmp_path: Path) -> None:
+    where: Any = tmp_path if wrong == "path" else LayoutRegistry(tmp_path)
+    with pytest.raises(UsageError, match=r"Layout\(path\)" if wrong == "path" else r"repository\(name\)"):
+        await copy(where, f"oci:{tmp_path}")
+
+
+async def test_repositories_of_one_local_registry_mount_from_each_other(tmp_path: Path) -> None:
+    top = index()
+    for registry in (MemoryRegistry(), LayoutRegistry(tmp_path)):
+        await copy((await in_memory(top, "v1"), "v1"), registry.repository("a/b"))
+        report = await copy((registry.repository("a/b"), "v1"), registry.repository("c/d"))
+        assert (report.blobs_copied, report.blobs_mounted) == (0, len(top.all_blobs))
+        assert await contents(registry.repository("c/d"), "v1") == expected(top)
+        again = await copy((registry.repository("a/b"), "v1"), (registry.repository("a/b"), "v2"))
+        assert (again.manifests_copied, again.tags_set) == (0, 1)
+    other = MemoryRegistry().repository("a/b")
+    assert (await copy((registry.repository("a/b"), "v1"), other)).blobs_copied == len(top.all_blobs)
 
 
 # --- options ---------------------------------------------------------------------------------------------------------

@@ -57,6 +57,7 @@ class Layout:
     Attributes:
         name: See above.
         path: See above.
+        registry: What it shares its blobs with: the ``LayoutRegistry`` that it is a repository of, or None.
         blobs: Its blobs.
         manifests: Its manifests.
         tags: Its tags.
@@ -79,10 +80,11 @@ class Layout:
         root = Path(path)
         known_as = name_of(root) if name is None else RepositoryName(name)
         state = State(known_as, root, check_references=check_references, lock_timeout=lock_timeout)
-        self._set(state)
+        self._set(state, None)
 
-    def _set(self, state: State) -> None:
+    def _set(self, state: State, registry: LayoutRegistry | None) -> None:
         self._state = state
+        self.registry: object | None = registry
         self.name: RepositoryName = state.name
         self.path: Path = state.files.path
         self.blobs: LayoutBlobs = LayoutBlobs(state)
@@ -202,7 +204,7 @@ class LayoutRegistry:
             InvalidReferenceError: It is no repository name.
         """
         made = Layout.__new__(Layout)
-        made._set(self._state(RepositoryName(name)))  # noqa: SLF001 -- the class next door
+        made._set(self._state(RepositoryName(name)), self)  # noqa: SLF001 -- the class next door
         return made
 
     def repositories(self, *, after: str | None = None, page_size: int | None = None) -> Paginator[RepositoryName]:

@@ -29,6 +29,7 @@ class MemoryRepository:
 
     Attributes:
         name: Its name within the registry.
+        registry: What it shares its blobs with: the same for all repositories of a registry.
         blobs: Its blobs.
         manifests: Its manifests.
         tags: Its tags.
@@ -36,6 +37,7 @@ class MemoryRepository:
 
     def __init__(self, state: State, name: RepositoryName) -> None:
         self._state = state
+        self.registry: object = state
         self.name = name
         self.blobs: MemoryBlobs = MemoryBlobs(state, name)
         self.manifests: MemoryManifests = MemoryManifests(state, name)

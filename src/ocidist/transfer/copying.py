@@ -15,6 +15,7 @@ from ocidist.client import Client
 from ocidist.errors import CopyError
 from ocidist.model.digest import Digest
 from ocidist.observe.hooks import checked
+from ocidist.remote._memory import turn
 from ocidist.transfer.graph import Survey, Walk
 from ocidist.transfer.moving import Mover, Outcome
 from ocidist.transfer.one_copy import OneCopy
@@ -89,6 +90,7 @@ async def copy(
         force=force,
         at_once=at_once,
     )
+    hooks = checked(hooks)
     copier = Copier(options=options, hooks=hooks)
     async with AsyncExitStack() as stack:
         if client is None:
@@ -189,12 +191,13 @@ class Copier:
 
     async def _tags_like_digests(self, source: Place) -> tuple[Tag, ...]:
         key = (source.registry, str(source.repository.name))
-        if key not in self._digest_tags:
-            self._digest_tags[key] = tuple(
-                [
-                    tag
-                    async for tag in source.repository.tags.list()
-                    if tag.startswith(("sha256-", "sha512-")) and "." in tag
-                ]
-            )
+        async with turn(f"copy {id(self)} tags {key}"):
+            if key not in self._digest_tags:
+                self._digest_tags[key] = tuple(
+                    [
+                        tag
+                        async for tag in source.repository.tags.list()
+                        if tag.startswith(("sha256-", "sha512-")) and "." in tag
+                    ]
+                )
         return self._digest_tags[key]

@@ -233,7 +233,8 @@ class Walk:
             )
             read = await each(list(fresh), self._read_if_there, at_once=READS_AT_ONCE)
             # A registry, or whoever wrote the index that stands in for it, may list what refers to something else.
-            level = [manifest for manifest in read if manifest is not None and self._refers(manifest, subjects)]
+            meant = frozenset(subjects)
+            level = [manifest for manifest in read if manifest is not None and self._refers(manifest, meant)]
             for manifest in level:
                 with blaming(Side.SOURCE, manifest.digest):
                     self._add(manifest)
@@ -245,7 +246,7 @@ class Walk:
         return found
 
     @staticmethod
-    def _refers(manifest: Manifest, subjects: Sequence[Digest]) -> bool:
+    def _refers(manifest: Manifest, subjects: frozenset[Digest]) -> bool:
         with blaming(Side.SOURCE, manifest.digest):
             return manifest.subject is not None and manifest.subject.digest in subjects
 

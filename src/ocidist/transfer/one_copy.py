@@ -64,6 +64,7 @@ class OneCopy:
         self._survey = survey
         self._options = options
         self._foreign = frozenset(blob.digest for blob in survey.foreign)
+        self._referrers = frozenset(survey.referrers)
         self._outcomes: dict[Digest, Outcome] = {}
         self._again: set[Digest] = set()
         self._sent: set[Digest] = set()
@@ -112,7 +113,7 @@ class OneCopy:
             blobs_mounted=self._count(Outcome.MOUNTED),
             blobs_skipped=self._count(Outcome.SKIPPED),
             foreign_skipped=len(survey.foreign),
-            referrers_copied=len(self._sent.intersection(survey.referrers)),
+            referrers_copied=len(self._sent & self._referrers),
             bytes_copied=sum(blob.size for blob in survey.blobs if self._outcomes.get(blob.digest) is Outcome.COPIED),
             seconds=seconds,
         )
@@ -227,7 +228,7 @@ class OneCopy:
     def _before(self, digest: Digest, needed: dict[Digest, Manifest]) -> list[Digest]:
         parts = [part.digest for part in self._survey.parts(digest) if part.digest in needed]
         subject = self._survey.manifests[digest].subject
-        if subject is not None and subject.digest in needed and digest in self._survey.referrers:
+        if subject is not None and subject.digest in needed and digest in self._referrers:
             parts.append(subject.digest)
         return parts
 

@@ -16,6 +16,7 @@ from ocidist.model.reference import Reference, Tag
 from ocidist.remote.repository import Repository
 from ocidist.storage.archive import Archive, ArchiveMode
 from ocidist.storage.layout import Layout
+from ocidist.storage.memory import MemoryRepository
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -188,10 +189,12 @@ def _in_store(repository: protocols.Repository, locator: Tag | Digest | None) ->
         hasattr(repository, name) for name in ("blobs", "manifests", "tags", "name")
     ):
         kind = type(repository).__name__
-        known = (
-            f"; a layout in a directory is Layout(path) or '{LAYOUT_PREFIX}DIR'" if isinstance(repository, Path) else ""
-        )
-        raise UsageError(f"something is copied from or to a text, a reference or a repository, not {kind}{known}")
+        instead = ""
+        if isinstance(repository, Path):
+            instead = f"; a layout in a directory is Layout(path) or '{LAYOUT_PREFIX}DIR'"
+        elif hasattr(repository, "repository"):
+            instead = "; a repository of it is what its repository(name) returns"
+        raise UsageError(f"something is copied from or to a text, a reference or a repository, not {kind}{instead}")
     if isinstance(repository, Repository):
         reference = repository.reference
         if isinstance(locator, Digest):
@@ -199,13 +202,15 @@ def _in_store(repository: protocols.Repository, locator: Tag | Digest | None) ->
         elif locator is not None:
             reference = reference.with_tag(locator)
         return Place(repository, locator, str(reference.registry), str(reference))
+    shared = repository.registry if isinstance(repository, MemoryRepository | Layout) else None
     path = getattr(repository, "path", None)
     suffix = "" if locator is None else f"@{locator}" if isinstance(locator, Digest) else f":{locator}"
     if isinstance(path, Path):
         prefix = ARCHIVE_PREFIX if isinstance(repository, Archive) else LAYOUT_PREFIX
-        return Place(repository, locator, f"{prefix}{path.absolute()}", f"{prefix}{path}{suffix}")
+        registry = f"{prefix}{path.absolute()}" if shared is None else f"layouts {_number(shared)}"
+        return Place(repository, locator, registry, f"{prefix}{path}{suffix}")
     # A store that is not known to share blobs with another one is a registry of its own.
-    registry = f"{type(repository).__name__} {_number(repository)}"
+    registry = f"{type(repository).__name__} {_number(repository if shared is None else shared)}"
     return Place(repository, locator, registry, f"{repository.name}{suffix}")
 
 
