@@ -76,7 +76,7 @@ def once(bench: Bench, load: str, loop: str) -> tuple[Finding, ...]:
         registry, flaky, embedded = "", "", ""
         source, target = (_started(stack, bench, "source", name) for name in ("source", "target"))
         if "registry" in needs:
-            registry = stack.enter_context(docker_registry(home / "registry"))
+            registry = stack.enter_context(docker_registry(home / "registry", counted="counted" in needs))
         if "flaky" in needs:
             flaky = _started(stack, bench, "flaky", "flaky", registry)
         if "embedded" in needs:

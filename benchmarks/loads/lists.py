@@ -47,7 +47,7 @@ async def l05(task: Task) -> list[Finding]:
 
 async def l04(task: Task) -> list[Finding]:
     """List millions of tags, and very many pages."""
-    pages, tiny = (20, 500) if task.quick else (2000, 100_000)
+    pages, tiny = (5, 300) if task.quick else (2000, 100_000)
     async with _client(task.source) as client:
         repository = client.repository(f"{task.source}/{NAME}")
         large = await _listed(task, repository, pages=pages, count=10_000)

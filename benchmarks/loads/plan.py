@@ -11,7 +11,8 @@ class Load(NamedTuple):
     Attributes:
         entry: ``module:function`` below ``benchmarks.loads``.
         title: What is done.
-        needs: The servers it needs beside the two of one pattern: ``registry``, ``embedded``.
+        needs: The servers it needs beside the two of one pattern: ``registry``, ``embedded``;
+            ``counted`` lets the registry count its requests.
         on_a_loop: Whether it is a coroutine function; others run loops of their own, in processes of their own.
         rounds: How often it runs, where nobody asks for something else.
     """
@@ -24,6 +25,7 @@ class Load(NamedTuple):
 
 
 LOADS: Final = {
+    "L01": Load("copies:l01", "1000 repositories with 3 images each are copied, 64 at a time", ("registry", "counted")),
     "L02": Load("streaming:l02", "one blob of 10 GiB from one registry into another, then with 100 cuts"),
     "L03": Load("many:l03", "64 blobs of 64 MiB to files, 16 connections", rounds=5),
     "L04": Load("lists:l04", "20 million tags on 2000 pages, and 100,000 pages of one tag"),
@@ -37,6 +39,7 @@ LOADS: Final = {
         "kills:l13", "500 pushes with a journal and 500 downloads are killed", ("registry", "embedded"), on_a_loop=False
     ),
     "L14": Load("streaming:l14", "how late others wake while 10 GiB move, helpers are run and passwords are hashed"),
+    "L15": Load("copies:l15", "200 operations of all kinds in a second, for ten minutes", ("registry",)),
     "L16": Load("layouts:l16", "a layout with 100,000 blobs and 10,000 tags"),
     "L17": Load("pushers:l17", "64 clients push 100 MiB each to the registry over a directory", on_a_loop=False),
 }

@@ -15,6 +15,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Final
 
+from benchmarks.loads.images import Images
 from benchmarks.loads.wire import Line, listen
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Source:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._bodies: dict[str, tuple[dict[str, str], bytes]] = {}
+        self._images: Images | None = None
 
     def serve(self, line: Line) -> None:
         """Answer the requests of one connection."""
@@ -99,6 +101,8 @@ class Source:
         match asked.path:
             case "/-/set":
                 self._knobs |= asked.query
+                if "repositories" in asked.query:
+                    self._images = Images(int(asked.query["repositories"]))
             case "/-/blob":
                 self._sizes[asked.query["digest"]] = int(asked.query["size"])
                 if asked.query["stored"] == "True":
@@ -129,6 +133,8 @@ class Source:
         match asked.method:
             case "GET" if known is not None:
                 line.say(200, *known)
+            case "GET" | "HEAD" if self._images is not None and asked.path.startswith("/v2/many/"):
+                self._image(line, asked, self._images)
             case "GET" if asked.path == "/v2/_catalog":
                 self._catalog(line, asked)
             case "GET" if asked.path == f"{base}/tags/list":
@@ -141,6 +147,17 @@ class Source:
                 line.body(asked)
                 line.say(200 if asked.path == "/v2/" else 404)
         return None
+
+    def _image(self, line: Line, asked: Asked, images: Images) -> None:
+        """Send a part of one of very many images."""
+        base, _, reference = asked.path.rpartition("/")
+        name, _, kind = base.removeprefix("/v2/").rpartition("/")
+        if kind == "manifests" and (found := images.manifest(name, reference)) is not None:
+            line.say(200, {"Content-Type": found[0]}, found[1])
+        elif kind == "blobs" and (data := images.blob(reference)) is not None:
+            line.say(200, {"Content-Type": "application/octet-stream"}, data)
+        else:
+            line.say(404)
 
     # --- blobs -------------------------------------------------------------------------------------------------------
 

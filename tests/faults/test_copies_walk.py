@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from ocidist import (
     Referrers,
     Side,
     SizeMismatchError,
+    UnsupportedError,
     copy,
     mirror,
     open_place,
@@ -92,17 +94,18 @@ async def test_t33_an_index_nested_a_thousand_deep_is_given_up_at_the_limit() ->
 
 async def test_t33_a_diamond_of_a_million_paths_is_read_once_each() -> None:
     level = [made_of(blob("left")), made_of(blob("right"))]
-    below, everything = list(level), list(level)
+    above, everything = list(level), list(level)
+    below: list[Image] = []
     for number in range(20):
-        below = [
-            listing(*(each.manifest.descriptor for each in below), annotations={"side": f"{side} {number}"})
-            for side in ("left", "right")
-        ]
-        everything += below
+        # Of two levels, so that there are ways of different lengths, too.
+        parts = [each.manifest.descriptor for each in (*above, *below)]
+        below = above
+        above = [listing(*parts, annotations={"side": f"{side} {number}"}) for side in ("left", "right")]
+        everything += above
     source = loose()
     for image in level:
         await put(source, image)
-    await stored(source, *everything, index_of(*below))
+    await stored(source, *everything, index_of(*above))
     counting = Counting(source)
     report = await copy((counting, "v1"), MemoryRegistry().repository("there"))
     assert report.manifests_copied == counting.reads == 43
@@ -316,6 +319,24 @@ async def test_f084_the_same_bytes_as_manifest_and_as_blob_are_both_copied() -> 
                 repository = client.repository(f"{registry.host}/{NAME}")
                 assert await repository.manifests.exists(inner.digest)
                 assert await repository.blobs.exists(inner.digest)
+
+
+@pytest.mark.parametrize("kind", ["application/vnd.oci.artifact.manifest.v1+json", "application/vnd.example.v9+json"])
+async def test_f084_a_manifest_whose_parts_nobody_knows_is_refused_and_not_copied_without_them(kind: str) -> None:
+    part = blob("x")
+    value = {"mediaType": kind, "artifactType": "a/b", "blobs": [part.descriptor]}
+    odd = Image(Content(json.dumps(value).encode(), kind), (part,))
+    source = MemoryRegistry().repository(NAME)
+    await put(source, odd, "v1")
+    top = listing(odd.manifest.descriptor)
+    await put(source, top, "index")
+    for tag in ("v1", "index"):
+        there = MemoryRegistry().repository("there")
+        with pytest.raises(CopyError, match="is not known") as caught:
+            await copy((source, tag), (there, "v1"))
+        failed(caught, UnsupportedError)
+        assert caught.value.digest == odd.digest
+        assert not await there.manifests.exists("v1")
 
 
 # --- T20: the tag moves ----------------------------------------------------------------------------------------------

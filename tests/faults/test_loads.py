@@ -34,6 +34,13 @@ def measured(load: str, loop: str, folder: Path) -> dict[str, Finding]:
 
 
 @pytest.mark.timeout(180)
+def test_l01_repositories_that_share_layers_are_copied_with_as_few_requests_as_that_takes(
+    loop: str, tmp_path: Path
+) -> None:
+    assert measured("L01", loop, tmp_path)["images that are not the same"].value == 0
+
+
+@pytest.mark.timeout(180)
 def test_l02_a_blob_goes_from_registry_to_registry_in_little_memory_and_over_cuts(loop: str, tmp_path: Path) -> None:
     found = measured("L02", loop, tmp_path)
     assert found["cuts survived (FIN)"].value == 8
@@ -83,6 +90,11 @@ def test_l17_the_registry_over_a_directory_takes_many_pushes_at_once_in_little_m
     loop: str, tmp_path: Path
 ) -> None:
     assert measured("L17", loop, tmp_path)["pushes that failed"].value == 0
+
+
+@pytest.mark.timeout(180)
+def test_l15_what_goes_on_for_long_fails_nothing_and_keeps_no_files_open(loop: str, tmp_path: Path) -> None:
+    assert measured("L15", loop, tmp_path)["operations that failed"].value == 0
 
 
 @pytest.mark.timeout(180)

@@ -21,7 +21,7 @@ from ocidist.errors import (
 )
 from ocidist.errors._transfer import Side
 from ocidist.model.digest import Digest
-from ocidist.model.manifest import ImageIndex, Manifest
+from ocidist.model.manifest import ImageIndex, Manifest, media_types
 from ocidist.model.mediatype import FOREIGN_LAYER_TYPES, IMAGE_TYPES, INDEX_TYPES, SCHEMA1_TYPES
 from ocidist.model.reference import Tag
 from ocidist.remote._answers import foreseen
@@ -155,6 +155,10 @@ class Walk:
     def _add(self, manifest: Manifest) -> None:
         if manifest.media_type in SCHEMA1_TYPES:
             raise foreseen(SchemaV1UnsupportedError, 400, "schema 1 manifests are read, never pushed")
+        if manifest.media_type not in media_types():
+            # Without what it leads to, it would only seem to be copied.
+            what = f"what a manifest of type {manifest.media_type} is made of is not known"
+            raise foreseen(UnsupportedError, 400, what)
         self._manifests[manifest.digest] = manifest
 
     def _spend(self, size: int) -> None:
