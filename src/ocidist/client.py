@@ -30,7 +30,7 @@ from ocidist.http.transport.direct import MAX_IDLE, DirectTransport
 from ocidist.http.transport.fallback import POOL, FallbackTransports, silence_headers
 from ocidist.http.transport.handshake import no_handshake_left
 from ocidist.http.transport.trust import HostTls, SystemTrust
-from ocidist.model.reference import Reference, RegistryName
+from ocidist.model.reference import Reference, RegistryName, located
 from ocidist.observe.hooks import checked
 from ocidist.wire.egress import EgressPolicy
 
@@ -201,15 +201,7 @@ class Client(httpx.AsyncClient):
         Raises:
             InvalidReferenceError: The reference does not follow the grammar.
         """
-        if isinstance(reference, str) and "://" in reference:
-            # With a scheme before it the first part is the host, whatever it looks like.
-            scheme, _, rest = reference.partition("://")
-            host, _, path = rest.partition("/")
-            name = RegistryName.parse(f"{scheme}://{host}")
-            return self.registry(name, credential=credential).repository(
-                Reference.parse(f"x.invalid/{path}").repository
-            )
-        found = reference if isinstance(reference, Reference) else Reference.parse(reference)
+        found = reference if isinstance(reference, Reference) else located(reference)
         return self.registry(found.registry, credential=credential).repository(found.repository)
 
     @property

@@ -165,6 +165,7 @@ def test_a_bug_is_called_a_bug(ocidist: Command, monkeypatch: pytest.MonkeyPatch
         ("tag --delete localhost:5000/app", "takes one tag"),
         ("blob put localhost:5000/app - --journal j", "needs a file"),
         ("blob get localhost:5000/app:v1", "write repository@digest"),
+        ("resolve ./app", "A layout in it is oci:./app"),
         ("cp localhost:5000 localhost:5001", "cp copies between repositories"),
         ("manifest delete localhost:5000/app:v1", "with all its tags"),
     ],

@@ -51,6 +51,7 @@ def names_in(folder: Path) -> list[str]:
         ("docker.io/library/alpine:3", "docker.io/library/alpine:3"),
         ("docker://alpine", "docker.io/library/alpine:latest"),
         ("http://[::1]:5000/a/b:c", "[::1]:5000/a/b:c"),
+        ("http://registry/a/b:c", "REGISTRY/a/b:c"),
         (f"docker://h.io/a@{DIGEST}", f"h.io/a@{DIGEST}"),
         ("oci:/tmp/a b:v1", "oci:/tmp/a b:v1"),
         ("oci:/tmp/ü:v1", "oci:/tmp/ü:v1"),

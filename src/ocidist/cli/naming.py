@@ -6,12 +6,10 @@ import re
 from pathlib import Path
 from typing import Final
 
-import attrs
-
 from ocidist.cli.failure import hinted
 from ocidist.errors import InvalidReferenceError, UsageError
 from ocidist.model.digest import Digest
-from ocidist.model.reference import Reference, RegistryName
+from ocidist.model.reference import Reference, RegistryName, located
 
 LAYOUT: Final = "oci:"
 ARCHIVE: Final = "oci-archive:"
@@ -20,7 +18,7 @@ LOCAL: Final = (LAYOUT, ARCHIVE)
 
 _DIGEST: Final = re.compile(r"sha(?:256|512):")
 
-_SOME_HOST: Final = "x.invalid"
+_PATHS: Final = ("/", "./", "../", "~")
 _ONLY_HOST: Final = re.compile(r"[^/]+:[0-9]{1,5}/?|[^/:@]*\.[^/:@]*/?|localhost/?|\[[0-9a-fA-F:]+\](?::[0-9]{1,5})?/?")
 
 
@@ -40,16 +38,11 @@ def reference(text: str) -> Reference:
     Raises:
         InvalidReferenceError: It is none.
     """
-    scheme, separator, rest = _plain(text).partition("://")
-    if not separator:
-        return Reference.parse(scheme)
-    host, _, path = rest.partition("/")
-    registry = RegistryName.parse(f"{scheme}://{host}")
-    try:
-        # With a scheme before it the first part is the host, whatever it looks like.
-        return attrs.evolve(Reference.parse(f"{_SOME_HOST}/{path}"), registry=registry)
-    except InvalidReferenceError as error:
-        raise InvalidReferenceError(error.message.replace(_SOME_HOST, host)) from None
+    if text.startswith(_PATHS):
+        raise hinted(
+            InvalidReferenceError(f"{text[:200]!r} names no repository"), f"A layout in it is oci:{text[:200]}"
+        )
+    return located(_plain(text))
 
 
 def registry(text: str) -> RegistryName:

@@ -46,6 +46,7 @@ _MAX_PORT = 65535
 # Never with the text itself: it may end up in a log.
 _NO_USER = "names hold no user name and password: give them to the client, as credentials"
 _SHOWN = 80
+_SOME_HOST = "x.invalid"
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", re.ASCII)
 _IPV6 = re.compile(r"[0-9a-f:]{2,39}", re.ASCII)
@@ -393,6 +394,26 @@ class Reference:
         if namespace == "library" and "/" not in rest and _HEX_ID.fullmatch(rest) is None:
             return rest
         return self.name if _reads_as_host(namespace) else self.repository
+
+
+def located(text: str) -> Reference:
+    """Read a reference that may have ``http://`` or ``https://`` before it, to fix the scheme of its registry.
+
+    With a scheme before it the first part is the host, whatever it looks like.
+
+    Raises:
+        InvalidReferenceError: See ``Reference.parse`` and ``RegistryName.parse``.
+    """
+    scheme, separator, rest = _text(text, "reference").partition("://")
+    if not separator:
+        return Reference.parse(text)
+    host, _, path = rest.partition("/")
+    registry = RegistryName.parse(f"{scheme}://{host}")
+    try:
+        found = Reference.parse(f"{_SOME_HOST}/{path}")
+    except InvalidReferenceError as error:
+        raise InvalidReferenceError(error.message.replace(f"{_SOME_HOST}/", f"{host}/")) from None
+    return attrs.evolve(found, registry=registry)
 
 
 # However many references there are, they name few registries.

@@ -12,7 +12,7 @@ import attrs
 
 from ocidist.errors import InvalidReferenceError, UsageError
 from ocidist.model.digest import Digest
-from ocidist.model.reference import Reference, Tag
+from ocidist.model.reference import Reference, Tag, located
 from ocidist.remote.repository import Repository
 from ocidist.storage.archive import Archive, ArchiveMode
 from ocidist.storage.layout import Layout
@@ -164,7 +164,6 @@ def _place(where: Where, client: Client | None, *, write: bool) -> Place:
 
 
 def _remote(where: str | Reference, client: Client | None, *, write: bool) -> Place:
-    scheme = ""
     text = str(where).removeprefix(_DOCKER_PREFIX)
     if text.startswith(("/", "./", "../", "~")):
         known = f"{LAYOUT_PREFIX}{text}"
@@ -172,15 +171,12 @@ def _remote(where: str | Reference, client: Client | None, *, write: bool) -> Pl
     if text.startswith(_SKOPEO):
         known = f"{LAYOUT_PREFIX}DIR, {ARCHIVE_PREFIX}FILE or HOST/REPOSITORY"
         raise InvalidReferenceError(f"places of the kind {text.partition(':')[0]!r} are not known, only {known}")
-    if text.startswith(("http://", "https://")):
-        scheme, _, text = text.partition("://")
-        scheme += "://"
-    reference = Reference.parse(text) if isinstance(where, str) else where
+    reference = located(text) if isinstance(where, str) else where
     if client is None:
         raise UsageError(f"a client is needed to ask for {reference}")
     if write and reference.tag is not None and reference.digest is not None:
         raise UsageError(f"a destination has a tag or a digest, not both: {reference}")
-    repository = client.repository(f"{scheme}{reference.name}" if scheme else reference)
+    repository = client.repository(reference)
     return Place(repository, reference.digest or reference.tag, str(reference.registry), str(reference))
 
 
