@@ -24,7 +24,4 @@ def _rows() -> frozenset[str]:
 ROWS: Final = _rows()
 """Every row that belongs to what is built so far."""
 
-NOT_BUILT: Final[Mapping[str, str]] = MappingProxyType(
-    {
-    }
-)
+NOT_BUILT: Final[Mapping[str, str]] = MappingProxyType({})

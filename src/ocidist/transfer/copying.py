@@ -155,6 +155,7 @@ class Copier:
         options: CopyOptions | None = None,
         *,
         survey: Survey | None = None,
+        absent: bool = False,
     ) -> CopyReport:
         """Copy what a place names, with everything it leads to. See the function ``copy``.
 
@@ -163,6 +164,7 @@ class Copier:
             destination: Where to.
             options: What is copied; None for the copier's own.
             survey: What ``survey()`` found, if it was called before.
+            absent: Whether the destination is known not to have the tag, so that nobody need ask.
 
         Raises:
             CopyError: One of the stores failed.
@@ -171,7 +173,7 @@ class Copier:
         try:
             found = survey or await self.survey(source, options)
             one = OneCopy(self._mover, source, destination, survey=found, options=options or self._options)
-            return await one.run(began)
+            return await one.run(began, absent=absent)
         except CopyError as error:
             error.reference = f"{source.text} -> {destination.text}"
             raise

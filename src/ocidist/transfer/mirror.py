@@ -116,8 +116,18 @@ async def mirror(
         stores, copier = Stores(client), _copier(config.blobs_at_once, hooks)
         # The same for both: what was read to make the plan is not read again, as far as there is room for it.
         surveys = Surveys(copier)
-        plan = await Planner(config, stores, surveys).run()
-        report = await _run(plan, stores, copier, surveys, checkpoint=checkpoint, shard=shard, patience=patience)
+        planner = Planner(config, stores, surveys)
+        plan = await planner.run()
+        report = await _run(
+            plan,
+            stores,
+            copier,
+            surveys,
+            checkpoint=checkpoint,
+            shard=shard,
+            patience=patience,
+            absent=planner.absent,
+        )
     report.raise_failures()
     return report
 
@@ -135,6 +145,7 @@ async def _run(
     checkpoint: str | PathLike[str] | None,
     shard: Shard | None,
     patience: float,
+    absent: Iterable[str] = (),
 ) -> MirrorReport:
     if patience < 0:
         raise UsageError("patience is a number of seconds, and not negative")
@@ -142,5 +153,5 @@ async def _run(
         noted = None
         if checkpoint is not None:
             noted = await stack.enter_async_context(Checkpoint(Path(checkpoint), plan.config))
-        runner = Runner(plan, stores, copier, surveys, shard=shard, checkpoint=noted, patience=patience)
+        runner = Runner(plan, stores, copier, surveys, shard=shard, checkpoint=noted, patience=patience, absent=absent)
         return await runner.run()

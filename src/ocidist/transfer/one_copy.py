@@ -72,11 +72,12 @@ class OneCopy:
         self._tags_set = 0
         self._misses = 0
 
-    async def run(self, began: float) -> CopyReport:
+    async def run(self, began: float, *, absent: bool = False) -> CopyReport:
         """Copy, and return what was done.
 
         Args:
             began: When it began, as ``time.monotonic()`` has it.
+            absent: Whether the destination is known not to have the tag.
 
         Raises:
             CopyError: One of the stores failed.
@@ -87,7 +88,7 @@ class OneCopy:
         for blob in survey.foreign:
             self._tell(ContentSkipped, blob.digest, blob.size)
         tag = self._tag()
-        named = tag is not None and await self._names(tag, survey.root.digest)
+        named = tag is not None and not absent and await self._names(tag, survey.root.digest)
         roots = [survey.root.digest, *survey.referrers, *(digest for _, digest in survey.tagged)]
         needed = await self._needed(roots, there={survey.root.digest} if named else set())
         await self._blobs(needed)

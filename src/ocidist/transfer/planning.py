@@ -46,6 +46,9 @@ class Planner:
         config: The configuration.
         stores: Where it reads and looks.
         surveys: Reads manifests, and keeps some for the copies that follow.
+
+    Attributes:
+        absent: Destinations that had no such tag. That is true now, so it is no part of the plan.
     """
 
     def __init__(self, config: MirrorConfig, stores: Stores, surveys: Surveys) -> None:
@@ -53,6 +56,7 @@ class Planner:
         self._stores = stores
         self._surveys = surveys
         self._limiter = anyio.CapacityLimiter(IMAGES_AT_ONCE)
+        self.absent: set[str] = set()
         self._tasks: dict[str, CopyTask] = {}
         self._clashing: dict[str, list[str]] = {}
         self._deletions: dict[str, DeleteTask] = {}
@@ -171,7 +175,7 @@ class Planner:
                 else:
                     self._fail(wanted.source, wanted.destination, error)
                 return
-        self._add(task)
+        self._add(task, wanted)
 
     async def _once_more(self) -> None:
         """Try again what failed, now that everything else was looked at."""
@@ -182,7 +186,7 @@ class Planner:
 
             async def one(wanted: Wanted) -> None:
                 try:
-                    self._add(await self._task(wanted))
+                    self._add(await self._task(wanted), wanted)
                 except OciError as error:
                     last[wanted] = error
                     if passes(error):
@@ -244,10 +248,13 @@ class Planner:
         # Thousands of images are made of the same layers.
         return tuple(self._blobs.setdefault(blob.digest, PlannedBlob(blob.digest, blob.size)) for blob in blobs)
 
-    def _add(self, task: CopyTask) -> None:
-        before = self._tasks.get(task.destination)
+    def _add(self, task: CopyTask, wanted: Wanted) -> None:
+        destination = task.destination
+        if wanted.there is False:
+            self.absent.add(destination)
+        before = self._tasks.get(destination)
         if before is None:
-            self._tasks[task.destination] = task
+            self._tasks[destination] = task
         elif before.digest != task.digest:
             self._clashing.setdefault(task.destination, [before.source]).append(task.source)
         elif before.options != task.options or (before.present and not task.present):

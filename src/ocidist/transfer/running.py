@@ -17,7 +17,7 @@ from ocidist.transfer.planning import lightened
 from ocidist.transfer.sharing import Sharing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from ocidist.transfer.checkpoint import Checkpoint
     from ocidist.transfer.copying import Copier
@@ -47,6 +47,7 @@ class Runner:
         shard: Which part; None for all of it.
         checkpoint: What is done already, and where to write what is done now; None for nothing.
         patience: Seconds that another shard has to begin with blobs that this one shares with it.
+        absent: Destinations that were found not to have the tag, just now.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Runner:
         shard: Shard | None,
         checkpoint: Checkpoint | None,
         patience: float,
+        absent: Iterable[str] = (),
     ) -> None:
         self._plan = plan
         self._stores = stores
@@ -66,6 +68,7 @@ class Runner:
         self._surveys = surveys
         self._shard = shard
         self._checkpoint = checkpoint
+        self._absent = set(absent)
         self._sharing = Sharing(plan, copier, stores, shard=shard, patience=patience)
         self._images: dict[str, MirroredImage] = {}
         self._failures: list[MirrorFailure] = []
@@ -125,7 +128,7 @@ class Runner:
         async def one(task: CopyTask) -> None:
             try:
                 await self._sharing.prepare(task)
-                report = await copy_task(task, self._copier, self._stores, self._surveys)
+                report = await self._copy(task)
             except OciError as error:
                 last[task.key] = lightened(error)
                 if passes(error):
@@ -141,6 +144,12 @@ class Runner:
         await each(several, one, at_once=self._plan.images_at_once)
         return left
 
+    async def _copy(self, task: CopyTask) -> CopyReport:
+        absent = task.destination in self._absent
+        # After the first attempt it may be there.
+        self._absent.discard(task.destination)
+        return await copy_task(task, self._copier, self._stores, self._surveys, absent=absent)
+
     def _fail(self, task: CopyTask, error: OciError) -> None:
         self._failures.append(MirrorFailure(task.source, task.destination, lightened(error)))
 
@@ -155,8 +164,10 @@ class Runner:
             self._deleted.append(task.destination)
 
 
-async def copy_task(task: CopyTask, copier: Copier, stores: Stores, surveys: Surveys) -> CopyReport:
-    """Copy what a task says.
+async def copy_task(
+    task: CopyTask, copier: Copier, stores: Stores, surveys: Surveys, *, absent: bool = False
+) -> CopyReport:
+    """Copy what a task says; *absent* says that the destination is known not to have the tag.
 
     Raises:
         CopyError: One of the stores failed.
@@ -166,7 +177,7 @@ async def copy_task(task: CopyTask, copier: Copier, stores: Stores, surveys: Sur
     # Of several tags of one image the first one copies it.
     async with turn(f"mirror {id(copier)} {task.destination_repository} {task.digest}"):
         survey = await surveys.of(source, task.source_digest, task.options)
-        return await copier.copy(source, destination, task.options, survey=survey)
+        return await copier.copy(source, destination, task.options, survey=survey, absent=absent)
 
 
 def outcome_of(report: CopyReport) -> MirrorOutcome:
