@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
 from ocidist import (
@@ -30,7 +31,7 @@ from tests.faults.dialling import Network
 from tests.faults.test_rebinding import PUBLIC
 from tests.legacy.support import NAME, filled, session_with
 from tests.legacy.test_v1_pull import take
-from tests.peers.answers import head, respond, respond_json
+from tests.peers.answers import head, respond, respond_json, silence
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -152,6 +153,46 @@ async def test_a_layer_may_be_somewhere_else_and_the_token_stays(start_wire_serv
             assert b"".join([piece async for piece in pieces]) == layer
     assert b"uthorization" not in storage.received
     assert len(storage.requests) == 1
+
+
+async def test_a_password_goes_to_the_index_and_nowhere_else(start_wire_server: StartWireServer) -> None:
+    """The index names another registry and gives out nothing to show there, so that the client may be tempted."""
+    other = start_wire_server(filled(b"a layer"))
+    server = start_wire_server()
+    server.on("GET", "/v1/_ping", respond(200, {}, b"true"))
+    named = {"X-Docker-Endpoints": other.host}
+    server.on("*", "/v1/repositories/*", respond_json(200, [], named))
+    async with session_with(server) as session:
+        data = await session.push_index(NAME, [])
+        assert data.tokens == ()
+        assert await session.tags(data)
+        found = await session.image_json(ID, data)
+        async with session.layer(found, data) as pieces:
+            assert [piece async for piece in pieces]
+        await session.push_tag("v2", ID, data)
+    assert b"uthorization" not in other.received
+    assert b"Authorization: Basic" in server.received
+
+
+async def test_a_layer_that_stalls_can_be_cancelled(start_wire_server: StartWireServer) -> None:
+    state = filled(b"a layer" * 1000)
+
+    def answer(request: Request, connection: Connection) -> None:
+        if not request.path.endswith("/layer"):
+            state(request, connection)
+            return
+        connection.send(head(200, {"Content-Length": "7000", "Accept-Ranges": "bytes"}) + b"a layer" * 500)
+        silence(request, connection)
+
+    async with session_with(start_wire_server(answer)) as session:
+        data = await session.repository_data(NAME)
+        found = await session.image_json(ID, data)
+        arrived: list[bytes] = []
+        with anyio.move_on_after(0.2) as scope:
+            await take(session, found, data, arrived)
+        assert scope.cancelled_caught
+        # The connection is gone with it, and others are not held up.
+        assert await session.tags(data)
 
 
 async def test_anything_else_comes_from_the_registry_itself(start_wire_server: StartWireServer) -> None:

@@ -9,6 +9,7 @@ import pytest
 from ocidist import (
     ANONYMOUS,
     Basic,
+    Descriptor,
     IdentityToken,
     Platform,
     TagUnknownError,
@@ -64,6 +65,16 @@ async def test_a_schema_1_manifest_is_for_linux(
     assert found == DistributionInspect(old.descriptor, (Platform("linux", "amd64"),))
 
 
+async def test_what_only_looks_like_an_image_runs_nowhere(embedded_registry: Peer, fresh_name: str) -> None:
+    async with embedded_registry.client() as client:
+        repository = client.repository(f"{embedded_registry.host}/{fresh_name}")
+        about = await repository.blobs.push(b'{"os":"linux","architecture":"amd64"}')
+        for media_type, platforms in ((OCI_CONFIG, (Platform("linux", "amd64"),)), ("application/x", ())):
+            config = Descriptor(media_type, about.digest, about.size)
+            await repository.manifests.push(build_image(config, []), tags=["v1"])
+            assert (await repository.inspect("v1")).platforms == platforms
+
+
 @pytest.mark.parametrize(
     ("config", "platforms"),
     [
@@ -86,7 +97,7 @@ async def test_a_configuration_that_is_too_large_is_not_read(embedded_registry: 
     async with embedded_registry.client() as client:
         repository = client.repository(f"{embedded_registry.host}/{fresh_name}")
         about = await repository.blobs.push(b" " * (4 * 1024 * 1024 + 1))
-        config = type(about)(OCI_CONFIG, about.digest, about.size)
+        config = Descriptor(OCI_CONFIG, about.digest, about.size)
         await repository.manifests.push(build_image(config, []), tags=["v1"])
         with pytest.raises(errors.LimitExceededError):
             await repository.inspect("v1")

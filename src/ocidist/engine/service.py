@@ -131,8 +131,8 @@ class ServiceConfig:
     def is_secure(self, host: str, *, addresses: Iterable[str] = ()) -> bool:
         """Return whether a registry has to have TLS, with a certificate that is trusted.
 
-        What is configured for the very host decides, then the networks. No name is looked up here: whoever answers for
-        a name would decide whether TLS is needed. The Engine does look it up.
+        Docker Hub always has. Elsewhere, what is configured for the very host decides, then the networks. No name is
+        looked up here: whoever answers for a name would decide whether TLS is needed. The Engine does look it up.
 
         Args:
             host: ``host[:port]``; Docker Hub by any of its names.
@@ -144,11 +144,12 @@ class ServiceConfig:
         """
         name = RegistryName.parse(host)
         key = str(attrs.evolve(name, scheme=None))
+        if name.is_docker_hub:
+            # Whatever somebody wrote.
+            return True
         known = self.index_configs.get(key)
         if known is not None:
             return known.secure
-        if name.is_docker_hub:
-            return True
         if name.is_loopback:
             return False
         return not _within(name.host, addresses, self.insecure_cidrs)
@@ -180,7 +181,7 @@ class ServiceConfig:
         hosts: dict[str, HostConfig] = {}
         for key, info in {DOCKER_HUB: self.index(DOCKER_HUB), **self.index_configs}.items():
             mirrors = [Mirror(url, tags=MirrorTags.TRUSTED, ns=False) for url in info.mirrors]
-            # Docker Hub is never without TLS, whatever somebody wrote.
+            # See is_secure().
             lax = not info.secure and key != DOCKER_HUB
             if info.secure and _within(RegistryName.parse(key).host, (), self.insecure_cidrs):
                 raise UsageError(f"{key} is in a network whose registries need no TLS, and is to have it")

@@ -142,6 +142,13 @@ def test_networks_lose_the_bits_of_a_host_as_they_do_in_go() -> None:
         ServiceConfig(insecure_cidrs="10.0.0.0/8")
 
 
+def test_docker_hub_has_tls_whatever_somebody_wrote() -> None:
+    config = ServiceConfig(index_configs={"docker.io": IndexInfo("docker.io", secure=False, official=True)})
+    assert config.is_secure("docker.io")
+    assert not config.to_hosts().for_host(RegistryName.parse("docker.io")).insecure
+    assert config.to_hosts().for_host(RegistryName.parse("docker.io")).verify
+
+
 def test_a_client_can_be_told_the_same() -> None:
     hosts = ServiceConfig.from_json(CONFIG).to_hosts()
     assert [mirror.url for mirror in hosts.for_host(RegistryName.parse("docker.io")).mirrors] == [
