@@ -14,6 +14,7 @@ from ocidist import (
     ContentSkipped,
     Copier,
     CopyError,
+    Digest,
     ImageIndex,
     LimitExceededError,
     Manifest,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from ocidist import Client, CopyReport, Event
     from ocidist.testing import LoopbackRegistry
     from tests.peers.images import Image
+    from tests.peers.peer import Peer
 
 pytestmark = pytest.mark.anyio
 
@@ -144,6 +146,31 @@ async def test_tags_that_are_right_are_not_set_again() -> None:
                 for _ in range(2):
                     report = await copier.copy(source, destination, CopyOptions(digest_tags=True))
                     assert (report.tags_set, len(report.tags)) == (0, 2)
+
+
+async def test_a_manifest_with_a_sha512_digest_keeps_it_and_is_not_copied_twice(
+    docker_registry: Peer, embedded_registry: Peer, fresh_name: str
+) -> None:
+    """A registry that is given it for a tag computes the sha256 digest, and knows it by no other; some never do."""
+    top = image()
+    memory = await in_memory(top)
+    digest = Digest.of(top.manifest.data, "sha512")
+    await memory.manifests.push(Manifest.of(top.manifest.data, expected=digest))
+    for registry in (docker_registry, embedded_registry):
+        async with registry.client() as client:
+            there = client.repository(f"{registry.host}/{fresh_name}")
+            assert (await copy((memory, digest), (there, "v1"))).digest == digest
+            assert (await there.manifests.get("v1")).data == top.manifest.data
+            assert await there.manifests.exists(digest) is not registry.is_distribution
+            again = await copy((memory, digest), (there, "v1"))
+            assert (again.manifests_copied, again.tags_set, again.manifests_skipped) == (0, 0, 1)
+
+
+async def test_a_destination_with_another_digest_says_so() -> None:
+    there = MemoryRegistry().repository("b")
+    with pytest.raises(CopyError, match="names another digest than the source has") as caught:
+        await copy((await in_memory(image(), "v1"), "v1"), (there, image("linux/arm").digest))
+    assert "altered" not in str(caught.value)
 
 
 # --- registries that forget ------------------------------------------------------------------------------------------

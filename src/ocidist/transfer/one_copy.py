@@ -7,10 +7,11 @@ no tag names something that is not complete.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from ocidist._io.fanout import each
-from ocidist.errors import ManifestBlobUnknownError
+from ocidist.errors import DigestInvalidError, DigestMismatchError, ManifestBlobUnknownError, ManifestInvalidError
 from ocidist.errors._transfer import Side
 from ocidist.model.digest import Digest
 from ocidist.model.mediatype import INDEX_TYPES
@@ -132,7 +133,11 @@ class OneCopy:
         if isinstance(wanted, Digest):
             with blaming(Side.DESTINATION, wanted):
                 # What is asked for is what is copied, or nothing is.
-                wanted.verify(self._survey.root.data)
+                try:
+                    wanted.verify(self._survey.root.data)
+                except DigestMismatchError as error:
+                    error.hint = "The destination names another digest than the source has"
+                    raise
             return None
         if wanted is not None:
             return wanted
@@ -144,10 +149,17 @@ class OneCopy:
             return False
         with blaming(Side.DESTINATION, digest):
             found = await named_by(self._destination, tag)
-        if found != digest:
+        # A registry may tell the sha256 digest of what has another one.
+        if found is None or (found != digest and not self._is(digest, found)):
             return False
         self._mover.manifests.add(self._destination, digest)
         return True
+
+    def _is(self, digest: Digest, other: Digest) -> bool:
+        """Return whether another digest is one of the same manifest."""
+        if other.algorithm == digest.algorithm or not other.verifiable:
+            return False
+        return Digest.of(self._survey.manifests[digest].data, other.algorithm) == other
 
     # --- manifests ---------------------------------------------------------------------------------------------------
 
@@ -259,6 +271,10 @@ class OneCopy:
     async def _push_once(self, manifest: Manifest, tags: Sequence[Tag]) -> None:
         repository = self._destination.repository
         if isinstance(repository, Repository):
+            if tags and manifest.digest.algorithm != "sha256":
+                # Stored for a tag alone, it would have the registry's usual digest. Not every registry has others.
+                with suppress(DigestInvalidError, ManifestInvalidError):
+                    await repository.manifests.push(manifest)
             found = await repository.manifests.push(manifest, tags=tags, by_digest=not tags)
         else:
             found = await repository.manifests.push(manifest, tags=tags)

@@ -18,7 +18,7 @@ class CopyReport:
     Attributes:
         source: Where it was read from, with the digest that was found there.
         destination: Where it went.
-        digest: Digest of what the destination has now.
+        digest: Digest of what the destination has now. Registries that know sha256 alone have it by that digest.
         source_digest: Digest of what the source named; another one where only some platforms were copied.
         tags: Tags that were set at the destination, or that named the manifest already.
         tags_set: How many of them were set.
