@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ocidist import Digest
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -82,3 +84,14 @@ def test_it_serves_a_registry_until_it_is_terminated(tmp_path: Path) -> None:
         process.terminate()
         _, errors = process.communicate(timeout=10)
     assert (process.returncode, errors) == (0, b"")
+
+
+def test_a_pipe_and_a_device_are_standard_input_too(full_registry: LoopbackRegistry, tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "ocidist", "blob", "put", f"{full_registry.url}/acme/app", "-"]
+    data = bytes(range(256)) * 1000
+    piped = subprocess.run(command, env=environment, input=data, capture_output=True, check=False, timeout=60)
+    assert (piped.stdout.decode().strip(), piped.stderr) == (Digest.of(data), b"")
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123 -- as standard input
+        empty = subprocess.run(command, env=environment, stdin=nothing, capture_output=True, check=False, timeout=60)
+    assert (empty.stdout.decode().strip(), empty.stderr) == (Digest.of(b""), b"")

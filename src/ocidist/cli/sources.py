@@ -95,7 +95,9 @@ async def stdin() -> AsyncIterator[bytes]:
     """
     try:
         number = sys.stdin.fileno()
-        waits = not stat.S_ISREG(os.fstat(number).st_mode)
+        kind = os.fstat(number).st_mode
+        # The others have their bytes at once, and epoll does not want them.
+        waits = stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind) or os.isatty(number)
     except (AttributeError, OSError, ValueError):
         raise StorageError("there is no standard input") from None
     while True:
