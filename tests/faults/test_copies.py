@@ -331,6 +331,15 @@ async def test_f167_where_nothing_is_mounted_every_repository_is_sent_the_blob()
         assert sessions(registry) == 0
 
 
+async def test_f167_a_registry_that_never_mounts_keeps_no_session_for_the_question() -> None:
+    source, top = await in_memory()
+    async with serve(quirks="crane") as registry, client_for(registry) as client:
+        report = await copy((source, "v1"), f"{registry.host}/{NAME}:v1", client=client)
+        assert report.blobs_copied == len(top.blobs)
+        assert sum(each.method == "DELETE" for each in registry.requests) == 1
+        assert sessions(registry) == 0
+
+
 # --- Q40: mounts name repositories of the same registry --------------------------------------------------------------
 
 

@@ -79,6 +79,17 @@ async def test_s02_a_declined_mount_says_so_and_moves_no_bytes(
     assert registry.blobs == {DIGEST: BLOB}
 
 
+async def test_a_declined_mount_can_be_let_go(wire_server: WireServer, registry: UploadRegistry) -> None:
+    async with repository_on(wire_server) as repository:
+        found = await repository.blobs.mount(DIGEST, source="acme/base")
+        assert isinstance(found, UploadStarted)
+        await repository.blobs.cancel_upload(found.state)
+        assert registry.methods() == ["POST", "DELETE"]
+        with pytest.raises(UsageError, match="belongs to"):
+            await repository.registry.repository("acme/other").blobs.cancel_upload(found.state)
+    assert not registry.open
+
+
 async def test_a_mount_without_a_source_lets_the_registry_look(
     wire_server: WireServer, registry: UploadRegistry
 ) -> None:

@@ -20,7 +20,7 @@ from ocidist.model.result import Mounted, OnExit
 from ocidist.remote._channel import Channel
 from ocidist.remote._journalled import check_journal
 from ocidist.remote._memory import profile_of
-from ocidist.remote._opening import open_session
+from ocidist.remote._opening import CANCEL_S, end_session, open_session
 from ocidist.remote._pushing import BlobPush
 from ocidist.remote._resumed import ResumedWriter
 from ocidist.remote._stat import StatBlobToPush, stat
@@ -344,9 +344,24 @@ class Blobs:
 
         Spec: distribution-spec, "Pushing a blob in chunks".
         """
-        if (state.registry, state.repository) != (self._channel.host, self._channel.repository):
-            raise UsageError(f"this upload belongs to {state.registry}/{state.repository}")
+        self._check_own(state)
         return ResumedWriter(self._channel, state, None if source is None else as_body(source), on_exit)
+
+    async def cancel_upload(self, state: UploadState) -> None:
+        """End an upload that nobody goes on with, so that the registry can throw away what it has of it.
+
+        One request, which gets a few seconds; whether the registry heard it, nobody is told.
+
+        Args:
+            state: Where the upload stands: of ``UploadStarted``, or of a writer that was left.
+
+        Raises:
+            UsageError: The state is of another registry or repository.
+
+        Spec: distribution-spec, "Cancel a blob upload".
+        """
+        self._check_own(state)
+        await end_session(self._channel, state, within=CANCEL_S)
 
     async def mount(
         self, digest: Digest | Descriptor | str, *, source: str | None, verify: bool = True
@@ -388,6 +403,10 @@ class Blobs:
         if verify and not await appeared(self._channel, name, None):
             raise missing(self._channel, endpoint.operation, name)
         return Mounted(name, origin)
+
+    def _check_own(self, state: UploadState) -> None:
+        if (state.registry, state.repository) != (self._channel.host, self._channel.repository):
+            raise UsageError(f"this upload belongs to {state.registry}/{state.repository}")
 
     async def delete(self, digest: Digest | Descriptor | str) -> None:
         """Delete a blob from this repository.

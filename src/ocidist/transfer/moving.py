@@ -10,7 +10,7 @@ import anyio
 from ocidist._io.body import is_blamed_on_source
 from ocidist.errors import OciError
 from ocidist.errors._transfer import Side
-from ocidist.model.result import Mounted, OnExit
+from ocidist.model.result import Mounted
 from ocidist.observe.events import ContentCopied, ContentMounted, ContentSkipped
 from ocidist.observe.hooks import emit
 from ocidist.remote._memory import turn
@@ -204,7 +204,6 @@ class Mover:
             if isinstance(found, Mounted):
                 self._tells[registry] = True
             else:
-                async with repository.blobs.resume(found.state, on_exit=OnExit.CANCEL):
-                    pass
+                await repository.blobs.cancel_upload(found.state)
         except OciError:
             pass  # it can still be asked in the usual way
