@@ -462,18 +462,21 @@ async def test_nothing_is_deleted_where_not_everything_is_known(registries: Pair
     assert "v0" in tags(destination, "acme/app0")
 
 
-async def test_a_tag_that_another_rule_wants_is_not_deleted(registries: Pair, client: Client) -> None:
-    source, destination = registries
-    fill(source, 1, ["v1"])
-    source.add("acme/tool", images("tool", ["v7", "v8"]))
+@pytest.mark.parametrize("source", ["SRC/acme/tool", "SRC/acme/t*"])
+async def test_a_tag_that_another_rule_wants_is_not_deleted(registries: Pair, client: Client, source: str) -> None:
+    origin, destination = registries
+    fill(origin, 1, ["v1"])
+    origin.add("acme/tool", images("tool", ["v7", "v8"]))
     # It cannot be resolved this time, and is there from the last one.
-    source.faults.add(gone("acme/tool", "v8"))
-    destination.add("acme/app0", images("x", ["v0", "v8"]))
-    rules = f'{DELETE}[[mirror]]\nsource = "SRC/acme/tool"\ndestination = "DST/acme/app0"\n'
+    origin.faults.add(gone("acme/tool", "v8"))
+    destination.add("acme/tool", images("x", ["v0", "v8"]))
+    into = "DST" if "*" in source else "DST/acme/tool"
+    rules = DELETE.replace("DST/acme/app0", "DST/acme/tool")
+    rules += f'[[mirror]]\nsource = "{source}"\ndestination = "{into}"\n'
     with pytest.raises(MirrorError) as caught:
         await mirror(config(*registries, rules), client=client)
-    assert caught.value.report.deleted == (f"{destination.host}/acme/app0:v0",)
-    assert set(tags(destination, "acme/app0")) == {"v1", "v7", "v8"}
+    assert caught.value.report.deleted == (f"{destination.host}/acme/tool:v0",)
+    assert set(tags(destination, "acme/tool")) == {"v1", "v7", "v8"}
 
 
 async def test_a_registry_that_deletes_no_tags_is_reported(registries: Pair) -> None:
