@@ -35,6 +35,7 @@ from ocidist.testing import serve
 from ocidist.wire.endpoints import GetBlob, MountBlob, PutManifest, PutUpload
 from tests.faults.copying import NAME, blob, client_for, index_of, made_of, put, sent, sessions
 from tests.http.support import ONCE, QUICK
+from tests.peers.images import artifact
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -154,6 +155,23 @@ async def test_f165_a_destination_that_only_reads_says_so_at_the_first_blob() ->
         assert isinstance(caught.value.__cause__, DeniedError | UnsupportedError)
         changes = [each for each in registry.requests if each.method not in {"GET", "HEAD"}]
         assert len(changes) <= 8
+
+
+@pytest.mark.parametrize("quirks", [None, "docker-registry-2"])
+async def test_f165_a_referrer_that_was_sent_and_not_listed_is_listed_by_the_next_copy(quirks: str | None) -> None:
+    source, top = await in_memory()
+    notes = [artifact(top, text=b"%d" % number) for number in range(2)]
+    for note in notes:
+        await put(source, note)
+    listed = f"sha256-{top.digest.partition(':')[2]}"
+    async with serve(quirks=quirks) as registry, client_for(registry, retry=ONCE) as client:
+        registry.faults.add(Fault(on=PutManifest, reference=listed, status=403, times=FOREVER))
+        with suppress(CopyError):
+            await copy((source, "v1"), f"{registry.host}/{NAME}:v1", client=client, referrers=True)
+        registry.faults.clear()
+        await copy((source, "v1"), f"{registry.host}/{NAME}:v1", client=client, referrers=True)
+        found = await client.repository(f"{registry.host}/{NAME}").referrers(top.digest).collect()
+        assert {each.digest for each in found} == {note.digest for note in notes}
 
 
 # --- F166: the source dies -------------------------------------------------------------------------------------------

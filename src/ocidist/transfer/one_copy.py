@@ -72,6 +72,7 @@ class OneCopy:
         self._skipped: set[Digest] = set()
         self._tags_set = 0
         self._misses = 0
+        self._listed: dict[Digest, set[Digest]] = {}
 
     async def run(self, began: float, *, absent: bool = False) -> CopyReport:
         """Copy, and return what was done.
@@ -205,12 +206,22 @@ class OneCopy:
         if by_tag or self._misses >= _MISSES:
             return False
         with blaming(Side.DESTINATION, digest):
-            found = await has_manifest(self._destination, digest)
+            found = await has_manifest(self._destination, digest) and await self._is_listed(digest)
         if found:
             self._mover.manifests.add(self._destination, digest)
         else:
             self._misses += 1
         return found
+
+    async def _is_listed(self, digest: Digest) -> bool:
+        """Return whether a referrer that is there is listed as one, too: where clients do that, one may have failed."""
+        subject = self._survey.manifests[digest].subject
+        if subject is None or digest not in self._survey.referrers:
+            return True
+        if subject.digest not in self._listed:
+            found = {part.digest async for part in self._destination.repository.referrers(subject.digest)}
+            self._listed[subject.digest] = found
+        return digest in self._listed[subject.digest]
 
     def _levels(self, needed: dict[Digest, Manifest]) -> list[list[Digest]]:
         """Return the manifests in the order in which they are pushed: what they are made of, or refer to, first."""
