@@ -115,6 +115,16 @@ async def test_mounts_of_an_honest_registry_cost_one_question_in_all() -> None:
         assert len(heads) == len(top.all_blobs) + 1
 
 
+async def test_a_second_repository_of_the_same_images_costs_one_question_in_all() -> None:
+    async with serve() as registry, registry.client() as client:
+        top, copier = index(), Copier()
+        await copied(copier, top, registry, client, "a")
+        registry.requests.clear()
+        assert (await copied(copier, top, registry, client, "b")).blobs_mounted == len(top.all_blobs)
+        # Each blob, three manifests, the tag and two children that are looked for; and one blob that was mounted.
+        assert len(registry.requests) <= len(top.all_blobs) + 3 + 3 + 1
+
+
 # --- registries that do not want to say ------------------------------------------------------------------------------
 
 

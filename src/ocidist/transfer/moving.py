@@ -124,7 +124,7 @@ class Mover:
         sent = await self._send(blob, source, destination, asked)
         if sent and asked:
             self._honest.setdefault(registry, True)
-        elif asked and not await self._is_true(destination, digest, was_missing=not tells):
+        elif asked and not await self._is_true(destination, digest, proves=asked != (own,)):
             sent = await self._send(blob, source, destination, ())
         if sent or not asked:
             outcome = self._copied(blob, source, destination)
@@ -176,7 +176,7 @@ class Mover:
             raise copy_error(error, Side.SOURCE if reading else Side.DESTINATION, blob.digest) from error
         return pipe.opened
 
-    async def _is_true(self, destination: Place, digest: Digest, *, was_missing: bool) -> bool:
+    async def _is_true(self, destination: Place, digest: Digest, *, proves: bool) -> bool:
         """Return whether a blob is there that a registry says it mounted: looked at until one was true."""
         registry = destination.registry
         if not destination.is_remote or self._honest.get(registry, False):
@@ -190,7 +190,8 @@ class Mover:
                     if not found:
                         await anyio.sleep(wait)
                         found = await has_blob(destination, digest)
-            if was_missing or not found:
+            # What says that a repository has a blob may say so of any.
+            if proves or not found:
                 self._honest[registry] = found
             if not found:
                 self._tells[registry] = False
