@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ocidist import Client, HostConfig, MemoryRegistry, Mirror, MirrorTags, copy
+from ocidist import Client, HostConfig, MemoryRegistry, Mirror, MirrorTags, copy, mirror
 from tests.peers.images import index
 from tests.remote.support import push_image
+from tests.transfer.mirrors import config, contents, fill, images
 
 if TYPE_CHECKING:
     from tests.peers.peer import Peer
+    from tests.transfer.conftest import Pair
 
 pytestmark = pytest.mark.anyio
 
@@ -33,6 +35,20 @@ async def test_what_a_mirror_of_the_destination_has_is_sent_all_the_same(
     async with embedded_registry.client() as client:
         destination = client.repository(f"{embedded_registry.host}/{fresh_name}")
         assert (await destination.manifests.stat("v1")).digest == top.digest
+
+
+async def test_a_mirror_job_asks_the_destination_itself(registries: Pair) -> None:
+    source, destination = registries
+    fill(source, 1)
+    destination.add("acme/app0", images("another", ["v1", "v2"]))
+    hosts = {
+        source.host: HostConfig(scheme="http"),
+        destination.host: HostConfig(scheme="http", mirrors=[Mirror(f"http://{source.host}", tags=MirrorTags.TRUSTED)]),
+    }
+    async with Client(hosts=hosts, trust_env=False) as client:
+        report = await mirror(config(*registries), client=client)
+    assert report.copied == 2
+    assert contents(destination) == contents(source)
 
 
 async def test_one_token_is_enough_for_a_destination(token_registry: Peer, fresh_name: str) -> None:

@@ -19,6 +19,7 @@ from ocidist.model.digest import Digest
 from ocidist.transfer.again import in_rounds, passes, patiently
 from ocidist.transfer.blame import blaming
 from ocidist.transfer.listing import Pair, Wanted, is_digest_tag, listed_pair, named_pair, tags_there
+from ocidist.transfer.looking import has_manifest, named_by
 from ocidist.transfer.options import CopyOptions, Referrers
 from ocidist.transfer.plan import CopyTask, DeleteTask, MirrorFailure, MirrorPlan, PlannedBlob, shared_blobs
 
@@ -223,11 +224,13 @@ class Planner:
     async def _named_there(self, wanted: Wanted) -> Digest | None:
         """Return what the destination's tag names, None if there is no such tag or it cannot be told."""
         name = wanted.tag or wanted.name
+        place = self._stores.place(wanted.pair.destination, name)
         try:
-            found = await self._stores.repository(wanted.pair.destination).manifests.stat(name)
+            if isinstance(name, Digest):
+                return name if await has_manifest(place, name) else None
+            return await named_by(place, name)
         except OciError:
             return None
-        return found.digest
 
     def _made(
         self, wanted: Wanted, source: Digest, digest: Digest, *, present: bool, blobs: Sequence[Descriptor] = ()

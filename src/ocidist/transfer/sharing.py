@@ -15,6 +15,7 @@ from ocidist._io.fanout import each
 from ocidist._io.flight import SingleFlight
 from ocidist.errors import OciError
 from ocidist.model.reference import Reference
+from ocidist.transfer.looking import has_blob
 from ocidist.transfer.moving import Outcome
 from ocidist.transfer.shard import owner
 
@@ -160,12 +161,12 @@ class Sharing:
     async def _arrives(self, key: tuple[str, Digest], whose: int) -> bool:
         """Wait for another shard to move a blob; a shard that was late once is not waited for again."""
         task, blob = self._homes[key]
-        blobs = self._stores.repository(task.destination_repository).blobs
+        place = self._stores.place(task.destination_repository, None)
         wait = _FIRST_WAIT_S
         while True:
             late = whose in self._late
             try:
-                if await blobs.exists(blob.digest):
+                if await has_blob(place, blob.digest):
                     return True
             except OciError as error:
                 _log.info("%s cannot be looked for: %s", blob.digest, error)
