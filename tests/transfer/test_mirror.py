@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import socket
 from typing import TYPE_CHECKING
 
@@ -105,10 +106,29 @@ async def test_a_plan_that_was_written_down_is_done_by_another_process(registrie
     assert [task.size for task in plan.tasks] == sorted((task.size for task in plan.tasks), reverse=True)
     text = plan.to_json()
     assert MirrorPlan.from_json(text) == plan
+    source.requests.clear()
     for copied in (4, 0):
         async with client_of(*registries) as other:
             report = await run_plan(MirrorPlan.from_json(text), client=other)
         assert (report.copied, report.present, report.failures) == (copied, 4 - copied, ())
+    assert contents(destination) == contents(source)
+
+
+async def test_a_plan_that_is_done_by_who_made_it_reads_no_manifest_again(registries: Pair, client: Client) -> None:
+    source, destination = registries
+    fill(source, 2)
+    plan = await make_plan(config(*registries), client=client)
+    source.requests.clear()
+    traffic(destination)
+    report = await run_plan(plan, client=client)
+    assert not [each for each in source.requests if "/manifests/" in each.path]
+    # And nobody is asked for tags that were not there a moment ago.
+    assert not [each for each in destination.requests if each.method == "HEAD" and "/manifests/" in each.path]
+    assert report.copied == 4
+    # Later they may be there.
+    again = await run_plan(plan, client=client)
+    assert (again.copied, again.present) == (0, 4)
+    assert pickle.loads(pickle.dumps(plan)) == plan  # noqa: S301 -- its own
     assert contents(destination) == contents(source)
 
 

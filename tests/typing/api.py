@@ -11,6 +11,7 @@ from ocidist import (
     BlobReader,
     BlobWriter,
     Client,
+    CopyTask,
     Descriptor,
     Digest,
     EgressPolicy,
@@ -18,6 +19,10 @@ from ocidist import (
     Hook,
     HostConfig,
     Manifest,
+    MirrorConfig,
+    MirrorPlan,
+    MirrorReport,
+    MirrorRule,
     Mounted,
     Paginator,
     PushResult,
@@ -25,10 +30,15 @@ from ocidist import (
     RegistryInfo,
     Repository,
     RepositoryName,
+    Shard,
     Tag,
+    TagFilter,
     TransferProgressed,
     UploadStarted,
     UploadState,
+    make_plan,
+    mirror,
+    run_plan,
 )
 from ocidist.engine import (
     AuthConfig,
@@ -119,6 +129,22 @@ async def engine(registry: Registry, repository: Repository, digest: Digest) -> 
     assert_type(encode_auth(AuthConfig.of(Basic("u", "p"))), str)
     assert_type(decode_auth(""), AuthConfig)
     assert_type(decode_auth("", strict=False), DecodedAuth)
+
+
+async def mirroring(client: Client) -> None:
+    """A mirror is rules, a plan and a report; an error of it has the report."""
+    config = MirrorConfig(rules=[MirrorRule(source="a.io/b", destination="b.io/c", tags=TagFilter(allow=["v*"]))])
+    assert_type(await MirrorConfig.from_file("mirror.toml"), MirrorConfig)
+    plan = await make_plan(config, client=client)
+    assert_type(plan, MirrorPlan)
+    assert_type(plan.tasks, tuple[CopyTask, ...])
+    assert_type(MirrorPlan.from_json(plan.to_json()), MirrorPlan)
+    assert_type(await run_plan(plan, client=client, shard=Shard.parse("0/2"), checkpoint=Path("done")), MirrorReport)
+    try:
+        report = await mirror(config)
+    except ocidist.MirrorError as error:
+        report = error.report
+    assert_type(report, MirrorReport)
 
 
 def hooks() -> None:

@@ -6,6 +6,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
+
 from ocidist.client import Client
 from ocidist.errors import UsageError
 from ocidist.transfer.checkpoint import Checkpoint
@@ -15,7 +17,7 @@ from ocidist.transfer.planning import Planner
 from ocidist.transfer.running import Runner
 from ocidist.transfer.sharing import PATIENCE_S
 from ocidist.transfer.stores import Stores
-from ocidist.transfer.surveys import Surveys
+from ocidist.transfer.surveys import Memory, Surveys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,7 +45,10 @@ async def make_plan(config: MirrorConfig, *, client: Client | None) -> MirrorPla
     Returns:
         The plan. What could not be read is among its ``failures``.
     """
-    return await Planner(config, Stores(client), Surveys(Copier())).run()
+    surveys = Surveys(Copier())
+    planner = Planner(config, Stores(client), surveys)
+    plan = await planner.run()
+    return attrs.evolve(plan, memory=Memory(client, surveys, planner.absent))
 
 
 async def run_plan(
@@ -78,9 +83,30 @@ async def run_plan(
         UsageError: The checkpoint is one of another mirror, or in use.
         StorageError: The checkpoint cannot be read or written.
     """
-    copier = _copier(plan.blobs_at_once, hooks)
-    made = (Stores(client), copier, Surveys(copier))
-    return await _run(plan, *made, checkpoint=checkpoint, shard=shard, patience=patience)
+    if patience < 0:
+        raise UsageError("patience is a number of seconds, and not negative")
+    copier = Copier(options=CopyOptions(at_once=plan.blobs_at_once), hooks=hooks)
+    known: Surveys | None = None
+    absent: set[str] = set()
+    if isinstance(plan._memory, Memory):  # noqa: SLF001 -- it is put there above
+        # What was read to make the plan is not read again, as far as there was room for it.
+        known, absent = plan._memory.recall(client)  # noqa: SLF001 -- see above
+    surveys = Surveys(copier) if known is None else known
+    async with AsyncExitStack() as stack:
+        noted = None
+        if checkpoint is not None:
+            noted = await stack.enter_async_context(Checkpoint(Path(checkpoint), plan.config))
+        runner = Runner(
+            plan,
+            Stores(client),
+            copier,
+            surveys,
+            shard=shard,
+            checkpoint=noted,
+            patience=patience,
+            absent=absent,
+        )
+        return await runner.run()
 
 
 async def mirror(
@@ -113,45 +139,7 @@ async def mirror(
     async with AsyncExitStack() as stack:
         if client is None:
             client = await stack.enter_async_context(Client(hosts=config.hosts, hooks=hooks))
-        stores, copier = Stores(client), _copier(config.blobs_at_once, hooks)
-        # The same for both: what was read to make the plan is not read again, as far as there is room for it.
-        surveys = Surveys(copier)
-        planner = Planner(config, stores, surveys)
-        plan = await planner.run()
-        report = await _run(
-            plan,
-            stores,
-            copier,
-            surveys,
-            checkpoint=checkpoint,
-            shard=shard,
-            patience=patience,
-            absent=planner.absent,
-        )
+        plan = await make_plan(config, client=client)
+        report = await run_plan(plan, client=client, checkpoint=checkpoint, shard=shard, patience=patience, hooks=hooks)
     report.raise_failures()
     return report
-
-
-def _copier(at_once: int, hooks: Iterable[Hook]) -> Copier:
-    return Copier(options=CopyOptions(at_once=at_once), hooks=hooks)
-
-
-async def _run(
-    plan: MirrorPlan,
-    stores: Stores,
-    copier: Copier,
-    surveys: Surveys,
-    *,
-    checkpoint: str | PathLike[str] | None,
-    shard: Shard | None,
-    patience: float,
-    absent: Iterable[str] = (),
-) -> MirrorReport:
-    if patience < 0:
-        raise UsageError("patience is a number of seconds, and not negative")
-    async with AsyncExitStack() as stack:
-        noted = None
-        if checkpoint is not None:
-            noted = await stack.enter_async_context(Checkpoint(Path(checkpoint), plan.config))
-        runner = Runner(plan, stores, copier, surveys, shard=shard, checkpoint=noted, patience=patience, absent=absent)
-        return await runner.run()

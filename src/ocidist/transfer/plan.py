@@ -179,7 +179,7 @@ class MirrorFailure:
         return f"{self.source} -> {self.destination}: {self.error}"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, getstate_setstate=False)
 class MirrorPlan:
     """What has to be done for a mirror, as it was when the plan was made. It holds no credentials.
 
@@ -203,6 +203,15 @@ class MirrorPlan:
     failures: tuple[MirrorFailure, ...] = ()
     warnings: tuple[str, ...] = ()
     shared: Mapping[str, Mapping[Digest, str]] = attrs.field(factory=dict)
+    # What was learned while it was made, for whoever does it in the same process; no part of the value.
+    _memory: object = attrs.field(default=None, eq=False, repr=False)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {field.name: getattr(self, field.name) for field in attrs.fields(MirrorPlan) if field.name != "_memory"}
+
+    def __setstate__(self, state: Mapping[str, object]) -> None:
+        for name, value in {**state, "_memory": None}.items():
+            object.__setattr__(self, name, value)
 
     @property
     def size(self) -> int:

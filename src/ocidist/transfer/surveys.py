@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from ocidist._io.flight import SingleFlight
 
 if TYPE_CHECKING:
+    from ocidist.client import Client
     from ocidist.model.digest import Digest
     from ocidist.transfer.copying import Copier
     from ocidist.transfer.graph import Survey
@@ -66,6 +67,28 @@ class Surveys:
             self._bytes += _size(survey)
         while self._bytes > MAX_KEPT:
             self._bytes -= _size(self._kept.popitem(last=False)[1])
+
+
+class Memory:
+    """What was learned while a plan was made: only good for the client that it was made with.
+
+    Args:
+        client: That client.
+        surveys: What images are made of.
+        absent: Destinations that did not have the tag a moment ago.
+    """
+
+    def __init__(self, client: Client | None, surveys: Surveys, absent: set[str]) -> None:
+        self._client = client
+        self._surveys = surveys
+        self._absent = absent
+
+    def recall(self, client: Client | None) -> tuple[Surveys | None, set[str]]:
+        """Return what a client may use; what is only true for a moment is returned once."""
+        if client is not self._client:
+            return None, set()
+        absent, self._absent = self._absent, set()
+        return self._surveys, absent
 
 
 def _key(source: Place, digest: Digest, options: CopyOptions) -> tuple[object, ...]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -85,6 +86,7 @@ def test_a_plan_survives_being_written_and_read() -> None:
     assert again == PLAN
     assert again.to_json() == text
     assert MirrorPlan.from_json(text.encode()) == PLAN
+    assert pickle.loads(pickle.dumps(PLAN)) == PLAN  # noqa: S301 -- its own
     assert [task_from_json(json.loads(json.dumps(task_to_json(each)))) for each in PLAN.tasks] == list(PLAN.tasks)
 
 
