@@ -54,7 +54,7 @@ def test_the_metadata_says_what_the_architecture_says() -> None:
     assert about["Requires-Python"] == ">=3.11"
     assert about["License-Expression"] == "Apache-2.0"
     assert set(about.get_all("Provides-Extra") or ()) == {
-        *("cli", "dask", "http2", "issuer", "otel", "server", "testing", "uvloop"),
+        *("cli", "dask", "http2", "issuer", "mirror", "otel", "server", "testing", "uvloop"),
     }
     required = [Requirement(text) for text in metadata.requires("ocidist") or ()]
     assert {each.name for each in required if each.marker is None} == {

@@ -49,7 +49,11 @@ class MirrorError(OciError, ExceptionGroup[OciError]):
     def __init__(self, message: str, failures: Sequence[OciError], report: MirrorReport) -> None:
         # Not the root's: a group has its message from the beginning, and it cannot be set.
         ExceptionGroup.__init__(self, message, failures)
-        self.operation, self.reference, self.host, self.attempts, self.mirrors = "mirror", None, None, None, ()
+        self.operation: str | None = "mirror"
+        self.reference: str | None = None
+        self.host: str | None = None
+        self.attempts: int | None = None
+        self.mirrors: tuple[str, ...] = ()
         self.report = report
 
     def derive(self, excs: Sequence[OciError], /) -> Self:  # type: ignore[override]  # a group of the same kind

@@ -12,6 +12,11 @@ from ocidist.observe.events import (
     CANCELLED,
     BlobMounted,
     ConcurrencyChanged,
+    ContentCopied,
+    ContentMounted,
+    ContentSkipped,
+    CopyFinished,
+    CopyStarted,
     Event,
     MirrorFailed,
     NamesSkipped,
@@ -133,6 +138,32 @@ def _(event: TransferFinished) -> _Line:
 def _(event: TransferFailed) -> _Line:
     level = logging.INFO if event.reason == CANCELLED else logging.WARNING
     return level, f"{event.operation} {event.reference}: failed after {event.done} bytes ({event.reason})"
+
+
+@_line.register(CopyStarted)
+def _(event: CopyStarted) -> _Line:
+    parts = f"{event.blobs} blobs and {event.manifests} manifests"
+    return logging.INFO, f"copy {event.source} to {event.destination}: {parts}, {_size(event.size)}"
+
+
+@_line.register(ContentCopied)
+def _(event: ContentCopied) -> _Line:
+    return logging.DEBUG, f"copy {event.source} to {event.destination}: sent, {_size(event.size)}"
+
+
+@_line.register(ContentMounted)
+def _(event: ContentMounted) -> _Line:
+    return logging.DEBUG, f"copy {event.source} to {event.destination}: mounted from {event.mounted_from}"
+
+
+@_line.register(ContentSkipped)
+def _(event: ContentSkipped) -> _Line:
+    return logging.DEBUG, f"copy {event.source} to {event.destination}: not sent"
+
+
+@_line.register(CopyFinished)
+def _(event: CopyFinished) -> _Line:
+    return logging.INFO, f"copy {event.source} to {event.destination}: finished in {event.seconds:.3f} s"
 
 
 def _size(count: int | None) -> str:

@@ -12,6 +12,12 @@ import ocidist
 from ocidist import (
     BlobMounted,
     ConcurrencyChanged,
+    ContentCopied,
+    ContentMounted,
+    ContentSkipped,
+    CopyEvent,
+    CopyFinished,
+    CopyStarted,
     Event,
     MirrorFailed,
     NamesSkipped,
@@ -33,6 +39,8 @@ HOST = "registry.acme.io:5000"
 ABOUT = (HOST, 7, "pull blob", f"{HOST}/acme/app@sha256:{'a' * 64}")
 NAME = f"pull blob {ABOUT[3]}"
 
+COPY = (HOST, "oci:app:v1", f"{HOST}/acme/app")
+COPIED = f"copy oci:app:v1 to {HOST}/acme/app"
 LINES = [
     (WarningReceived(HOST, "going away"), "WARNING", f"{HOST}: going away"),
     (
@@ -72,6 +80,11 @@ LINES = [
     (TransferFinished(*ABOUT, 5, 10, 1.5), "INFO", f"{NAME}: finished, moved 5 of 10 bytes in 1.500 s"),
     (TransferFailed(*ABOUT, 5, "the disk is full"), "WARNING", f"{NAME}: failed after 5 bytes (the disk is full)"),
     (TransferFailed(*ABOUT, 5, "cancelled"), "INFO", f"{NAME}: failed after 5 bytes (cancelled)"),
+    (CopyStarted(*COPY, 10, 2, 1), "INFO", f"{COPIED}: 2 blobs and 1 manifests, 10 bytes"),
+    (ContentCopied(*COPY, 10), "DEBUG", f"{COPIED}: sent, 10 bytes"),
+    (ContentMounted(*COPY, 10, "acme/base"), "DEBUG", f"{COPIED}: mounted from acme/base"),
+    (ContentSkipped(*COPY, 10), "DEBUG", f"{COPIED}: not sent"),
+    (CopyFinished(*COPY, 10, 1.5), "INFO", f"{COPIED}: finished in 1.500 s"),
 ]
 
 
@@ -90,7 +103,7 @@ def test_n13_each_event_is_a_line_with_its_fields(
 
 def test_every_event_has_a_line_of_its_own() -> None:
     exported = {found for name in ocidist.__all__ if isinstance(found := getattr(ocidist, name), type)}
-    events = {found for found in exported if issubclass(found, Event)} - {Event, TransferEvent}
+    events = {found for found in exported if issubclass(found, Event)} - {Event, TransferEvent, CopyEvent}
     assert {type(event) for event, *_ in LINES} == events
 
 
