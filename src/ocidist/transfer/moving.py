@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ocidist.model.descriptor import Descriptor
     from ocidist.model.digest import Digest
+    from ocidist.observe.events import CopyEvent
     from ocidist.observe.hooks import Hook
     from ocidist.transfer.places import Place
 
@@ -134,19 +135,24 @@ class Mover:
         self.known.add(destination, digest)
         if asked == (own,):
             return self._skipped(blob, source, destination)
-        name = destination.name_of(None)
-        emit(self.hooks, ContentMounted(registry, source.name_of(digest), name, blob.size, ", ".join(asked)))
+        self.tell(ContentMounted, digest, blob.size, source, destination, ", ".join(asked))
         return Outcome.MOUNTED
+
+    def tell(
+        self, kind: type[CopyEvent], digest: Digest, size: int, source: Place, destination: Place, *more: str
+    ) -> None:
+        """Tell what became of a blob or a manifest, if anybody wants to know."""
+        if self.hooks:
+            at = (destination.registry, source.name_of(digest), destination.name_of(None))
+            emit(self.hooks, kind(*at, size, *more))
 
     def _copied(self, blob: Descriptor, source: Place, destination: Place) -> Outcome:
         self.known.add(destination, blob.digest)
-        at = (destination.registry, source.name_of(blob.digest), destination.name_of(None))
-        emit(self.hooks, ContentCopied(*at, blob.size))
+        self.tell(ContentCopied, blob.digest, blob.size, source, destination)
         return Outcome.COPIED
 
     def _skipped(self, blob: Descriptor, source: Place, destination: Place) -> Outcome:
-        at = (destination.registry, source.name_of(blob.digest), destination.name_of(None))
-        emit(self.hooks, ContentSkipped(*at, blob.size))
+        self.tell(ContentSkipped, blob.digest, blob.size, source, destination)
         return Outcome.SKIPPED
 
     def _homes(self, blob: Descriptor, source: Place, destination: Place) -> tuple[str, ...]:

@@ -125,8 +125,7 @@ class OneCopy:
         return sum(outcome is wanted for outcome in self._outcomes.values())
 
     def _tell(self, kind: type[ContentCopied | ContentSkipped], digest: Digest, size: int) -> None:
-        at = (self._destination.registry, self._source.name_of(digest), self._destination.name_of(None))
-        emit(self._mover.hooks, kind(*at, size))
+        self._mover.tell(kind, digest, size, self._source, self._destination)
 
     def _tag(self) -> Tag | None:
         """Return the tag that the destination gets."""

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from ocidist.errors import BlobUnknownError, OciError
 from ocidist.model.mediatype import FOREIGN_LAYER_TYPES
-from ocidist.remote.reader import BlobReader
 from ocidist.remote.repository import Repository
 
 if TYPE_CHECKING:
@@ -47,10 +46,9 @@ class Pipe:
 
     def proves(self, digest: Digest, size: int) -> bool:
         """Return whether the streams make sure themselves that they bring this content and no other."""
-        if self._foreign:
-            return False
-        reader = self._source.blobs.open(self._blob)
-        return isinstance(reader, BlobReader) and reader.proves(digest, size)
+        whole = size > 0 and (digest, size) == (self._blob.digest, self._blob.size)
+        # A remote reader does, see BlobReader.proves().
+        return whole and not self._foreign and isinstance(self._source, Repository)
 
     async def _pieces(self) -> AsyncGenerator[bytes, None]:
         source = self._source
