@@ -12,22 +12,17 @@ import os
 import re
 import secrets
 import stat
-import threading
 from typing import TYPE_CHECKING, Final, NoReturn, Self
 
 import anyio
-import anyio.to_thread
 
 from ocidist._io.files import sync_directory
+from ocidist._io.turns import Turns
 from ocidist.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
-    from typing import TypeVarTuple
-
-    _Args = TypeVarTuple("_Args")
 
 MAX_TEXT: Final = 128 * 1024
 """Bytes of a journal that are read."""
@@ -53,9 +48,7 @@ class Journal:
         self._path = path
         self._file: int | None = None
         self.text: str = ""
-        # asyncio's own cancellation leaves a worker thread running, which then has to close what it opened.
-        self._turn = threading.Lock()
-        self._gone = False
+        self._turns = Turns(self._close)
 
     def __repr__(self) -> str:
         return f"<Journal {self._path}>"
@@ -63,9 +56,9 @@ class Journal:
     async def __aenter__(self) -> Self:
         """Open it, and read what was saved last."""
         try:
-            await self._run(self._open)
+            await self._turns.run(self._open)
         except BaseException:
-            self._let_go()
+            self._turns.let_go()
             raise
         return self
 
@@ -75,10 +68,10 @@ class Journal:
         """Let others have it; an empty one is removed."""
         with anyio.CancelScope(shield=True):
             try:
-                await self._run(self._leave)
+                await self._turns.run(self._leave)
             finally:
                 # asyncio's own cancellation does not mind the shield.
-                self._let_go()
+                self._turns.let_go()
 
     async def save(self, text: str) -> None:
         """Replace the text. Cancelled or not, the file has the old text or the new one.
@@ -86,7 +79,7 @@ class Journal:
         Raises:
             StorageError: It cannot be written; the file has the old text.
         """
-        await self._run(self._replace, text)
+        await self._turns.run(self._replace, text)
 
     async def remove(self) -> None:
         """Remove the file: there is nothing to go on with.
@@ -94,29 +87,7 @@ class Journal:
         Raises:
             StorageError: It cannot be removed.
         """
-        await self._run(self._remove)
-
-    async def _run(self, work: Callable[[*_Args], None], *args: *_Args) -> None:
-        await anyio.to_thread.run_sync(self._take_turn, work, *args)
-
-    def _take_turn(self, work: Callable[[*_Args], None], *args: *_Args) -> None:
-        try:
-            with self._turn:
-                work(*args)
-        finally:
-            self._close_if_gone()
-
-    def _let_go(self) -> None:
-        self._gone = True
-        self._close_if_gone()
-
-    def _close_if_gone(self) -> None:
-        # Whoever has the turn comes here after it.
-        if self._gone and self._turn.acquire(blocking=False):
-            try:
-                self._close()
-            finally:
-                self._turn.release()
+        await self._turns.run(self._remove)
 
     def _open(self) -> None:
         try:

@@ -11,12 +11,10 @@ import errno
 import json
 import os
 import stat
-import threading
 from typing import TYPE_CHECKING, Final, Self
 
-import anyio.to_thread
-
 from ocidist._io.files import CLOEXEC, NOFOLLOW, NONBLOCK
+from ocidist._io.turns import Turns
 from ocidist.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -53,8 +51,7 @@ class Checkpoint:
         self._config = config
         self._file: int | None = None
         self._done: set[str] = set()
-        self._turn = threading.Lock()
-        self._gone = False
+        self._turns = Turns(self._close)
 
     def __repr__(self) -> str:
         return f"<Checkpoint {self._path}: {len(self._done)} done>"
@@ -67,7 +64,7 @@ class Checkpoint:
         try:
             await self._run(self._open)
         except BaseException:
-            self._let_go()
+            self._turns.let_go()
             raise
         return self
 
@@ -75,7 +72,7 @@ class Checkpoint:
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         """Close it; what is done stays there to read."""
-        self._let_go()
+        self._turns.let_go()
 
     async def add(self, key: str) -> None:
         """Say that a task is done. Cancelled or not, the whole line is there or nothing of it that counts.
@@ -97,33 +94,17 @@ class Checkpoint:
 
     async def _run(self, work: Callable[[*_Args], None], *args: *_Args) -> None:
         try:
-            await anyio.to_thread.run_sync(self._take_turn, work, *args)
+            await self._turns.run(work, *args)
         except OSError as error:
             reason = "it is a link" if error.errno == errno.ELOOP else error.strerror or str(error)
             made = StorageError(f"cannot use the checkpoint {self._path}: {reason}")
             made.errno = error.errno
             raise made from error
 
-    def _take_turn(self, work: Callable[[*_Args], None], *args: *_Args) -> None:
-        try:
-            with self._turn:
-                work(*args)
-        finally:
-            self._close_if_gone()
-
-    def _let_go(self) -> None:
-        # asyncio's own cancellation leaves a worker thread running, which then has to close the file itself.
-        self._gone = True
-        self._close_if_gone()
-
-    def _close_if_gone(self) -> None:
-        if self._gone and self._turn.acquire(blocking=False):
-            try:
-                file, self._file = self._file, None
-                if file is not None:
-                    os.close(file)
-            finally:
-                self._turn.release()
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
 
     def _remove(self) -> None:
         self._path.unlink(missing_ok=True)
