@@ -35,5 +35,6 @@ def filled(*layers: bytes, **options: Any) -> V1Server:  # noqa: ANN401 -- the s
 async def session_with(server: WireServer, **options: Any) -> AsyncIterator[Session]:  # noqa: ANN401 -- see above
     """Open a session with a server, as alice, that does not wait long."""
     given = {"credential": ALICE} | options
-    async with client_for(server) as client:
+    hooks = given.pop("hooks", ())
+    async with client_for(server, hooks=hooks) as client:
         yield await Session.open(client, server.host, pause=0.01, **given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,13 @@ import pytest
 from ocidist import (
     ANONYMOUS,
     AuthError,
+    Basic,
     ConnectError,
     CredentialsRejectedError,
+    Digest,
     DigestMismatchError,
     IdentityToken,
+    NamesSkipped,
     NameUnknownError,
     NotFoundError,
     ServerError,
@@ -24,6 +28,7 @@ from ocidist import (
 from ocidist.engine import AuthConfig, AuthenticateOKBody
 from ocidist.http.outage import FAILURES
 from ocidist.legacy import v1
+from ocidist.legacy.v1.models import checksums_of
 from tests.legacy.support import ALICE, NAME, USERS, filled, session_with
 from tests.legacy.v1_server import V1Server
 from tests.peers.answers import respond, respond_json
@@ -32,8 +37,9 @@ from tests.remote.support import client_for
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ocidist import Event
     from tests.conftest import StartWireServer
-    from tests.peers.wire_server import WireServer
+    from tests.peers.wire_server import Connection, Request, WireServer
 
 BASE = b"the base " * 1000
 TOP = b"the top " * 2000
@@ -229,8 +235,12 @@ async def test_a_registry_that_begins_again_is_followed(wire_server: WireServer)
         assert await read(session, "0" * 64, data) == TOP
 
 
-async def test_a_layer_that_was_altered_is_not_handed_out_whole(start_wire_server: StartWireServer) -> None:
+@pytest.mark.parametrize("header", ["X-Docker-Payload-Checksum", "X-Docker-Checksum-Payload"])
+async def test_a_layer_that_was_altered_is_not_handed_out_whole(
+    start_wire_server: StartWireServer, header: str
+) -> None:
     state = filled(TOP)
+    state.proof = header
     server = start_wire_server(state)
     async with session_with(server) as session:
         data = await session.repository_data(NAME)
@@ -245,6 +255,37 @@ async def test_a_layer_that_was_altered_is_not_handed_out_whole(start_wire_serve
         state.checksummed = False
         state.images["0" * 64]["layer"] = TOP.upper()
         assert await read(session, "0" * 64, data) == TOP.upper()
+
+
+@pytest.mark.parametrize(
+    ("values", "known"),
+    [
+        (["sha256:" + "0" * 64], 1),
+        (["['sha256:" + "0" * 64 + "', 'tarsum+sha256:" + "1" * 64 + "']"], 1),
+        # A tarsum is of something else, and so proves nothing here.
+        (["tarsum+sha256:" + "1" * 64, "tarsum.v1+sha256:" + "1" * 64], 0),
+        (["sha256:" + "0" * 65, "sha256:" + "g" * 64, ""], 0),
+    ],
+)
+def test_what_proves_a_layer_is_found_however_it_is_written(values: list[str], known: int) -> None:
+    assert checksums_of(values) == (Digest("sha256:" + "0" * 64),) * known
+
+
+async def test_a_tag_that_is_none_does_not_hide_the_others(start_wire_server: StartWireServer) -> None:
+    state = filled(TOP)
+    state.tags[NAME] = dict.fromkeys(("v1", "a b", "../x", ".hidden", "é", "latest", "", "x" * 300), "0" * 64)
+    server = start_wire_server(state)
+    told: list[NamesSkipped] = []
+
+    def hook(event: Event) -> None:
+        if isinstance(event, NamesSkipped):
+            told.append(event)
+
+    async with session_with(server, hooks=[hook]) as session:
+        data = await session.repository_data(NAME)
+        assert await session.tags(data) == {"v1": "0" * 64, "latest": "0" * 64}
+    (event,) = told
+    assert (event.host, event.what, len(event.names)) == (server.host, "tags", 6)
 
 
 async def test_a_layer_that_nobody_reads_to_its_end_leaves_nothing_behind(start_wire_server: StartWireServer) -> None:
@@ -272,6 +313,21 @@ async def test_a_login_is_checked_and_an_account_made(start_wire_server: StartWi
         assert await v1.login(client, ALICE, index=server.host) == AuthenticateOKBody()
         with pytest.raises(UsageError):
             await v1.login(client, IdentityToken("t0ken"), index=server.host)
+
+
+async def test_who_has_an_account_where_everything_is_protected_needs_no_other(wire_server: WireServer) -> None:
+    """Registries of one's own answer nobody unknown, so that no account can be made, and none has to be."""
+    basic = "Basic " + base64.b64encode(b"alice:s3cret").decode()
+
+    def users(request: Request, connection: Connection) -> None:
+        respond(200 if request.header("Authorization") == basic else 401)(request, connection)
+
+    wire_server.on("*", "/v1/users/", users)
+    async with client_for(wire_server) as client:
+        found = await v1.login(client, ALICE, index=wire_server.host, email="alice@acme.io")
+        assert found == AuthenticateOKBody()
+        with pytest.raises(CredentialsRejectedError):
+            await v1.login(client, Basic("alice", "wr0ng"), index=wire_server.host, email="alice@acme.io")
 
 
 async def test_a_session_says_who_asks_without_the_password(start_wire_server: StartWireServer) -> None:

@@ -39,6 +39,7 @@ class V1Server:
         breaks: Bytes after which the next answers with a layer break off.
         ranges: Whether layers can be asked for in parts.
         checksummed: Whether the registry says what proves a layer.
+        proof: The header in which it says so.
         blocked: Parts of paths that are answered with 503.
     """
 
@@ -53,6 +54,7 @@ class V1Server:
         self.breaks: list[int] = []
         self.ranges = True
         self.checksummed = True
+        self.proof = "X-Docker-Payload-Checksum"
         self.blocked: set[str] = set()
         self._routes: list[tuple[str, str, Callable[..., None]]] = [
             ("GET", r"_ping", self._ping),
@@ -174,16 +176,20 @@ class V1Server:
         if not self._may(request, connection):
             return None
         found = self.images.get(image)
-        if found is None or "checksum" not in found:
+        if found is None:
             respond_json(404, {"error": "Image not found"})(request, connection)
+            return None
+        if "checksum" not in found:
+            respond_json(400, {"error": "Image is being uploaded, retry later"})(request, connection)
             return None
         return found
 
     def _get_json(self, request: Request, connection: Connection, image: str) -> None:
         if (found := self._there(image, request, connection)) is not None:
-            headers = {"X-Docker-Size": str(len(found["layer"]))}
+            headers = [("X-Docker-Size", str(len(found["layer"])))]
             if self.checksummed:
-                headers["X-Docker-Checksum-Payload"] = f"['{found['checksum'].decode()}']"
+                # Both that it knows: what is of use, and a tarsum.
+                headers += [(self.proof, found["checksum"].decode()), (self.proof, f"tarsum+sha256:{'0' * 64}")]
             respond(200, headers, found["json"])(request, connection)
 
     def _put_json(self, request: Request, connection: Connection, image: str) -> None:

@@ -193,7 +193,15 @@ class Session:
         reference: Callable[[], str] | None = None,
     ) -> AbstractAsyncContextManager[HttpReply]:
         """Send one endpoint and yield its answer; see ``sender.Sender.exchange``."""
-        call = Call(endpoint, endpoint.scopes, body, registry=registry, credential=credential, final=endpoint.final)
+        call = Call(
+            endpoint,
+            endpoint.scopes,
+            body,
+            direct=endpoint.direct,
+            registry=registry,
+            credential=credential,
+            final=endpoint.final,
+        )
         ask = None if self._mirrors is None else self._mirrors.asking(registry, endpoint)
         return Asking(ask or self.ask, registry, endpoint, call, reference)
 
@@ -468,7 +476,8 @@ class Session:
             target = Origin.of(str(current.url))
             request.extensions[_AWAY] = not at_home
             self.emit(RequestRedirected(_host_of(request, call), operation_of(request, call), target.netloc))
-            guard = None if at_home else self._guarded(registry, target, RedirectRefusedError)
+            # Also where the chain began elsewhere and stays there: a name may lead to another address by now.
+            guard = self._guarded(registry, target, RedirectRefusedError)
             response = await self._hop(current, proof if at_home else NOTHING, call, guard)
         here, there = str(first), str(Origin.of(str(current.url)))
         raise RedirectRefusedError(here, there, f"it goes in a circle, or on for more than {len(seen) - 1} steps")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import attrs
 
-from ocidist.credentials.store import ANONYMOUS, Anonymous, Basic
+from ocidist.credentials.store import Anonymous, Basic
 from ocidist.errors import EgressError, EndpointRefusedError, ProtocolError, UsageError
 from ocidist.model import strictjson
 from ocidist.model.reference import DOCKER_HUB, RegistryName
@@ -64,6 +64,7 @@ class V1Endpoint(Endpoint):
     refused: ClassVar[type[EgressError]] = EndpointRefusedError
     roams = True
     stays_home = True
+    direct = True
     fields: ClassVar[Fields] = JSON
     root: str
     identity: Identity = attrs.field(default=NOBODY, kw_only=True)
@@ -131,7 +132,7 @@ class Line:
             OciError: One of its subclasses.
         """
         where = str(self.registry) if about is None else f"{self.registry}/{about}"
-        return self.sender.exchange(self.registry, endpoint, body=body, credential=ANONYMOUS, reference=lambda: where)
+        return self.sender.exchange(self.registry, endpoint, body=body, reference=lambda: where)
 
     async def identify(self, credential: Credential | None) -> Identity:
         """Return what says who asks.

@@ -57,6 +57,7 @@ class Endpoint:
         refused: The error where it leads to a place that the client must not go to.
         roams: Whether another origin than the registry's is another server: its failures are not the registry's then.
         stays_home: Whether a redirect to another origin is refused, and not only what is secret left behind.
+        direct: Whether it says itself who asks, or that nobody does: challenges are not answered.
     """
 
     id: ClassVar[str] = ""
@@ -69,6 +70,7 @@ class Endpoint:
     refused: ClassVar[type[EgressError]] = LocationRefusedError
     roams: ClassVar[bool] = False
     stays_home: ClassVar[bool] = False
+    direct: ClassVar[bool] = False
 
     @property
     def scopes(self) -> ScopeSet:

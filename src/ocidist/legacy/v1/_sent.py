@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from ocidist._io.verify import update
-from ocidist.errors import UsageError
+from ocidist.errors import ProtocolError
 from ocidist.legacy.v1.models import LayerChecksums
 from ocidist.model.digest import Hasher
 
@@ -40,10 +40,10 @@ class HashedBody:
         """What proves it.
 
         Raises:
-            UsageError: It was not sent to its end: the registry answered before.
+            ProtocolError: It was not sent to its end: the registry answered before.
         """
         if self._found is None:
-            raise UsageError("the registry took the layer without waiting for its end")
+            raise ProtocolError("the registry took the layer without waiting for its end")
         return self._found
 
     async def open(self) -> AsyncGenerator[bytes, None]:

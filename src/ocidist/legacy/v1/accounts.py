@@ -63,7 +63,9 @@ async def _created(client: Client, credential: Basic, index: str, email: str) ->
             # docker-registry takes everybody, and says 201; others say 200 to who has an account.
             return reply.status == 201
     except ResponseError as error:
-        if error.status != 400 or "already exist" not in str(error).lower():
+        known = error.status == 400 and "already exist" in str(error).lower()
+        # A registry of one's own has its users already, and answers nobody else.
+        if not known and error.status != 401:
             raise
     return False
 

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from ocidist.errors import LimitExceededError, ProtocolError, UsageError
+from ocidist.errors import LimitExceededError, MalformedManifestError, ProtocolError, UsageError
+from ocidist.legacy._line import MAX_SHOWN
 from ocidist.model.digest import Digest
+from ocidist.model.reference import are_tags, known_tag
 from ocidist.model.schema1 import V1Image, is_image_id
-from ocidist.wire.redact import redact_url
+from ocidist.wire.redact import clean_text, redact_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 CONFIG_FILE: Final = ".dockercfg"
 """The file in the home directory that credentials were kept in; ``AuthFile.load`` reads it still."""
@@ -42,7 +44,8 @@ MAX_TOKEN: Final = 8192
 """Longest token that is taken, in characters."""
 
 _TOKEN_WORD: Final = "Token "  # noqa: S105 -- the name of a scheme
-_CHECKSUM: Final = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
+# Not the tarsum, "tarsum+sha256:...", which stands beside it where a client of before 0.10 pushed the layer.
+_CHECKSUM: Final = re.compile(r"(?<![+\w])sha256:[0-9a-f]{64}(?!\w)", re.ASCII)
 
 
 class APIVersion(enum.IntEnum):
@@ -142,7 +145,11 @@ class ImageJson:
         Raises:
             MalformedManifestError: It is no image JSON.
         """
-        return V1Image.parse(self.data.decode("utf-8", "surrogatepass") if _is_text(self.data) else "")
+        try:
+            text = self.data.decode()
+        except UnicodeDecodeError:
+            raise MalformedManifestError("an image JSON is UTF-8") from None
+        return V1Image.parse(text)
 
 
 @attrs.frozen
@@ -183,6 +190,18 @@ def _image(value: object) -> ImageData:
     if not isinstance(checksum, str) or not isinstance(tag, str):
         raise ProtocolError("an entry of a list of images is malformed")
     return ImageData(id=value["id"], checksum=checksum, tag=tag)
+
+
+def tags_of(value: object) -> tuple[Mapping[str, str], tuple[str, ...]]:
+    """Read the images that tags name, and tell which names are no tags, as far as they can be shown.
+
+    Raises:
+        ProtocolError: It is no map from names to identifiers.
+    """
+    if not isinstance(value, dict) or not all(map(is_image_id, value.values())):
+        raise ProtocolError("the tags of a repository name images of 64 hexadecimal digits")
+    named: Mapping[str, str] = {known_tag(name): image for name, image in value.items() if are_tags((name,))}
+    return named, tuple(clean_text(name, MAX_SHOWN) for name in value if name not in named)
 
 
 def ancestry_of(value: object, image: str) -> tuple[str, ...]:
@@ -242,11 +261,3 @@ def info_of(data: bytes, version: str | None, standalone: str | None) -> Registr
         version if version is not None else said if isinstance(said, str) else "",
         alone is not False if standalone is None else standalone.strip().lower() in {"1", "true"},
     )
-
-
-def _is_text(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -59,7 +59,7 @@ def to_schema1(repository: str, tag: str, images: Sequence[tuple[ImageJson, str]
         "tag": Tag(tag),
         "architecture": top.architecture or "amd64",
         "fsLayers": [{"blobSum": Digest(digest)} for _, digest in newest_first],
-        "history": [{"v1Compatibility": image.data.decode()} for image, _ in newest_first],
+        "history": [{"v1Compatibility": image.parse().text} for image, _ in newest_first],
     }
     made = Manifest.of(json.dumps(document, indent=3).encode(), DOCKER_SCHEMA1)
     # What was put together wrongly is not handed out.

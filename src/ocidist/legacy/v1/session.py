@@ -20,10 +20,10 @@ import attrs
 from ocidist._io.body import BytesBody, FileBody, as_body
 from ocidist.engine.auth import AuthConfig
 from ocidist.errors import (
-    InvalidReferenceError,
     NotFoundError,
     ProtocolError,
     RedirectRefusedError,
+    ResponseError,
     UsageError,
 )
 from ocidist.legacy._line import read_json
@@ -41,9 +41,10 @@ from ocidist.legacy.v1.models import (
     check_image_id,
     checksums_of,
     images_of,
+    tags_of,
 )
 from ocidist.model.reference import Reference, RegistryName, RepositoryName, Tag
-from ocidist.model.schema1 import is_image_id
+from ocidist.observe.events import NamesSkipped
 from ocidist.wire.egress import Origin, check_redirect
 from ocidist.wire.ranges import parse_int
 
@@ -66,6 +67,10 @@ MAX_IMAGE_JSON: Final = 4 * 1024 * 1024
 """Bytes of an image JSON that are read."""
 
 MAX_REDIRECTS: Final = 5
+
+_UNFINISHED: Final = "being uploaded"
+# docker-registry says it with the first one, and some that followed it with the name that clients use.
+_PROOF: Final = ("X-Docker-Payload-Checksum", "X-Docker-Checksum-Payload")
 
 
 def _listed(image: ImageData) -> dict[str, str]:
@@ -211,6 +216,8 @@ class Session:
     async def tags(self, data: RepositoryData) -> Mapping[str, str]:
         """Return the image that each tag of a repository names.
 
+        Names that do not follow the grammar of tags are skipped and reported as an event.
+
         Args:
             data: What the index said about the repository. Its registries are asked in turn until one answers.
 
@@ -222,13 +229,10 @@ class Session:
         """
 
         async def take(reply: Reply) -> Mapping[str, str]:
-            found = await read_json(reply, MAX_LIST, "list of tags")
-            if not isinstance(found, dict) or not all(map(is_image_id, found.values())):
-                raise ProtocolError("the tags of a repository name images of 64 hexadecimal digits")
-            try:
-                return {Tag(tag): image for tag, image in found.items()}
-            except InvalidReferenceError as error:
-                raise ProtocolError(f"the registry lists what is no tag: {error.message}") from None
+            found, invalid = tags_of(await read_json(reply, MAX_LIST, "list of tags"))
+            if invalid:
+                self._line.sender.emit(NamesSkipped(Origin.of(reply.url).netloc, "tags", invalid))
+            return found
 
         return await self._registries.each(
             data, partial(_endpoints.GetTags, name=data.repository), take, data.repository
@@ -253,7 +257,9 @@ class Session:
         )
 
     async def has_image(self, image: str, data: RepositoryData) -> bool:
-        """Return whether a registry has an image. An outage is an error, and never taken for no.
+        """Return whether a registry has an image whole. An outage is an error, and never taken for no.
+
+        An image whose push was not finished is not there: it may be pushed again.
 
         Raises:
             UsageError: The image is not named by 64 hexadecimal digits.
@@ -263,6 +269,10 @@ class Session:
             await self.image_json(image, data)
         except NotFoundError:
             return False
+        except ResponseError as error:
+            if error.status == 400 and _UNFINISHED in str(error).lower():
+                return False
+            raise
         return True
 
     async def image_json(self, image: str, data: RepositoryData) -> ImageJson:
@@ -280,7 +290,7 @@ class Session:
             found = ImageJson(
                 await reply.read(MAX_IMAGE_JSON, "image JSON"),
                 parse_int(reply.header("X-Docker-Size") or ""),
-                checksums_of(reply.header_values("X-Docker-Checksum-Payload")),
+                checksums_of(value for name in _PROOF for value in reply.header_values(name)),
             )
             if found.parse().id != image:
                 raise ProtocolError("the registry answers with another image than it was asked for")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _PREFIX: Final = "tarsum+sha256:"
 _PIECE: Final = 256 * 1024
+# What tarfile makes of numbers, texts and headers that are none, beside its own errors.
+_NO_ARCHIVE: Final = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError)
 
 
 async def tarsum(image: bytes, layer: bytes | Path) -> str:
@@ -43,7 +45,7 @@ def _tarsum(image: bytes, layer: bytes | Path) -> str:
     with layer.open("rb") if isinstance(layer, Path) else io.BytesIO(layer) as file:
         try:
             sums = sorted(_sums(file))
-        except (tarfile.TarError, EOFError) as error:
+        except _NO_ARCHIVE as error:
             raise UsageError(f"the layer is no tar archive: {error}") from None
     return _PREFIX + hashlib.sha256(image + "".join(sums).encode()).hexdigest()
 
