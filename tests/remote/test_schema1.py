@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ocidist import Digest, DigestMismatchError, MalformedManifestError, Schema1View, SchemaV1UnsupportedError
-from ocidist.model.mediatype import DOCKER_SCHEMA1_SIGNED
+from ocidist.model.mediatype import DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED
 from ocidist.model.schema1 import signed_payload
 from tests.peers import images
 from tests.peers.answers import respond
@@ -67,6 +67,15 @@ async def test_q57_the_digest_of_a_signed_manifest_is_that_of_its_payload(
         assert (await repository.manifests.get(found.digest)).data == found.data
         with pytest.raises(DigestMismatchError):
             await repository.manifests.get(Digest.of(found.data))
+
+    # Registries of that time did not always say what it is; the digest is of the payload all the same.
+    for kind in ("application/json; charset=utf-8", DOCKER_SCHEMA1):
+        stated_so = {"Content-Type": kind, "Docker-Content-Digest": found.digest}
+        wire_server.on("GET", f"{MANIFESTS}/*", respond(200, stated_so, found.data))
+        async with repository_on(wire_server) as repository:
+            for reference in ("v1", found.digest):
+                again = await repository.manifests.get(reference)
+                assert (again.digest, again.media_type) == (found.digest, DOCKER_SCHEMA1_SIGNED)
 
     tampered = found.data.replace(b'"tag": "v1"', b'"tag": "v2"', 1)
     assert tampered != found.data

@@ -8,8 +8,6 @@ Spec: Docker, "Image manifest version 2, schema 1" (deprecated).
 from __future__ import annotations
 
 import base64
-import binascii
-import itertools
 import re
 from collections.abc import Mapping
 from typing import Final, Self
@@ -154,20 +152,24 @@ class Schema1View:
         """The layers with the images they make, the base first, as newer formats order them.
 
         Raises:
-            MalformedManifestError: There are not as many layers as images, an image JSON cannot be read, or one is not
-                the parent of the next.
+            MalformedManifestError: There are not as many layers as images, an image JSON cannot be read, one is not the
+                parent of the next, or one is there again further on.
         """
         if len(self.fs_layers) != len(self.history):
             raise MalformedManifestError("a schema 1 manifest has as many layers as images")
-        images = [V1Image.parse(entry.v1_compatibility) for entry in reversed(self.history)]
-        for below, image in itertools.pairwise(images):
-            if image.parent != below.id:
+        found: list[V1Layer] = []
+        for layer, entry in zip(reversed(self.fs_layers), reversed(self.history), strict=True):
+            image = V1Image.parse(entry.v1_compatibility)
+            below = found[-1].image.id if found else None
+            if image.id == below:
+                # Some of that time were written down twice; Docker takes the first, too.
+                continue
+            if image.parent != below:
                 raise MalformedManifestError("the images of a schema 1 manifest are not each the next one's parent")
-        if images and images[0].parent is not None:
-            raise MalformedManifestError("the base of a schema 1 manifest has a parent")
-        return tuple(
-            V1Layer(layer.blob_sum, image) for layer, image in zip(reversed(self.fs_layers), images, strict=True)
-        )
+            found.append(V1Layer(layer.blob_sum, image))
+        if len({layer.image.id for layer in found}) != len(found):
+            raise MalformedManifestError("the images of a schema 1 manifest go in a circle")
+        return tuple(found)
 
 
 def is_image_id(value: object) -> bool:
@@ -197,7 +199,7 @@ def signed_payload(data: bytes) -> bytes:
         (payload,) = payloads
         if strictjson.loads(payload, what="manifest", unique_keys=True) != body:
             raise MalformedManifestError("the manifest says something else than what was signed")
-    except (ProtocolError, binascii.Error, UnicodeError) as error:
+    except (ProtocolError, ValueError) as error:
         raise MalformedManifestError("the signatures of the manifest cannot be read") from error
     return payload
 

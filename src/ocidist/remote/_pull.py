@@ -24,7 +24,7 @@ from ocidist.errors import (
 from ocidist.model.descriptor import Descriptor
 from ocidist.model.digest import Digest
 from ocidist.model.manifest import Manifest, sniff
-from ocidist.model.mediatype import DEFAULT_ACCEPT, DOCKER_SCHEMA1_SIGNED, OCTET_STREAM, bare
+from ocidist.model.mediatype import DEFAULT_ACCEPT, DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED, OCTET_STREAM, bare
 from ocidist.model.schema1 import signed_payload
 from ocidist.remote._answers import is_page_for_people, restated, stated_digest, unexpected
 from ocidist.remote._channel import Breaks
@@ -137,7 +137,7 @@ async def _proven(reply: Reply, reference: Tag | Digest, max_size: int) -> Fetch
     expected = reference if isinstance(reference, Digest) else stated_digest(reply)
     encoding = content_encoding(reply)
     try:
-        if bare(kind or "") == DOCKER_SCHEMA1_SIGNED and encoding is None:
+        if encoding is None and _is_signed(data, bare(kind or "")):
             return Fetched(_signed(data, expected), _etag(reply))
         data = _verified(data, expected, encoding, max_size)
         media_type = sniff(data, kind)
@@ -149,6 +149,18 @@ async def _proven(reply: Reply, reference: Tag | Digest, max_size: int) -> Fetch
         raise
     digest = expected or Digest.of(data)
     return Fetched(Manifest(data, media_type, digest), None if encoding else _etag(reply))
+
+
+def _is_signed(data: bytes, named: str) -> bool:
+    """Return whether a manifest is a signed one of schema 1; registries of that time called it JSON."""
+    if named == DOCKER_SCHEMA1_SIGNED:
+        return True
+    if b'"signatures"' not in data or named not in _VAGUE | {DOCKER_SCHEMA1}:
+        return False
+    try:
+        return sniff(data, None) == DOCKER_SCHEMA1_SIGNED
+    except MalformedManifestError:
+        return False
 
 
 def _signed(data: bytes, expected: Digest | None) -> Manifest:

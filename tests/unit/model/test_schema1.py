@@ -41,6 +41,8 @@ WRONG: dict[str, Callable[[], bytes]] = {
     "no object": lambda: signed("x"),
     "nothing protected": lambda: signed({}),
     "no base64": lambda: signed({"protected": "***"}),
+    "no ASCII": lambda: signed({"protected": "é"}),
+    "a tail of no ASCII": lambda: signed({"protected": encode('{"formatLength": 1, "formatTail": "é"}'.encode())}),
     "no JSON": lambda: signed({"protected": encode(b"nonsense")}),
     "no length": lambda: signed({"protected": encode(b'{"formatTail": "Cn0"}')}),
     "no tail": lambda: signed({"protected": encode(b'{"formatLength": 1}')}),
@@ -101,10 +103,18 @@ def test_layers_come_with_their_images_the_base_first() -> None:
     assert view([], []).v1_layers == ()
 
 
+def test_an_image_that_is_written_down_twice_is_one() -> None:
+    images = history()
+    twice = [images[0], images[0], images[1], images[1], images[1], images[2]]
+    sums = [SUMS[0], SUMS[2], SUMS[1], SUMS[0], SUMS[0], SUMS[2]]
+    assert view(twice, sums).v1_layers == view(images).v1_layers
+
+
 @pytest.mark.parametrize(
     ("images", "sums"),
     [
         (history(), SUMS[:2]),
+        ([*history()[:2], {"id": IDS[0], "parent": IDS[1]}], SUMS),
         (history({"id": "x"}), SUMS),
         (history({"id": "A" * 64}), SUMS),
         (history({"parent": IDS[2]}), SUMS),
