@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from ocidist import (
+    AuthError,
     Basic,
     Client,
     CredentialsRejectedError,
@@ -77,6 +78,22 @@ async def test_a_search_can_be_somebodys(wire_server: WireServer) -> None:
     assert [request.header("Authorization") for request in wire_server.requests] == [f"Basic {PAIR}"]
 
 
+async def test_what_the_same_host_wants_of_todays_clients_does_not_matter(wire_server: WireServer) -> None:
+    """Products that offer both versions hand out tokens for the newer one only."""
+    realm = f'Bearer realm="{wire_server.origin}/token",service="s"'
+    asked = wire_server.on("GET", "/token", respond_json(200, {"token": "t0ken"}))
+    wire_server.on("GET", "/v2/", respond(401, {"WWW-Authenticate": realm}), respond(200))
+    wire_server.on("GET", "/v1/search", serve_names, respond(401, {"WWW-Authenticate": realm}))
+    async with client_for(wire_server, credentials={wire_server.host: Basic("alice", "s3cret")}) as client:
+        await client.registry(wire_server.host).ping()
+        before = len(asked.requests)
+        await hub.search(client, "app", index=wire_server.host)
+        with pytest.raises(AuthError):
+            await hub.search(client, "app", index=wire_server.host)
+    assert len(asked.requests) == before > 0
+    assert not [each for each in wire_server.requests if each.path == "/v1/search" and each.header("Authorization")]
+
+
 async def test_all_results_come_page_by_page(wire_server: WireServer) -> None:
     wire_server.on("GET", "/v1/search", serve_names)
     async with client_for(wire_server) as client:
@@ -126,7 +143,9 @@ async def test_pages_without_end_are_an_error(wire_server: WireServer, monkeypat
     assert len(wire_server.requests) == 5
 
 
-@pytest.mark.parametrize("arguments", [{"term": ""}, {"term": " "}, {"term": "x" * 1025}, {"limit": 0}, {"limit": 101}])
+@pytest.mark.parametrize(
+    "arguments", [{"term": ""}, {"term": " "}, {"term": "x" * 1025}, {"term": "\ud800"}, {"limit": 0}, {"limit": 101}]
+)
 async def test_what_cannot_be_searched_for_is_said_before_anything_is_sent(
     wire_server: WireServer, arguments: dict[str, object]
 ) -> None:
@@ -182,12 +201,14 @@ async def test_docker_hub_is_asked_at_its_index_by_any_of_its_names() -> None:
     async with Client(transport=httpx.MockTransport(answer), credentials={}, hosts=hosts) as client:
         for name in ("docker.io", "index.docker.io", "registry-1.docker.io"):
             await hub.search(client, "app", index=name)
+            # An official image is found by its short name.
+            await hub.search(client, "library/app", index=name)
         await hub.check_login(client, Basic("alice", "s3cret"))
     assert {str(request.url) for request in asked} == {
         "https://index.docker.io/v1/search?q=app&n=25&page=1",
         "https://index.docker.io/v1/users/",
     }
-    assert [request.headers.get("Authorization") for request in asked] == [None, None, None, f"Basic {PAIR}"]
+    assert [request.headers.get("Authorization") for request in asked] == [*[None] * 6, f"Basic {PAIR}"]
     # What is configured for the registry is for the registry.
     assert not any("X-Mine" in request.headers for request in asked)
 

@@ -27,6 +27,8 @@ AUTH_HEADER: Final = "X-Registry-Auth"
 MAX_AUTH: Final = 64 * 1024
 """Bytes of a header or body that are read; tokens take a few thousand."""
 
+# Python's reader takes these for "-" and "_" as well; the Engine does not.
+_OTHER_ALPHABET: Final = frozenset("+/")
 _CONTENT: Final = "the registry credential"
 
 
@@ -197,6 +199,8 @@ def _decoded(text: str) -> AuthConfig | str:
         return "it is too long"
     try:
         padded = "".join(text.split()).rstrip("=")
+        if not _OTHER_ALPHABET.isdisjoint(padded):
+            return "it is not base64url"
         data = base64.b64decode(padded + "=" * (-len(padded) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         return "it is not base64url"

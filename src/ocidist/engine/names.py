@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ocidist.engine.service import ServiceConfig
 
-OFFICIAL_NAMESPACE: Final = "library/"
+OFFICIAL_NAMESPACE: Final = "library"
 """Where Docker Hub has the images that Docker answers for; their short names leave it out."""
 
 
@@ -108,7 +108,7 @@ class RepositoryInfo:
         on_hub = str(found.registry) == DOCKER_HUB
         # A host before it is there already where leaving it out would name something else.
         canonical = local if not on_hub or local.startswith(f"{DOCKER_HUB}/") else f"{DOCKER_HUB}/{local}"
-        official = on_hub and found.repository.startswith(OFFICIAL_NAMESPACE)
+        official = on_hub and found.repository.rpartition("/")[0] == OFFICIAL_NAMESPACE
         return cls(
             index=index,
             remote_name=found.repository,

@@ -26,7 +26,7 @@ Network: TypeAlias = IPv4Network | IPv6Network
 Address: TypeAlias = IPv4Address | IPv6Address
 
 _WHAT: Final = "the configuration of registries"
-LOOPBACK: Final = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+LOOPBACK: Final = (IPv6Network("::1/128"), IPv4Network("127.0.0.0/8"))
 """Where no TLS is asked for, whatever is configured."""
 
 
@@ -98,8 +98,7 @@ class ServiceConfig:
 
     def to_json(self) -> bytes:
         """Return the document as the Engine writes it; Docker Hub is always among the registries."""
-        hub = {DOCKER_HUB: self.index(DOCKER_HUB)}
-        indexes = sorted((hub | dict(self.index_configs)).items())
+        indexes = sorted(self._indexes().items())
         return _json.write(
             {
                 "AllowNondistributableArtifactsCIDRs": _texts(self.allow_nondistributable_cidrs),
@@ -122,11 +121,10 @@ class ServiceConfig:
         """
         key = _key(host)
         known = self.index_configs.get(key)
-        if known is not None:
-            return known
         if key == DOCKER_HUB:
-            return IndexInfo(DOCKER_HUB, self.mirrors, secure=True, official=True)
-        return IndexInfo(key, secure=self.is_secure(key, addresses=addresses))
+            mirrors = self.mirrors if known is None else known.mirrors
+            return IndexInfo(DOCKER_HUB, mirrors, secure=True, official=True)
+        return known or IndexInfo(key, secure=self.is_secure(key, addresses=addresses))
 
     def is_secure(self, host: str, *, addresses: Iterable[str] = ()) -> bool:
         """Return whether a registry has to have TLS, with a certificate that is trusted.
@@ -179,10 +177,9 @@ class ServiceConfig:
                 none, which a client cannot be told.
         """
         hosts: dict[str, HostConfig] = {}
-        for key, info in {DOCKER_HUB: self.index(DOCKER_HUB), **self.index_configs}.items():
+        for key, info in self._indexes().items():
             mirrors = [Mirror(url, tags=MirrorTags.TRUSTED, ns=False) for url in info.mirrors]
-            # See is_secure().
-            lax = not info.secure and key != DOCKER_HUB
+            lax = not info.secure
             if info.secure and _within(RegistryName.parse(key).host, (), self.insecure_cidrs):
                 raise UsageError(f"{key} is in a network whose registries need no TLS, and is to have it")
             if mirrors or lax:
@@ -190,6 +187,9 @@ class ServiceConfig:
         # Loopback is for a client what it is for everybody.
         networks = [str(network) for network in self.insecure_cidrs if network not in LOOPBACK]
         return HostsConfig(hosts, insecure_networks=networks)
+
+    def _indexes(self) -> dict[str, IndexInfo]:
+        return {**self.index_configs, DOCKER_HUB: self.index(DOCKER_HUB)}
 
 
 def _texts(values: Iterable[object]) -> list[str] | None:

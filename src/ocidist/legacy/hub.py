@@ -5,6 +5,7 @@ Spec: Docker, "Docker Registry API v1", "Search"; "Registry & Index Spec", "User
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -13,6 +14,7 @@ import attrs
 from ocidist._io.pages import Paginator
 from ocidist.credentials.store import ANONYMOUS, Basic
 from ocidist.engine.auth import AuthenticateOKBody
+from ocidist.engine.names import OFFICIAL_NAMESPACE
 from ocidist.engine.search import SearchResult, SearchResults
 from ocidist.errors import NotFoundError, PaginationLoopError, ProtocolError, UnsupportedError, UsageError
 from ocidist.legacy._line import MAX_SHOWN, Line, V1Endpoint
@@ -44,6 +46,8 @@ MAX_LOGIN_BODY: Final = 64 * 1024
 """Bytes of the answer to a login that are read."""
 
 DEFAULT_LIMIT: Final = 25
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 @attrs.frozen
@@ -181,7 +185,9 @@ class _Searched:
 
     async def ask(self, page: int) -> SearchResults:
         identity = await self.line.identify(self.credential or ANONYMOUS)
-        endpoint = Search(self.line.root, self.term, self.n, page, identity=identity)
+        # There, official images have short names only.
+        short = self.term.removeprefix(f"{OFFICIAL_NAMESPACE}/") if self.line.registry.is_docker_hub else ""
+        endpoint = Search(self.line.root, short or self.term, self.n, page, identity=identity)
         try:
             async with self.line.exchange(endpoint) as reply:
                 data = await reply.read(MAX_RESULTS_BYTES, "search results")
@@ -227,8 +233,8 @@ class _Walk:
 
 
 def _check(term: str, number: int, name: str) -> None:
-    if not isinstance(term, str) or not term.strip() or len(term) > MAX_TERM:
-        raise UsageError(f"a search is for a text of 1 to {MAX_TERM} characters")
+    if not isinstance(term, str) or not term.strip() or len(term) > MAX_TERM or _SURROGATE.search(term):
+        raise UsageError(f"a search is for a text of 1 to {MAX_TERM} characters that UTF-8 can encode")
     if type(number) is not int or not 1 <= number <= MAX_LIMIT:
         raise UsageError(f"{name} is a number from 1 to {MAX_LIMIT}")
 

@@ -68,6 +68,12 @@ def test_a_users_image_on_docker_hub_is_not_official_although_its_index_is() -> 
     assert not info.official
 
 
+def test_official_images_are_right_in_their_namespace() -> None:
+    info = RepositoryInfo.parse("library/tools/debian")
+    assert (info.remote_name, info.local_name) == ("library/tools/debian", "library/tools/debian")
+    assert not info.official
+
+
 @pytest.mark.parametrize("text", ["https://docker.io/debian", "Debian", "a//b", ""])
 def test_a_name_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(InvalidReferenceError):
@@ -87,7 +93,8 @@ def test_what_is_not_configured_is_null_as_the_engine_has_it() -> None:
     value = json.loads(ServiceConfig().to_json())
     assert value["Mirrors"] is None
     assert value["AllowNondistributableArtifactsCIDRs"] is None
-    assert value["InsecureRegistryCIDRs"] == ["127.0.0.0/8", "::1/128"]
+    # In the order in which the Engine adds them to what is configured.
+    assert value["InsecureRegistryCIDRs"] == ["::1/128", "127.0.0.0/8"]
     assert value["IndexConfigs"]["docker.io"]["Mirrors"] == []
     assert ServiceConfig.from_json(b'{"Mirrors":null,"IndexConfigs":null}') == ServiceConfig()
 
@@ -145,6 +152,8 @@ def test_networks_lose_the_bits_of_a_host_as_they_do_in_go() -> None:
 def test_docker_hub_has_tls_whatever_somebody_wrote() -> None:
     config = ServiceConfig(index_configs={"docker.io": IndexInfo("docker.io", secure=False, official=True)})
     assert config.is_secure("docker.io")
+    assert config.index("index.docker.io").secure
+    assert json.loads(config.to_json())["IndexConfigs"]["docker.io"]["Secure"] is True
     assert not config.to_hosts().for_host(RegistryName.parse("docker.io")).insecure
     assert config.to_hosts().for_host(RegistryName.parse("docker.io")).verify
 
