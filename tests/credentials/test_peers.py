@@ -160,6 +160,17 @@ async def test_a12_skopeo_uses_what_login_writes(htpasswd: Peer, tmp_path: Path,
     assert await (await AuthFile.load(path)).get(htpasswd.host) == ANONYMOUS
 
 
+async def test_a12_skopeo_does_not_go_on_with_an_old_login(tmp_path: Path) -> None:
+    path = tmp_path / "auth.json"
+    # As podman login writes it.
+    put_json(path, {"auths": {"docker.io": {"auth": "b2xkOm9sZA=="}}})
+    await login("docker.io", Basic("new", "x"), path=path)
+    shown = await to_thread.run_sync(
+        run, program("skopeo"), "login", "--get-login", "--authfile", str(path), "docker.io"
+    )
+    assert shown == b"new\n"
+
+
 async def test_a12_skopeo_uses_an_identity_token_that_login_writes(
     token_registry: Peer, tmp_path: Path, fresh_name: str
 ) -> None:

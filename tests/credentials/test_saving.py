@@ -117,6 +117,17 @@ async def test_t50_logging_out_forgets_every_spelling_and_nothing_else(tmp_path:
     assert not (tmp_path / "none").exists()
 
 
+async def test_t50_logging_in_leaves_nothing_old_in_other_spellings(tmp_path: Path) -> None:
+    path = tmp_path / "auth.json"
+    old = {"auth": "b2xkOm9sZA=="}
+    keys = ("docker.io", HUB_KEY, "https://index.docker.io/v2/", "docker.io/acme", "http://x.io", "x.io:443")
+    path.write_text(json.dumps({"auths": dict.fromkeys(keys, old)}))
+    await login("docker.io", Basic("ci", "x"), path=path)
+    await login("x.io", Basic("ci", "x"), path=path)
+    new = {"auth": "Y2k6eA=="}
+    assert read(path)["auths"] == {HUB_KEY: new, "docker.io/acme": old, "x.io:443": old, "x.io": new}
+
+
 async def test_t50_a_namespace_is_kept_as_podman_does(tmp_path: Path) -> None:
     path = tmp_path / "auth.json"
     await login("quay.io", Basic("ci", "x"), namespace="acme/app", path=path)
@@ -181,6 +192,19 @@ async def test_t50_where_a_helper_is_named_no_secret_is_written(
     assert await logout("x.io", path=path)
     assert (tmp_path / "kept").read_text() == "erase x.io\n"
     assert read(path) == {**settings, "auths": {}}
+
+
+async def test_t50_a_helper_keeps_nothing_old_in_other_spellings(tmp_path: Path, make_helper: MakeHelper) -> None:
+    make_helper("keep", KEEPER.format(folder=tmp_path))
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"credsStore": "keep", "auths": {"https://x.io": {"auth": "b2xkOm9sZA=="}}}))
+    await login("x.io", Basic("ci", SECRET), path=path)
+    assert read(path)["auths"] == {"x.io": {}}
+    assert (tmp_path / "kept").read_text().endswith("\nerase https://x.io\n")
+    (tmp_path / "kept").unlink()
+    # Podman keeps Docker Hub in a helper by this name, and it is looked for there.
+    assert await logout("docker.io", path=path)
+    assert (tmp_path / "kept").read_text() == f"erase {HUB_KEY}\nerase docker.io\n"
 
 
 async def test_t50_a_helper_that_fails_leaves_the_file_alone(tmp_path: Path, make_helper: MakeHelper) -> None:

@@ -302,6 +302,19 @@ async def test_f163_an_identity_given_for_the_registry_is_not_shown_to_a_mirror(
     assert b"uthorization" not in group.hosts[0].received
 
 
+async def test_f163_an_identity_given_for_the_registry_is_good_at_another_part_of_its_host(
+    start_wire_server: StartWireServer,
+) -> None:
+    group = Group(start_wire_server, kind=Asking)
+    group.upstream.held["moved/app"] = group.upstream.held.pop(NAME)
+    own = Basic("homeuser", "homesecret")
+    moved = Mirror(group.home.host, namespace="moved", ns=False, tags=MirrorTags.TRUSTED)
+    for config in (HostConfig(location=moved), HostConfig(mirrors=[moved])):
+        hosts = {f"{group.home.host}/acme": config}
+        async with group.client(hosts=hosts) as client:
+            await read_all(client.repository(f"{group.home.host}/{NAME}", credential=own))
+
+
 async def test_f163_a_mirrors_token_server_gets_the_mirrors_credentials(
     group: Group, start_wire_server: StartWireServer
 ) -> None:

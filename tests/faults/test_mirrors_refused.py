@@ -8,7 +8,7 @@ import pytest
 
 from ocidist import HostConfig, HostsConfig, RegistryBlockedError
 from ocidist.hosts.mirror import Mirror, MirrorTags
-from tests.faults.mirroring import BLOB, DIGEST, IMAGE, Group
+from tests.faults.mirroring import BLOB, DIGEST, IMAGE, Group, read_all
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,3 +70,43 @@ async def test_n7_nothing_is_mounted_from_what_is_blocked(group: Group) -> None:
             await blobs.mount(DIGEST, source="evil/base")
         await blobs.mount(DIGEST, source="acme/base")
     assert [target for target in group.upstream.asked() if "evil" in target] == []
+
+
+async def test_n7_a_blocked_registry_is_read_from_its_mirrors_alone(group: Group, tmp_path: Path) -> None:
+    path = tmp_path / "registries.conf"
+    path.write_text(
+        f"""
+        [[registry]]
+        location = "{group.home.host}"
+        blocked = true
+        [[registry.mirror]]
+        location = "{group.hosts[0].host}"
+        """
+    )
+    async with group.client(hosts=await HostsConfig.from_registries_conf(path)) as client:
+        repository = group.repository(client)
+        await read_all(repository)
+        for attempt in (
+            repository.blobs.push(b"x"),
+            repository.tags.list().collect(limit=9),
+            client.registry(group.home.host).ping(),
+        ):
+            with pytest.raises(RegistryBlockedError):
+                await attempt
+        group.mirror.held.clear()
+        with pytest.raises(RegistryBlockedError) as caught:
+            await repository.manifests.get("v1")
+    assert len(caught.value.mirrors) == 1
+    assert not group.home.connections
+
+
+async def test_n7_what_is_blocked_is_not_read_as_a_mirror_either(group: Group) -> None:
+    there = Mirror(group.hosts[0].origin, namespace="evil", tags=MirrorTags.TRUSTED)
+    group.mirror.held["evil/acme/app"] = group.mirror.held["acme/app"]
+    evil = {f"{group.hosts[0].host}/evil": HostConfig(blocked=True)}
+    async with group.client(hosts={**evil, group.home.host: HostConfig(mirrors=[there])}) as client:
+        await read_all(group.repository(client))
+    async with group.client(hosts={**evil, group.home.host: HostConfig(location=there)}) as client:
+        with pytest.raises(RegistryBlockedError):
+            await group.repository(client).manifests.get("v1")
+    assert not group.mirror.asked()

@@ -24,6 +24,7 @@ from ocidist import (
     OciError,
     RegistryToken,
     StaticCredentials,
+    UsageError,
 )
 from ocidist.credentials.store import CallableCredentials, as_provider
 from ocidist.http.tokens import basic_header, identity
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from tests.peers.wire_server import Connection, Request, WireServer
 
 ALL = (("repository:*", frozenset({"pull", "push"})),)
+SECRET = "hunter2"
 PEOPLE = {name: User(f"pw-{name}", ALL) for name in ("ann", "ben", "cleo")}
 
 
@@ -237,6 +239,22 @@ def test_what_credentials_may_be_is_told_apart() -> None:
     assert isinstance(as_provider(lambda _host: ALICE), CallableCredentials)
     given = StaticCredentials({})
     assert as_provider(given) is given
+
+
+@pytest.mark.parametrize(
+    "wrong", [("alice", SECRET), ALICE, SECRET, {"a.io": ("alice", SECRET)}, {"a.io": None}], ids=repr
+)
+def test_what_is_no_credential_is_refused_without_showing_it(wrong: Any) -> None:  # noqa: ANN401 -- whatever users pass
+    with pytest.raises(UsageError, match="credential") as caught:
+        Client(credentials=wrong)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", [None, ("alice", SECRET)], ids=repr)
+async def test_what_a_callable_returns_is_a_credential(answer: Any) -> None:  # noqa: ANN401 -- whatever users return
+    with pytest.raises(UsageError, match="ANONYMOUS") as caught:
+        await as_provider(lambda _host: answer).get("a.io")
+    assert SECRET not in str(caught.value)
 
 
 async def test_a_credential_for_one_repository_is_nobody_elses(wire_server: WireServer) -> None:

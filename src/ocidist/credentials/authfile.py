@@ -225,11 +225,13 @@ async def _tell(name: str | None, change: _Change, document: ConfigDocument) -> 
     if name is None:
         return
     helper, key = CredentialHelper(name), key_of(change.host, change.namespace)
-    if change.credential is not None:
+    if change.credential is None:
+        gone = document.names_of(change.host, change.namespace)
+    else:
         await helper.store(key, change.credential)
-        return
-    for spelling in dict.fromkeys((*document.keys_of(change.host, change.namespace), key)):
-        await _forget(helper, spelling)
+        gone = tuple(other for other in document.keys_of(change.host, change.namespace) if other != key)
+    for server in gone:
+        await _forget(helper, server)
 
 
 async def _forget(helper: CredentialHelper, server: str) -> None:

@@ -126,10 +126,12 @@ class ConfigDocument:
         Who stored something with a helper left an empty entry, in their own spelling.
         """
         marks = [key for key in self._keys.find(host, repository) if read_entry(self._auths[key]) is None]
-        names = [*marks, key_of(host)]
-        if registry_of(host) == DOCKER_HUB:
-            names.append(DOCKER_HUB)
-        return tuple(dict.fromkeys(names))[:MAX_SERVERS]
+        return tuple(dict.fromkeys((*marks, *_own_names(host))))[:MAX_SERVERS]
+
+    def names_of(self, host: str, namespace: str = "") -> tuple[str, ...]:
+        """Return every name under which a helper may keep exactly this registry, or this namespace of it."""
+        own = (key_of(host, namespace),) if namespace else _own_names(host)
+        return tuple(dict.fromkeys((*self.keys_of(host, namespace), *own)))
 
     def keys_of(self, host: str, namespace: str = "") -> tuple[str, ...]:
         """Return every key of exactly this registry, or of this namespace of it, that there is an entry for."""
@@ -138,7 +140,10 @@ class ConfigDocument:
     # --- changing ----------------------------------------------------------------------------------------------------
 
     def with_entry(self, host: str, namespace: str, credential: Credential | None) -> ConfigDocument:
-        """Return the document with the credential in it; None leaves an empty entry, because a helper has it."""
+        """Return the document with the credential in it; None leaves an empty entry, because a helper has it.
+
+        Other spellings go: some tools look at them first, and would go on with what is out of date.
+        """
         key = key_of(host, namespace)
         old = self._auths.get(key)
         if credential is not None:
@@ -146,7 +151,8 @@ class ConfigDocument:
         else:
             kept = old if isinstance(old, dict) else {}
             entry = {name: value for name, value in kept.items() if name not in SECRET_FIELDS}
-        return self._with_auths(self._auths | {key: entry})
+        gone = {*self.keys_of(host, namespace)} - {key}
+        return self._with_auths({name: was for name, was in self._auths.items() if name not in gone} | {key: entry})
 
     def without_entry(self, host: str, namespace: str) -> ConfigDocument:
         """Return the document without any spelling of the registry, or of this namespace of it."""
@@ -156,6 +162,11 @@ class ConfigDocument:
     def _with_auths(self, auths: dict[str, object]) -> ConfigDocument:
         value = auths if self._legacy else self._value | {"auths": auths}
         return ConfigDocument(value, self._source, legacy=self._legacy)
+
+
+def _own_names(host: str) -> tuple[str, ...]:
+    # Podman has a name of its own for Docker Hub.
+    return (key_of(host), DOCKER_HUB) if registry_of(host) == DOCKER_HUB else (key_of(host),)
 
 
 def _two_lines(text: bytes, source: str) -> dict[str, object]:

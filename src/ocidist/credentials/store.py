@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
-from ocidist.errors import InvalidCredentialError
+from ocidist.errors import InvalidCredentialError, UsageError
 from ocidist.model.reference import RegistryName
 
 _CONTROL = frozenset(map(chr, (*range(32), 127)))
@@ -120,6 +120,15 @@ Credentials: TypeAlias = (
 """What ``Client(credentials=...)`` takes: a provider, a mapping from host to credential, or an (async) callable."""
 
 
+def _checked(value: Credential) -> Credential:
+    if isinstance(value, Credential):
+        return value
+    # Never with the value itself: it may be a pair with a password.
+    raise UsageError(
+        f"a credential is Basic, IdentityToken, RegistryToken or, for nobody, ANONYMOUS; not {type(value).__name__}"
+    )
+
+
 class StaticCredentials:
     """A provider over a fixed mapping from host to credential.
 
@@ -128,10 +137,13 @@ class StaticCredentials:
 
     Raises:
         InvalidReferenceError: A key is not a registry name.
+        UsageError: A value is no credential.
     """
 
     def __init__(self, entries: Mapping[str, Credential]) -> None:
-        self._entries = {str(attrs.evolve(RegistryName.parse(host), scheme=None)): c for host, c in entries.items()}
+        self._entries = {
+            str(attrs.evolve(RegistryName.parse(host), scheme=None)): _checked(found) for host, found in entries.items()
+        }
 
     async def get(self, host: str, *, repository: str | None = None) -> Credential:  # noqa: ARG002 -- the protocol's
         """Return the entry of *host*, or ``ANONYMOUS``."""
@@ -152,9 +164,13 @@ class CallableCredentials:
         self._ask = ask
 
     async def get(self, host: str, *, repository: str | None = None) -> Credential:  # noqa: ARG002 -- the protocol's
-        """Ask the callable."""
+        """Ask the callable.
+
+        Raises:
+            UsageError: It returned something else than a credential.
+        """
         answer = self._ask(host)
-        return await answer if isawaitable(answer) else answer
+        return _checked(await answer if isawaitable(answer) else answer)
 
 
 class ChainCredentials:
@@ -213,6 +229,10 @@ def as_provider(credentials: Credentials | None, *, trust_env: bool = False) -> 
     Args:
         credentials: What they passed.
         trust_env: What None means: the files and helpers of the environment, or anonymous everywhere.
+
+    Raises:
+        InvalidReferenceError: A key of a mapping is not a registry name.
+        UsageError: They passed something else, or a value of a mapping is no credential.
     """
     if credentials is None:
         return EnvironmentCredentials() if trust_env else StaticCredentials({})
@@ -220,4 +240,7 @@ def as_provider(credentials: Credentials | None, *, trust_env: bool = False) -> 
         return StaticCredentials(credentials)
     if isinstance(credentials, CredentialProvider):
         return credentials
-    return CallableCredentials(credentials)
+    if callable(credentials):
+        return CallableCredentials(credentials)
+    kind = type(credentials).__name__
+    raise UsageError(f"credentials are a provider, a mapping from host to credential, or a callable; not {kind}")

@@ -27,7 +27,7 @@ from ocidist.hosts.lookup import (
     plain,
     spellings,
 )
-from ocidist.hosts.mirror import Mirror
+from ocidist.hosts.mirror import Mirror, flag
 from ocidist.model.reference import RegistryName, RepositoryName
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class HostConfig:
         mirrors: Hosts to ask first when content is read, in order; the registry itself is asked last. Strings are taken
             as the URLs of mirrors.
         location: Host to read from in the registry's place, after the mirrors; None reads from the registry.
-        blocked: Whether every use of the registry is refused.
+        blocked: Whether every use of the registry itself is refused. Mirrors that it has still answer reads.
         headers: Header fields for requests to this host's API; they are not sent to where it redirects, nor to token
             servers. May hold secrets: they are not shown.
 
@@ -112,8 +112,8 @@ class HostConfig:
     """
 
     scheme: Scheme | None = attrs.field(default=None, validator=_scheme)
-    insecure: bool = False
-    verify: bool = True
+    insecure: bool = attrs.field(default=False, validator=flag)
+    verify: bool = attrs.field(default=True, validator=flag)
     ca: File | tuple[File, ...] | None = None
     client_cert: File | tuple[File, File] | None = None
     concurrency: int | None = attrs.field(default=None, validator=_positive)
@@ -126,7 +126,7 @@ class HostConfig:
         validator=attrs.validators.deep_iterable(attrs.validators.instance_of(Mirror)),
     )
     location: Mirror | None = None
-    blocked: bool = False
+    blocked: bool = attrs.field(default=False, validator=flag)
     headers: tuple[tuple[str, str], ...] = attrs.field(default=(), converter=_fields, repr=False)
 
     @property
@@ -167,7 +167,7 @@ class HostsConfig:
 
     ``configured | {"registry.lan": HostConfig(ca="lan.pem")}`` puts explicit settings on top of those of a file: what
     is said explicitly wins, value by value. A host that only one side has an entry for keeps what the other side says
-    of its domain (``*.lan``), so that it stays blocked, for example.
+    of its domain (``*.lan``) or, as its default, of every host, so that it stays blocked, for example.
 
     Args:
         entries: Configurations by registry name. Of keys with a namespace (``host/team``) only ``mirrors``,
@@ -300,7 +300,7 @@ class HostsConfig:
         """Return both together; what *other* says wins, value by value."""
         given = other if isinstance(other, HostsConfig) else HostsConfig(other)
         return HostsConfig(
-            layered(self._by_key(), given._by_key(), nothing=_DEFAULT),
+            layered(self._by_key(), given._by_key(), defaults=(self._default, given._default), nothing=_DEFAULT),
             default=self._default | given._default,
             insecure_networks=dict.fromkeys((*self._networks, *given._networks)),
             short_names=given._short_names or self._short_names,
@@ -339,8 +339,11 @@ class HostsConfig:
             return _DEFAULT
 
     def _of(self, registry: RegistryName) -> HostConfig:
-        found = named(self._entries, registry) or named(self._mirror_hosts, registry)
-        found = found or covering(self._entries, registry) or self._default
+        own, mirror = named(self._entries, registry), named(self._mirror_hosts, registry)
+        if own is not None:
+            found = own if mirror is None else mirror | own
+        else:
+            found = mirror or covering(self._entries, registry) or self._default
         if self._insecure.has(registry.host):
             found = attrs.evolve(found, insecure=True, verify=False)
         return found

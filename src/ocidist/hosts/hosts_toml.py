@@ -43,7 +43,8 @@ def read_tree(path: Path) -> dict[str, Any]:
         found[name] = read_hosts(file, name) if exists(file) else certificates(directory)
         _compare(file, found[name], known)
     default = found.pop(None, None)
-    return {"entries": {name: made for name, made in found.items() if made != HostConfig()}, "default": default}
+    # A directory that says nothing says that the default is not for this registry.
+    return {"entries": found, "default": default}
 
 
 def _compare(file: Path, config: HostConfig, known: dict[str, HostConfig]) -> None:
@@ -112,8 +113,8 @@ def _same(mirror: Mirror, registry: RegistryName) -> bool:
 
 
 def _mirror(entry: Table, owner: Table, key: str, url: str) -> Mirror:
-    named = entry.get("capabilities", list)
-    capabilities = _CAPABILITIES if named is None else frozenset(text.lower() for text in entry.texts("capabilities"))
+    # None at all are all of them, as in containerd.
+    capabilities = frozenset(text.lower() for text in entry.texts("capabilities")) or _CAPABILITIES
     unknown = sorted(capabilities - _CAPABILITIES)
     if unknown:
         raise entry.wrong("capabilities", f"{unknown[0][:40]!r} is none of pull, resolve and push")

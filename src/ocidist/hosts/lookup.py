@@ -76,30 +76,41 @@ def covering(known: Mapping[str, HostConfig], registry: RegistryName) -> HostCon
 
 
 def layered(
-    below: Mapping[str, HostConfig], above: Mapping[str, HostConfig], *, nothing: HostConfig
+    below: Mapping[str, HostConfig],
+    above: Mapping[str, HostConfig],
+    *,
+    defaults: tuple[HostConfig, HostConfig],
+    nothing: HostConfig,
 ) -> dict[str, HostConfig]:
     """Return two sets of configurations as one, in which what *above* says wins, value by value.
 
-    A host that only one of them knows keeps what the other says of the domain that it is in: to know more of a host
-    must not take it out of what is blocked.
+    What only one of them has an entry for keeps what the other says of the domain that it is in, or of everything: to
+    know more of a host must not take it out of what is blocked.
 
     Args:
         below: Some.
         above: The others.
-        nothing: The configuration of what nothing is known of.
+        defaults: What each of them says of hosts that it has no entry for.
+        nothing: The configuration that says nothing.
     """
-    said = {key: (_said(below, key) or nothing, _said(above, key) or nothing) for key in {**below, **above}}
+    sides = tuple(zip((below, above), defaults, strict=True))
+    said = {key: [_said(known, key, default, nothing) for known, default in sides] for key in {**below, **above}}
     return {key: mine | theirs for key, (mine, theirs) in said.items()}
 
 
-def _said(known: Mapping[str, HostConfig], key: str) -> HostConfig | None:
+def _said(known: Mapping[str, HostConfig], key: str, default: HostConfig, nothing: HostConfig) -> HostConfig:
     found = known.get(key)
-    if found is None and key.startswith(WILDCARD):
-        found = _domain(known, key.removeprefix(WILDCARD))
-    elif found is None and "/" not in key:
-        registry = RegistryName.parse(key)
-        found = named(known, registry) or covering(known, registry)
-    return found
+    if found is not None:
+        return found
+    if key.startswith(WILDCARD):
+        return _domain(known, key.removeprefix(WILDCARD)) or default
+    host, slash, rest = key.partition("/")
+    if slash:
+        # Its mirrors are its own; that the whole is blocked, it cannot be taken out of.
+        whole = _said(known, f"{host}/{rest.rpartition('/')[0]}".rstrip("/"), default, nothing)
+        return attrs.evolve(nothing, blocked=whole.blocked)
+    registry = RegistryName.parse(key)
+    return named(known, registry) or covering(known, registry) or default
 
 
 def _domain(known: Mapping[str, HostConfig], host: str) -> HostConfig | None:

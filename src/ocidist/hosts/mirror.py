@@ -43,6 +43,12 @@ class MirrorTags(enum.Enum):
     NEVER = "never"
 
 
+def flag(_instance: object, attribute: attrs.Attribute[bool], value: bool) -> None:  # noqa: FBT001 -- a validator
+    """Check that a value is one of two: texts like ``"no"`` count as true elsewhere."""
+    if not isinstance(value, bool):
+        raise UsageError(f"{attribute.name} must be True or False, not a value of type {type(value).__name__}")
+
+
 def _seconds(_instance: object, attribute: attrs.Attribute[float], value: float) -> None:
     if isinstance(value, bool) or not value > 0:
         raise UsageError(f"{attribute.name} must be above 0 seconds, not {value!r}")
@@ -87,13 +93,13 @@ class Mirror:
 
     url: str
     namespace: str | None = attrs.field(default=None, kw_only=True, converter=_namespace)
-    override_path: bool = attrs.field(default=False, kw_only=True)
+    override_path: bool = attrs.field(default=False, kw_only=True, validator=flag)
     tags: MirrorTags = attrs.field(
         default=MirrorTags.CHECKED, kw_only=True, validator=attrs.validators.instance_of(MirrorTags)
     )
-    digests: bool = attrs.field(default=True, kw_only=True)
-    blobs: bool = attrs.field(default=True, kw_only=True)
-    ns: bool = attrs.field(default=True, kw_only=True)
+    digests: bool = attrs.field(default=True, kw_only=True, validator=flag)
+    blobs: bool = attrs.field(default=True, kw_only=True, validator=flag)
+    ns: bool = attrs.field(default=True, kw_only=True, validator=flag)
     patience: float = attrs.field(default=10.0, kw_only=True, validator=_seconds)
     host: HostConfig | None = attrs.field(default=None, kw_only=True)
     registry: RegistryName = attrs.field(init=False, repr=False)

@@ -108,7 +108,9 @@ class _Registries:
         names = None
         if self._search or self._aliases:
             names = ShortNames(self._search, self._aliases, enforcing=self._mode == "enforcing")
-        return {"entries": layered(entries, hosts, nothing=HostConfig()), "short_names": names}
+        nothing = HostConfig()
+        layers = layered(entries, hosts, defaults=(nothing, nothing), nothing=nothing)
+        return {"entries": layers, "short_names": names}
 
 
 def _searched(name: str) -> str:

@@ -135,7 +135,7 @@ class Mirrors:
         route = self._route(registry, repository)
         if route is None:
             return None
-        if route.config.blocked:
+        if route.config.blocked and not (route.config.mirrors and movable(endpoint)):
             return _refused
         if not movable(endpoint):
             if endpoint.method not in {"GET", "HEAD"} and repository is not None:
@@ -191,23 +191,41 @@ class Mirrors:
                 reply = await self._mirrored(mirror, read)
         return reply
 
-    @staticmethod
     def _home(
-        route: Route, registry: RegistryName, endpoint: Endpoint, call: Call
+        self, route: Route, registry: RegistryName, endpoint: Endpoint, call: Call
     ) -> tuple[RegistryName, Endpoint, Call]:
         """Return what to ask of the registry itself, or of what is configured in its place.
 
         Raises:
             RegistryBlockedError: Nobody may be asked.
         """
+        if route.config.blocked:
+            raise blocked(registry)
         location = route.config.location
         if location is None:
             return registry, endpoint, call
         if not serves(location, endpoint):
             raise RegistryBlockedError(f"the configuration does not let {location} answer that for {registry}")
-        moved = relocated(endpoint, location, route.key, registry)
-        # Another host: an identity that was given for the registry is none of its business.
-        return location.registry, moved, Call(moved, moved.scopes, registry=location.registry, trial=call.trial)
+        return self._moved(location, route, registry, endpoint, call)
+
+    def _moved(
+        self, other: Mirror, route: Route, registry: RegistryName, endpoint: Endpoint, call: Call
+    ) -> tuple[RegistryName, Endpoint, Call]:
+        """Return what to ask of another host.
+
+        Raises:
+            InvalidReferenceError: The other host cannot have a repository of that name.
+            RegistryBlockedError: What is to be read there is blocked.
+        """
+        moved = relocated(endpoint, other, route.key, registry)
+        there = self._route(other.registry, getattr(moved, "repository", None))
+        if there is not None and there.config.blocked:
+            raise blocked(other.registry)
+        # An identity that was given for the registry is good in another part of its host, and nobody else's business.
+        same = other.registry.api_host == registry.api_host
+        identity = call.credential if same and other.registry.scheme in {None, "https", registry.scheme} else None
+        call = Call(moved, moved.scopes, registry=other.registry, credential=identity, trial=call.trial)
+        return other.registry, moved, call
 
     # --- one mirror --------------------------------------------------------------------------------------------------
 
@@ -225,9 +243,7 @@ class Mirrors:
             return None
         source = Source(self, mirror, registry, endpoint, monotonic())
         try:
-            moved = relocated(endpoint, mirror, read.route.key, registry)
-            call = Call(moved, moved.scopes, registry=mirror.registry)
-            reply = await self._tried(mirror.patience, mirror.registry, moved, call)
+            reply = await self._tried(mirror.patience, *self._moved(mirror, read.route, registry, endpoint, read.call))
         except ClientClosedError:
             raise
         except OciError as error:

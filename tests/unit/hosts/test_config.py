@@ -91,6 +91,14 @@ def test_n7_strings_are_mirrors_too() -> None:
         HostConfig(mirrors=wrong)
 
 
+@pytest.mark.parametrize("name", ["insecure", "verify", "blocked", "override_path", "digests", "blobs", "ns"])
+@pytest.mark.parametrize("value", ["false", "0", "ca.pem", 1, None])
+def test_n7_what_is_true_or_false_is_nothing_else(name: str, value: Any) -> None:  # noqa: ANN401 -- any but these
+    options = {name: value}
+    with pytest.raises(UsageError, match=f"{name} must be True or False, not a value of type"):
+        HostConfig(**options) if name in {"insecure", "verify", "blocked"} else Mirror("https://m", **options)
+
+
 @pytest.mark.parametrize("name", ["Host", "content-length", "transfer-encoding", "a b", "", "x:", "é", "User-Agent"])
 def test_n7_fields_that_are_not_for_users_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match="headers"):
@@ -157,6 +165,12 @@ def test_n7_a_mirrors_own_settings_are_those_of_its_host() -> None:
     assert hosts.for_origin(Origin("https", "m.lan", 443)).ca is None
     explicit = hosts | {"m.lan:5000": HostConfig(ca="own.pem")}
     assert explicit.for_origin(Origin("https", "m.lan", 5000)).ca == "own.pem"
+
+
+def test_n7_more_said_of_a_mirrors_host_takes_nothing_from_the_mirror() -> None:
+    mirror = Mirror("https://m.lan", host=HostConfig(ca="m.pem", insecure=True))
+    hosts = HostsConfig({"docker.io": HostConfig(mirrors=[mirror]), "m.lan": HostConfig(concurrency=4)})
+    assert of(hosts, "m.lan") == HostConfig(ca="m.pem", insecure=True, concurrency=4)
 
 
 def test_n7_two_mirrors_at_one_host_must_agree() -> None:
@@ -236,6 +250,28 @@ def test_n7_to_know_more_of_a_host_does_not_unblock_it(key: str) -> None:
             assert route is not None
             assert route.config.blocked
             assert of(both, str(name)).ca == "a.pem"
+
+
+def test_n7_to_know_more_of_a_host_keeps_what_is_said_of_all() -> None:
+    all_of_them = HostsConfig({"ok.lan": HostConfig()}, default=HostConfig(blocked=True, ca="corp.pem"))
+    more = {"a.lan": HostConfig(concurrency=4), "ok.lan": HostConfig(concurrency=4)}
+    for both in (all_of_them | more, HostsConfig(more) | all_of_them):
+        assert of(both, "a.lan") == HostConfig(blocked=True, ca="corp.pem", concurrency=4)
+        assert of(both, "ok.lan") == HostConfig(concurrency=4)
+
+
+@pytest.mark.parametrize("blocked", ["evil.lan", "*.lan", "evil.lan/team", "evil.lan:443"])
+def test_n7_to_know_more_of_a_namespace_does_not_unblock_it(blocked: str) -> None:
+    rule = HostsConfig({blocked: HostConfig(blocked=True)})
+    mirror = Mirror("https://m.example", namespace="hub")
+    more = {"evil.lan/team/a": HostConfig(mirrors=[mirror]), "good.example/team": HostConfig(mirrors=[mirror])}
+    for both in (rule | more, HostsConfig(more) | rule):
+        route = both.route(RegistryName.parse("evil.lan"), "team/a/b")
+        assert route is not None
+        assert route.config.blocked
+        route = both.route(RegistryName.parse("good.example"), "team/a")
+        assert route is not None
+        assert route.config == HostConfig(mirrors=[mirror])
 
 
 def test_n7_settings_of_a_mirrors_host_do_not_unblock_it() -> None:

@@ -83,6 +83,26 @@ async def test_n7_the_default_is_for_all_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        "# its own",
+        'capabilities = ["pull", "resolve", "push"]',
+        '[host."https://m.lan"]\ncapabilities = ["push"]',
+    ],
+)
+async def test_n7_the_default_is_not_for_a_registry_with_a_directory(tmp_path: Path, text: str | None) -> None:
+    write(tmp_path, "_default", '[host."https://all.lan"]\n')
+    (tmp_path / "own.lan").mkdir()
+    if text is not None:
+        write(tmp_path, "own.lan", text)
+    hosts = await HostsConfig.from_hosts_toml(tmp_path)
+    assert hosts.route(RegistryName.parse("own.lan"), "a/b") is None
+    assert hosts.route(RegistryName.parse("other.lan"), "a/b") is not None
+
+
+@pytest.mark.parametrize(
     "named", ["registry.lan", "registry.lan:443", "https://registry.lan/", "https://registry.lan:443"]
 )
 async def test_n7_the_registrys_own_entry_configures_the_registry(tmp_path: Path, named: str) -> None:
@@ -167,6 +187,15 @@ async def test_n7_capabilities_are_read_in_any_case(tmp_path: Path) -> None:
     route = hosts.route(RegistryName.parse("a.lan"), "x")
     assert route is not None
     assert route.config.mirrors == (Mirror("https://m.lan", tags=MirrorTags.NEVER),)
+
+
+async def test_n7_no_capability_at_all_is_every_one(tmp_path: Path) -> None:
+    text = 'server = "https://s.lan"\ncapabilities = []\n[host."https://m.lan"]\ncapabilities = []\n'
+    hosts = await HostsConfig.from_hosts_toml(write(tmp_path, "a.lan", text))
+    route = hosts.route(RegistryName.parse("a.lan"), "x")
+    assert route is not None
+    assert route.config.mirrors == (Mirror("https://m.lan", tags=MirrorTags.TRUSTED),)
+    assert route.config.location == Mirror("https://s.lan", tags=MirrorTags.TRUSTED)
 
 
 async def test_n7_mirrors_of_several_registries_have_files_of_their_own(tmp_path: Path) -> None:
