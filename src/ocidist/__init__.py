@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ocidist.model.builder import build_artifact, build_image, build_index
     from ocidist.model.descriptor import Descriptor
     from ocidist.model.digest import Digest, Hasher
-    from ocidist.model.manifest import ImageIndex, ImageManifest, Manifest, Schema1View
+    from ocidist.model.manifest import ArtifactManifest, ImageIndex, ImageManifest, Manifest, Schema1View
     from ocidist.model.platform import Platform
     from ocidist.model.profile import RegistryProfile
     from ocidist.model.ratelimit import RateLimit
@@ -86,8 +86,8 @@ if TYPE_CHECKING:
     from ocidist.wire.upload_state import UploadStarted, UploadState
 
 __all__ = [
-    "ANONYMOUS", "Anonymous", "Archive", "ArchiveMode", "AuthFile", "Basic", "BlobMounted", "BlobReader",
-    "BlobWriter", "Blobs", "Body", "Call", "ChainCredentials", "Challenge", "ChallengeCache", "Client",
+    "ANONYMOUS", "Anonymous", "Archive", "ArchiveMode", "ArtifactManifest", "AuthFile", "Basic", "BlobMounted",
+    "BlobReader", "BlobWriter", "Blobs", "Body", "Call", "ChainCredentials", "Challenge", "ChallengeCache", "Client",
     "ConcurrencyChanged", "ContentCopied", "ContentMounted", "ContentSkipped", "Copier", "CopyEvent", "CopyFinished",
     "CopyOptions", "CopyReport", "CopyStarted", "CopyTask", "Credential", "CredentialHelper", "CredentialProvider",
     "CredentialSource", "Credentials", "DefaultCredentials", "DeleteTask", "Descriptor", "Digest", "EgressPolicy",
@@ -133,7 +133,7 @@ _WHERE = {
     "model.builder": "build_artifact build_image build_index",
     "model.descriptor": "Descriptor",
     "model.digest": "Digest Hasher",
-    "model.manifest": "ImageIndex ImageManifest Manifest Schema1View",
+    "model.manifest": "ArtifactManifest ImageIndex ImageManifest Manifest Schema1View",
     "model.platform": "Platform",
     "model.profile": "RegistryProfile",
     "model.ratelimit": "RateLimit",

@@ -12,7 +12,7 @@ from distributed import Client as Cluster
 from distributed import LocalCluster
 from distributed.comm import tcp
 
-from ocidist import HostConfig, MirrorPlan, UsageError, make_plan
+from ocidist import HostConfig, MirrorPlan, OciError, UsageError, make_plan
 from ocidist.testing import serve
 from ocidist.transfer.dask import run_plan_on_dask, sent_hosts
 from tests.transfer.mirrors import client_of, config, contents, fill, tags, traffic
@@ -82,13 +82,17 @@ def test_two_dask_workers_make_the_same_mirror_send_shared_layers_once_and_are_s
         ):
             report = await run_plan_on_dask(plan, cluster, hosts=hosts, limits={destination.host: 6})
             again = await run_plan_on_dask(plan, cluster, hosts=hosts)
-            gone = await run_plan_on_dask(_spoiled(plan), cluster, hosts=hosts)
+            # With other limits than the first time.
+            gone = await run_plan_on_dask(_spoiled(plan), cluster, hosts=hosts, limits={destination.host: 3})
+            with pytest.raises(OciError, match="the workers cannot make their clients: ModuleNotFoundError"):
+                await run_plan_on_dask(plan, cluster, factory="no_such_module:make_client")
+            plugins = await cluster.run(lambda dask_worker: list(dask_worker.plugins))
+        assert not [name for names in plugins.values() for name in names if "ocidist" in name]
         assert (report.copied, report.failures) == (12, ())
         assert report.deleted == (f"{destination.host}/kept:v0",)
-        # The second time there is nothing left to do but to delete what is deleted already.
         assert (again.copied, again.present, again.blobs_copied) == (0, 12, 0)
-        assert [failure.destination for failure in again.failures] == [f"{destination.host}/kept:v0"]
-        assert len(gone.failures) == 2
+        assert again.failures == ()
+        assert len(gone.failures) == 1
         assert report.blobs_copied == len(traffic(destination).sent) == 2 + 10 * 2
 
     asyncio.run(run())
@@ -121,6 +125,25 @@ async def test_a_cluster_that_would_block_is_refused() -> None:
     plan = MirrorPlan.from_json(PLAN)
     with pytest.raises(UsageError, match="asynchronous=True"):
         await run_plan_on_dask(plan, object())
+
+
+class _Asynchronous:
+    asynchronous = True
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"factory": "nonsense"},
+        {"factory": ":f"},
+        {"factory": "m:"},
+        {"limits": {"a.io": 0}},
+        {"limits": {"a.io": True}},
+    ],
+)
+async def test_what_workers_could_not_use_is_refused_before_they_are_asked(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        await run_plan_on_dask(MirrorPlan.from_json(PLAN), _Asynchronous(), **wrong)
 
 
 PLAN = MirrorPlan(config=f"sha256:{'0' * 64}", images_at_once=1, blobs_at_once=1).to_json()  # type: ignore[arg-type]  # only to be refused

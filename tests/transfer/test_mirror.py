@@ -27,7 +27,7 @@ from ocidist import (
 )
 from ocidist.server import Fault
 from ocidist.testing import Content, serve
-from ocidist.wire.endpoints import GetManifest, ListRepositories, ListTags, PutManifest, StatManifest
+from ocidist.wire.endpoints import DeleteManifest, GetManifest, ListRepositories, ListTags, PutManifest, StatManifest
 from tests.transfer.mirrors import BASES, client_of, config, contents, fill, images, tags, traffic
 
 if TYPE_CHECKING:
@@ -499,14 +499,16 @@ async def test_a_tag_that_another_rule_wants_is_not_deleted(registries: Pair, cl
     assert set(tags(destination, "acme/tool")) == {"v1", "v7", "v8"}
 
 
-async def test_a_registry_that_deletes_no_tags_is_reported(registries: Pair) -> None:
-    source, _ = registries
+async def test_a_registry_that_deletes_nothing_is_reported(registries: Pair, client: Client) -> None:
+    source, destination = registries
     fill(source, 1, ["v1"])
-    async with serve(quirks="docker-registry-2") as destination, client_of(source, destination) as client:
-        destination.add("acme/app0", images("x", ["v0"]))
-        with pytest.raises(MirrorError) as caught:
-            await mirror(config(source, destination, DELETE), client=client)
-        (failure,) = caught.value.report.failures
-        assert failure.destination == f"{destination.host}/acme/app0:v0"
-        assert caught.value.report.copied == 1
-        assert set(tags(destination, "acme/app0")) == {"v0", "v1"}
+    destination.add("acme/app0", images("x", ["v0"]))
+    destination.faults.add(Fault(on=DeleteManifest, status=405, times=99))
+    with pytest.raises(MirrorError) as caught:
+        await mirror(config(*registries, DELETE), client=client)
+    (failure,) = caught.value.report.failures
+    assert failure.destination == f"{destination.host}/acme/app0:v0"
+    assert isinstance(failure.error, UnsupportedError)
+    assert str(failure).startswith(f"{failure.destination}: ")
+    assert caught.value.report.copied == 1
+    assert set(tags(destination, "acme/app0")) == {"v0", "v1"}

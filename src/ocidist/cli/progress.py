@@ -13,6 +13,7 @@ import attrs
 from ocidist.cli.options import Showing
 from ocidist.cli.output import document
 from ocidist.cli.people import PATIENCE_S, is_terminal
+from ocidist.observe.counting import counted
 from ocidist.observe.events import (
     CANCELLED,
     BlobMounted,
@@ -157,7 +158,7 @@ class Lines(Nothing):
 def _copy_line(event: CopyEvent) -> str | None:
     match event:
         case CopyStarted():
-            what = f"{event.manifests} manifests and {event.blobs} blobs, {size_text(event.size)}"
+            what = f"{counted(event.manifests, 'manifest')} and {counted(event.blobs, 'blob')}, {size_text(event.size)}"
             return f"copy {event.source} to {event.destination}: {what}"
         case ContentMounted():
             return f"{event.source}: mounted from {event.mounted_from}"

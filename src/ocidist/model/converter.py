@@ -30,7 +30,7 @@ Hook: TypeAlias = Callable[[object, object], object]
 _EXTRA: Final = "extra"
 _UNCOMMON_NAMES = {"os_version": "os.version", "os_features": "os.features"}
 # What Go writes as null when it means an empty list.
-_NULLABLE = frozenset({"layers", "manifests"})
+_NULLABLE = frozenset({"layers", "manifests", "blobs"})
 
 
 class MalformedValueError(ValueError):

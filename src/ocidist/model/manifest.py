@@ -16,15 +16,16 @@ import attrs
 from ocidist.errors import MalformedManifestError, UsageError
 from ocidist.model.descriptor import Descriptor, check_media_type
 from ocidist.model.digest import Digest
-from ocidist.model.mediatype import IMAGE_TYPES, INDEX_TYPES, SCHEMA1_TYPES
+from ocidist.model.mediatype import IMAGE_TYPES, INDEX_TYPES, OCI_ARTIFACT, SCHEMA1_TYPES
 from ocidist.model.schema1 import Schema1View
 from ocidist.model.sniff import read_object, sniff
-from ocidist.model.views import ImageIndex, ImageManifest
+from ocidist.model.views import ArtifactManifest, ImageIndex, ImageManifest
 
 if TYPE_CHECKING:
     from ocidist.model.digest import Buffer
 
 __all__ = [
+    "ArtifactManifest",
     "ImageIndex",
     "ImageManifest",
     "Manifest",
@@ -36,10 +37,10 @@ __all__ = [
     "sniff",
 ]
 
-View: TypeAlias = ImageManifest | ImageIndex | Schema1View
+View: TypeAlias = ImageManifest | ImageIndex | ArtifactManifest | Schema1View
 Parser: TypeAlias = Callable[[bytes], View]
 
-_V = TypeVar("_V", ImageManifest, ImageIndex, Schema1View)
+_V = TypeVar("_V", ImageManifest, ImageIndex, ArtifactManifest, Schema1View)
 
 
 def _read_view(cls: type[_V], data: bytes) -> _V:
@@ -55,6 +56,7 @@ def _read_view(cls: type[_V], data: bytes) -> _V:
 _parsers: Final[dict[str, Parser]] = {
     **dict.fromkeys(IMAGE_TYPES, partial(_read_view, ImageManifest)),
     **dict.fromkeys(INDEX_TYPES, partial(_read_view, ImageIndex)),
+    OCI_ARTIFACT: partial(_read_view, ArtifactManifest),
     **dict.fromkeys(SCHEMA1_TYPES, partial(_read_view, Schema1View)),
 }
 
@@ -198,6 +200,6 @@ class Manifest:
             raise UsageError(msg)
         return parser(self.data)
 
-    def _known_view(self) -> ImageManifest | ImageIndex | None:
+    def _known_view(self) -> ImageManifest | ImageIndex | ArtifactManifest | None:
         view = self._view if self.media_type in _parsers else None
         return None if isinstance(view, Schema1View) else view

@@ -76,7 +76,8 @@ def sniff(data: bytes, content_type: str | None) -> str:
     if family is not None and decided not in family and decided in _PLAIN:
         msg = f"the manifest came as {decided} but has the fields of {' or '.join(family)}"
         raise MalformedManifestError(msg)
-    if family is None and decided in _PLAIN:
+    # That one may be made of nothing.
+    if family is None and decided in _PLAIN and decided != OCI_ARTIFACT:
         msg = f"the manifest came as {decided} but has none of its fields"
         raise MalformedManifestError(msg)
     return decided

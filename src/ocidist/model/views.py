@@ -80,6 +80,37 @@ class ImageManifest:
 
 
 @attrs.frozen(kw_only=True)
+class ArtifactManifest:
+    """An artifact of the kind that was withdrawn before image-spec 1.1, to be read where there still is one.
+
+    Attributes:
+        media_type: The body's own ``mediaType``, or None.
+        artifact_type: Type of the artifact, or None.
+        blobs: Descriptors of what it is made of.
+        subject: Descriptor of the manifest this one refers to, or None.
+        annotations: Arbitrary metadata.
+        extra: Fields this version does not know, as they were read.
+    """
+
+    media_type: str | None = None
+    artifact_type: str | None = None
+    blobs: tuple[Descriptor, ...] = attrs.field(default=(), converter=_descriptors)
+    subject: Descriptor | None = None
+    annotations: Mapping[str, str] = attrs.field(factory=dict, converter=string_map, hash=False)
+    extra: Mapping[str, object] = attrs.field(factory=dict, converter=unknown_fields, hash=False)
+
+    @property
+    def references(self) -> tuple[Descriptor, ...]:
+        """Everything the artifact is made of: its blobs."""
+        return self.blobs
+
+    @property
+    def effective_artifact_type(self) -> str | None:
+        """``artifact_type``; there is no config to fall back on."""
+        return self.artifact_type or None
+
+
+@attrs.frozen(kw_only=True)
 class ImageIndex:
     """A list of manifests: one image for several platforms, or the referrers of a manifest.
 

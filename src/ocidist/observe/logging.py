@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from ocidist.observe.counting import counted
 from ocidist.observe.events import (
     CANCELLED,
     BlobMounted,
@@ -142,7 +143,7 @@ def _(event: TransferFailed) -> _Line:
 
 @_line.register(CopyStarted)
 def _(event: CopyStarted) -> _Line:
-    parts = f"{event.blobs} blobs and {event.manifests} manifests"
+    parts = f"{counted(event.blobs, 'blob')} and {counted(event.manifests, 'manifest')}"
     return logging.INFO, f"copy {event.source} to {event.destination}: {parts}, {_size(event.size)}"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from ocidist.engine.inspection import DistributionInspect
 from ocidist.errors import ProtocolError
 from ocidist.model import strictjson
-from ocidist.model.manifest import ImageIndex, ImageManifest, media_types
+from ocidist.model.manifest import ArtifactManifest, ImageIndex, ImageManifest, media_types
 from ocidist.model.mediatype import DOCKER_CONFIG, OCI_CONFIG
 from ocidist.model.platform import Platform
 from ocidist.remote._targets import tag_or_digest
@@ -37,7 +37,7 @@ async def inspect(manifests: Manifests, blobs: Blobs, reference: Tag | Digest | 
         case ImageManifest():
             if view.config.media_type in _CONFIGS:
                 platforms = platforms_of(await blobs.get(view.config))
-        case None:
+        case None | ArtifactManifest():
             pass
         case _:
             platforms = (Platform(_SCHEMA1_OS, view.architecture),) if view.architecture else ()

@@ -107,7 +107,13 @@ class Checkpoint:
             os.close(file)
 
     def _remove(self) -> None:
-        self._path.unlink(missing_ok=True)
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError:
+            # Where no file can be removed, an empty one says the same.
+            if self._file is None:
+                raise
+            os.ftruncate(self._file, 0)
 
     def _append(self, data: bytes) -> None:
         if self._file is None:
@@ -116,11 +122,25 @@ class Checkpoint:
             data = data[os.write(self._file, data) :]
 
     def _open(self) -> None:
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | CLOEXEC | NOFOLLOW | NONBLOCK, _PRIVATE)
-        if not stat.S_ISREG(os.fstat(self._file).st_mode):
-            raise UsageError(f"{self._path} is not a regular file")
-        self._lock(self._file)
+        while True:
+            self._file = os.open(
+                self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | CLOEXEC | NOFOLLOW | NONBLOCK, _PRIVATE
+            )
+            if not stat.S_ISREG(os.fstat(self._file).st_mode):
+                raise UsageError(f"{self._path} is not a regular file")
+            self._lock(self._file)
+            if self._is_there(self._file):
+                break
+            # Who had it before has removed it meanwhile.
+            self._close()
         self._read(self._file)
+
+    def _is_there(self, file: int) -> bool:
+        """Return whether an open file is the one that the path names."""
+        try:
+            return os.path.samestat(os.fstat(file), self._path.lstat())
+        except FileNotFoundError:
+            return False
 
     def _lock(self, file: int) -> None:
         try:

@@ -16,6 +16,7 @@ from ocidist.model.digest import Digest
 from ocidist.transfer.ends import Repositories, check_pair
 from ocidist.transfer.filters import TagFilter
 from ocidist.transfer.options import CopyOptions
+from ocidist.transfer.plan import check_at_once
 from ocidist.transfer.plan_json import options_to_json
 
 if TYPE_CHECKING:
@@ -26,15 +27,8 @@ IMAGES_AT_ONCE: Final = 8
 """Images that are on their way at any moment."""
 BLOBS_AT_ONCE: Final = 16
 """Blobs of all images together that are on their way at any moment."""
-MAX_AT_ONCE: Final = 1024
-"""Most of either."""
 MAX_RULES: Final = 2000
 """Most rules of a configuration."""
-
-
-def _at_once(_instance: object, attribute: attrs.Attribute[int], value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_AT_ONCE:
-        raise UsageError(f"{attribute.name} must be a whole number from 1 to {MAX_AT_ONCE}")
 
 
 @attrs.frozen(kw_only=True)
@@ -50,7 +44,8 @@ class MirrorRule:
         tags: Which tags are meant.
         options: What is copied along with each; its ``at_once`` is not used.
         delete: Whether to delete tags of the destination that the source has no more. Only tags that ``tags`` accepts
-            are deleted, only if the source was listed to its end and is not empty, and never tags like ``sha256-...``.
+            are deleted, only if the source was listed to its end and ``tags`` accepts some of it, and never tags like
+            ``sha256-...``.
 
     Raises:
         UsageError: A source or destination is none, or they do not go together.
@@ -114,8 +109,8 @@ class MirrorConfig:
     """
 
     rules: tuple[MirrorRule, ...] = attrs.field(converter=_rules)
-    images_at_once: int = attrs.field(default=IMAGES_AT_ONCE, validator=_at_once)
-    blobs_at_once: int = attrs.field(default=BLOBS_AT_ONCE, validator=_at_once)
+    images_at_once: int = attrs.field(default=IMAGES_AT_ONCE, validator=check_at_once)
+    blobs_at_once: int = attrs.field(default=BLOBS_AT_ONCE, validator=check_at_once)
     hosts: Mapping[str, HostConfig] = attrs.field(factory=dict)
 
     def __attrs_post_init__(self) -> None:

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Final
 from ocidist.client import Client
 from ocidist.errors import CopyError
 from ocidist.model.digest import Digest
+from ocidist.model.mediatype import MANIFEST_TYPES, OCI_ARTIFACT, manifest_accept
 from ocidist.observe.hooks import checked
 from ocidist.remote._memory import turn
+from ocidist.remote.repository import Repository
 from ocidist.transfer.graph import Survey, Walk
 from ocidist.transfer.moving import Mover, Outcome
 from ocidist.transfer.one_copy import OneCopy
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from ocidist.transfer.places import Place, Where
     from ocidist.transfer.report import CopyReport
 
+_ACCEPT: Final = manifest_accept(*MANIFEST_TYPES, OCI_ARTIFACT)
 MAX_KEPT: Final = 4 * 1024 * 1024
 """Bytes of manifests that a job keeps after it read them, so that planning and copying read each once."""
 
@@ -182,7 +185,11 @@ class Copier:
         base = (source.registry, str(source.repository.name))
         if isinstance(name, Digest) and (kept := self._kept.get((*base, name))) is not None:
             return kept
-        found = await source.repository.manifests.get(name)
+        if isinstance(name, Digest) and isinstance(source.repository, Repository):
+            # Named by digest, nothing can come in another form: what was withdrawn is taken, too.
+            found = await source.repository.manifests.get(name, accept=_ACCEPT)
+        else:
+            found = await source.repository.manifests.get(name)
         key = (*base, found.digest)
         if key not in self._kept:
             self._kept[key] = found

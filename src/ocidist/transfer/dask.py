@@ -8,6 +8,7 @@ Needs the extra ``dask``. Dask's event loop is asyncio's.
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections import Counter
@@ -15,6 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+import anyio
 import attrs
 from distributed import Semaphore, WorkerPlugin, as_completed, get_worker
 
@@ -28,8 +30,8 @@ from ocidist.transfer.copying import Copier
 from ocidist.transfer.mirror_report import MirroredImage, MirrorOutcome, MirrorReport
 from ocidist.transfer.moving import Outcome
 from ocidist.transfer.options import CopyOptions
-from ocidist.transfer.plan import MirrorFailure, PlannedBlob, registry_of, task_from_json, task_to_json
-from ocidist.transfer.running import COUNTED, copy_task, outcome_of
+from ocidist.transfer.plan import DeleteTask, MirrorFailure, PlannedBlob, registry_of, task_from_json, task_to_json
+from ocidist.transfer.running import COUNTED, copy_task, delete_task, outcome_of
 from ocidist.transfer.stores import Stores
 from ocidist.transfer.surveys import Surveys
 
@@ -39,11 +41,15 @@ if TYPE_CHECKING:
     from distributed import Client as Cluster
     from distributed import Future, Worker
 
-    from ocidist.transfer.plan import CopyTask, DeleteTask, MirrorPlan
+    from ocidist.transfer.plan import CopyTask, MirrorPlan
 
+CLEANUP_S: Final = 10.0
+"""Seconds that the workers have to close their clients."""
 MAX_SUBMITTED: Final = 5000
 """Images that the scheduler knows of at any moment."""
 FACTORY: Final = "ocidist.transfer.dask:make_client"
+
+_log = logging.getLogger("ocidist.mirror")
 
 _PLAIN: Final = ("scheme", "insecure", "verify", "ca", "client_cert", "concurrency", "rate", "chunk_size")
 
@@ -76,16 +82,39 @@ async def run_plan_on_dask(
         What was done, and what failed.
 
     Raises:
-        UsageError: The settings of a host cannot be sent, or the cluster's client is not asynchronous.
+        UsageError: The settings of a host cannot be sent, a limit or the factory's name is none, or the cluster's
+            client is not asynchronous.
+        OciError: A worker cannot make its client.
     """
     if not getattr(cluster, "asynchronous", False):
         raise UsageError("the cluster's client has to be made with asynchronous=True")
+    if not all(factory.partition(":")[::2]):
+        raise UsageError(f"a factory is named as module:function, not {factory[:200]!r}")
+    for name, most in (limits or {}).items():
+        if type(most) is not int or most < 1:
+            raise UsageError(f"the limit of {name} is a whole number, at least 1")
     crew = Crew(f"ocidist-mirror-{uuid.uuid4().hex}", factory, sent_hosts(hosts or {}), plan.blobs_at_once)
-    await cluster.register_plugin(crew, name=crew.name)
     try:
+        await _register(crew, cluster)
         return await _Job(plan, cluster, crew.name, dict(limits or {})).run()
     finally:
-        await cluster.unregister_worker_plugin(crew.name)
+        await _unregister(crew, cluster)
+
+
+async def _register(crew: Crew, cluster: Cluster) -> None:
+    try:
+        await cluster.register_plugin(crew, name=crew.name)
+    except Exception as error:
+        raise OciError(f"the workers cannot make their clients: {type(error).__name__}: {error}") from error
+
+
+async def _unregister(crew: Crew, cluster: Cluster) -> None:
+    """Let the workers close their clients; if the scheduler is gone, so are they, or will be."""
+    with anyio.move_on_after(CLEANUP_S, shield=True):
+        try:
+            await cluster.unregister_worker_plugin(crew.name)
+        except Exception as error:  # noqa: BLE001 -- whatever Dask raises, it is not what the caller waits for
+            _log.info("the workers' clients cannot be closed: %s", error)
 
 
 def make_client(hosts: Mapping[str, Mapping[str, Any]]) -> Client:
@@ -234,7 +263,7 @@ async def delete_tag(job: str, repository: str, tag: str, limits: list[tuple[str
     """Delete a tag, and return what failed as plain values."""
     async with _within(limits):
         try:
-            await _tools(job).stores.repository(repository).tags.delete(Tag(tag))
+            await delete_task(DeleteTask(repository, Tag(tag)), _tools(job).stores)
         except OciError as error:
             return {"failure": MirrorFailure("", f"{repository}:{tag}", error).to_json()}
     return {}
@@ -288,9 +317,16 @@ class _Job:
     async def _count_blobs(self) -> None:
         for key, future in self._blobs.items():
             # One that could not be done was done by the images, or is among their failures.
-            if future.status == "finished" and (await future.result())[1]:
+            if future.status == "finished" and await self._was_sent(future):
                 self._counts["blobs_copied"] += 1
                 self._counts["bytes_copied"] += self._sizes[key]
+
+    @staticmethod
+    async def _was_sent(future: Future) -> bool:
+        try:
+            return bool((await future.result())[1])
+        except Exception:  # noqa: BLE001 -- the worker that knew is gone
+            return False
 
     async def _all(self, begun: Iterable[tuple[Future, CopyTask | DeleteTask]]) -> None:
         """Wait for tasks, as many at a time as the scheduler should know of."""
@@ -306,7 +342,10 @@ class _Job:
                 self._submit(left, futures, pending, 1)
         finally:
             if pending:
-                await self._cluster.cancel(list(futures.futures), asynchronous=True)
+                # It is done at once: the scheduler is told, and nothing is waited for.
+                with anyio.CancelScope(shield=True):
+                    left_over = [*futures.futures, *self._blobs.values()]
+                    await self._cluster.cancel(left_over, asynchronous=True)
 
     @staticmethod
     def _submit(
@@ -364,7 +403,7 @@ class _Job:
         if task.present:
             return task.destination_repository, False
         if key not in self._blobs:
-            # One key is one task, whoever asks for it: two jobs at the same time send it once, too.
+            # One key is one task, whatever the number of images. It is this job's alone: another one has other clients.
             self._sizes[key] = blob.size
             self._blobs[key] = self._cluster.submit(
                 move_blob,
@@ -373,7 +412,7 @@ class _Job:
                 str(blob.digest),
                 blob.size,
                 self._places(task.repository, task.destination_repository),
-                key=f"{blob.digest}@{registry}",
+                key=f"{blob.digest}@{registry}#{self._name}",
                 priority=-number,
                 pure=False,
             )
@@ -389,4 +428,6 @@ class _Job:
 
     def _places(self, *repositories: str) -> list[tuple[str, int]]:
         registries = sorted({registry_of(repository) for repository in repositories})
-        return [(f"ocidist {name}", self._limits[name]) for name in registries if name in self._limits]
+        # A semaphore keeps the number that it was made with, whoever asks for it later.
+        found = [(name, self._limits[name]) for name in registries if name in self._limits]
+        return [(f"ocidist {name} {most}", most) for name, most in found]

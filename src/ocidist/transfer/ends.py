@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from os.path import normpath
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import attrs
 
 from ocidist.errors import InvalidReferenceError, UsageError
-from ocidist.model.digest import Digest
 from ocidist.model.reference import Reference, RegistryName, Tag
 from ocidist.transfer.filters import is_glob, name_matcher
+from ocidist.transfer.local import ARCHIVE, LAYOUT, read_local
 
-LAYOUT: Final = "oci:"
-ARCHIVE: Final = "oci-archive:"
+if TYPE_CHECKING:
+    from ocidist.model.digest import Digest
+
 MAX_TEXT: Final = 4096
 """Longest source or destination that is read, in characters: the longest path there is."""
 
@@ -45,16 +47,12 @@ class Repositories:
         Raises:
             UsageError: It is none of these.
         """
-        text = _checked(text)
-        if text.startswith(LAYOUT):
-            return cls._layout(text)
-        host, slash, path = text.partition("/")
-        if not slash or not path:
-            return cls(registry=_registry(host, text), glob="*")
-        if is_glob(path):
-            name_matcher(path)
-            return cls(registry=_registry(host, text), glob=path)
-        return cls._image(text)
+        found = cls._read(_checked(text))
+        if ":" in found.glob:
+            raise UsageError("wildcards are for names of repositories: which tags are meant is said with 'tags'")
+        if found.glob:
+            name_matcher(found.glob)
+        return attrs.evolve(found, glob="*") if found.is_registry else found
 
     @classmethod
     def destination(cls, text: str) -> Self:
@@ -63,36 +61,31 @@ class Repositories:
         Raises:
             UsageError: It is none of these.
         """
-        text = _checked(text)
-        if text.startswith(LAYOUT):
-            return cls._layout(text)
-        host, slash, path = text.partition("/")
-        if not slash or not path:
-            return cls(registry=_registry(host, text))
-        if is_glob(path):
+        found = cls._read(_checked(text).rstrip("/"))
+        if found.glob:
             raise UsageError("a destination has no wildcards: the names of the repositories are put behind it")
-        found = cls._image(text.rstrip("/"))
         if found.digest is not None:
             raise UsageError("a destination names no digest: it follows from the source")
         return found
 
     @classmethod
-    def _layout(cls, text: str) -> Self:
-        rest = text.removeprefix(LAYOUT)
-        path, at, digest = rest.rpartition("@")
-        if at and digest.partition(":")[0] in {"sha256", "sha512"}:
-            return cls(path=_path(path), digest=Digest(digest))
-        path, colon, tag = rest.rpartition(":")
-        if colon and "/" not in tag:
-            return cls(path=_path(path), tag=Tag(tag))
-        return cls(path=_path(rest))
-
-    @classmethod
-    def _image(cls, text: str) -> Self:
-        host = text.partition("/")[0]
-        _registry(host, text)
+    def _read(cls, text: str) -> Self:
+        if text.startswith(LAYOUT):
+            local = read_local(text, LAYOUT)
+            return cls(path=local.path.rstrip("/") or "/", tag=local.tag, digest=local.digest)
+        host, _, path = text.partition("/")
+        registry = _registry(host, text)
+        if not path or is_glob(path):
+            return cls(registry=registry, glob=path)
         found = Reference.parse(text)
-        return cls(registry=found.registry, repository=found.repository, tag=found.tag, digest=found.digest)
+        # As it is written: what is put before other names is not one of Docker Hub's own repositories.
+        written = path.partition("@")[0].partition(":")[0]
+        return cls(registry=registry, repository=written, tag=found.tag, digest=found.digest)
+
+    @property
+    def is_registry(self) -> bool:
+        """Whether a registry is named, and nothing in it."""
+        return self.registry is not None and not self.repository and not self.glob
 
     @property
     def is_image(self) -> bool:
@@ -111,10 +104,10 @@ class Repositories:
     @property
     def place(self) -> str:
         """What tells registries apart."""
-        return str(self.registry) if self.registry is not None else f"{LAYOUT}{Path(self.path).absolute()}"
+        return str(self.registry) if self.registry is not None else f"{LAYOUT}{normpath(Path(self.path).absolute())}"
 
-    def inside(self, name: str) -> str:
-        """Return where a repository of this name goes, for people to read and for ``opened()`` to open.
+    def within(self, name: str) -> str:
+        """Return where a repository of this name goes, for people to read and for ``Stores`` to open.
 
         Raises:
             InvalidReferenceError: The name is too long, there.
@@ -138,11 +131,12 @@ def check_pair(source: Repositories, destination: Repositories) -> None:
         raise UsageError("the destination names a tag, but the source is more than one image")
     if source.place != destination.place:
         return
-    if source.glob and not destination.repository and source.registry is not None:
-        raise UsageError("source and destination are the same registry: put something before the names")
-    if source.glob or source.repository != destination.repository:
+    if source.glob:
+        if destination.is_registry:
+            raise UsageError("source and destination are the same registry: put something before the names")
         return
-    if not source.is_image or (destination.tag or source.tag) == source.tag:
+    same = source.registry is None or source.within("") == destination.within("")
+    if same and (not source.is_image or (destination.tag or source.tag) == source.tag):
         raise UsageError("source and destination are the same")
 
 
@@ -153,7 +147,10 @@ def _checked(text: str) -> str:
         raise UsageError("it is empty" if not text else f"it has more than {MAX_TEXT} characters")
     if text.startswith(ARCHIVE):
         raise UsageError("archives are not mirrored, as each is written as a whole: copy images from and to them")
-    return text.removeprefix("docker://")
+    text = text.removeprefix("docker://")
+    if "://" in text:
+        raise UsageError("a registry is named without a scheme: 'scheme' of its [hosts] table says which to use")
+    return text
 
 
 def _registry(host: str, text: str) -> RegistryName:
@@ -165,9 +162,3 @@ def _registry(host: str, text: str) -> RegistryName:
                 raise
     known = text if "/" in text else f"library/{text}"
     raise UsageError(f"it names no registry: write {f'docker.io/{known}'[:80]!r}, if that is meant")
-
-
-def _path(text: str) -> str:
-    if not text or "\0" in text:
-        raise UsageError("it names no path")
-    return text.rstrip("/") or "/"

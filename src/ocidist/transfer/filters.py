@@ -65,7 +65,8 @@ def _checked(glob: str, grammar: re.Pattern[str], what: str) -> str:
         raise UsageError(f"a pattern is a string, not {type(glob).__name__}")
     if len(glob) > MAX_PATTERN:
         raise UsageError(f"a pattern has at most {MAX_PATTERN} characters, this one has {len(glob)}")
-    if grammar.fullmatch(glob) is None:
+    # A bracket that is not closed stands for itself, and no name has one.
+    if grammar.fullmatch(glob) is None or r"\[" in translate(glob):
         raise UsageError(f"{glob!r} matches no {what}: it is empty, or holds characters that none has")
     return glob
 

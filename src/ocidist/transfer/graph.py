@@ -22,11 +22,19 @@ from ocidist.errors import (
 from ocidist.errors._transfer import Side
 from ocidist.model.digest import Digest
 from ocidist.model.manifest import ImageIndex, Manifest, media_types
-from ocidist.model.mediatype import FOREIGN_LAYER_TYPES, IMAGE_TYPES, INDEX_TYPES, SCHEMA1_TYPES
+from ocidist.model.mediatype import FOREIGN_LAYER_TYPES, IMAGE_TYPES, INDEX_TYPES, OCI_ARTIFACT, SCHEMA1_TYPES
 from ocidist.model.reference import Tag
 from ocidist.remote._answers import foreseen
 from ocidist.transfer.blame import blaming
-from ocidist.transfer.platforms import CONFIG_TYPES, check_suits, entries_for, platform_of, reduced
+from ocidist.transfer.platforms import (
+    CONFIG_TYPES,
+    check_suits,
+    entries_for,
+    expanded,
+    indexes_in,
+    platform_of,
+    reduced,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -37,7 +45,7 @@ if TYPE_CHECKING:
 
 READS_AT_ONCE: Final = 8
 """Manifests that are read at any moment."""
-_MANIFEST_TYPES: Final = frozenset({*IMAGE_TYPES, *INDEX_TYPES, *SCHEMA1_TYPES})
+_MANIFEST_TYPES: Final = frozenset({*IMAGE_TYPES, *INDEX_TYPES, *SCHEMA1_TYPES, OCI_ARTIFACT})
 
 
 @attrs.frozen
@@ -137,11 +145,14 @@ class Walk:
         wanted = self._options.platforms
         if not wanted:
             return first
-        view = first.parse()
-        if isinstance(view, ImageIndex):
+        if isinstance(first.parse(), ImageIndex):
+            whole = await self._expanded(first)
+            view = whole.parse()
+            assert isinstance(view, ImageIndex)  # noqa: S101 -- it is made of one
             part, chosen = view.select(wanted[0]), entries_for(view, wanted)
             if part is None or len(wanted) > 1:
-                return reduced(first, chosen)
+                found = reduced(whole, chosen)
+                return first if found is whole else found
             found = await self._read(part.digest)
             if found.size != part.size:
                 raise SizeMismatchError(part.size, found.size)
@@ -151,6 +162,21 @@ class Walk:
             if part.media_type in CONFIG_TYPES:
                 check_suits(platform_of(await self._source.repository.blobs.get(part)), wanted)
         return first
+
+    async def _expanded(self, index: Manifest) -> Manifest:
+        """Return an index with the entries of the indexes in it, and so on: those may be the ones that are wanted."""
+        seen = {index.digest}
+        for _ in range(self._options.max_depth):
+            view = index.parse()
+            parts = indexes_in(view) if isinstance(view, ImageIndex) else []
+            if not parts:
+                return index
+            fresh = [part for part in parts if part.digest not in seen]
+            seen.update(part.digest for part in fresh)
+            read = await each(fresh, self._read_part, at_once=READS_AT_ONCE)
+            found = dict(zip((part.digest for part in fresh), read, strict=True))
+            index = expanded(index, {part.digest: found.get(part.digest) for part in parts})
+        raise LimitExceededError("the nesting of manifests", self._options.max_depth)
 
     def _add(self, manifest: Manifest) -> None:
         if manifest.media_type in SCHEMA1_TYPES:

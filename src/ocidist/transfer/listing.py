@@ -68,7 +68,7 @@ def is_digest_tag(tag: str) -> bool:
 def named_pair(rule: MirrorRule) -> Pair:
     """Return the repository that a rule without wildcards means."""
     source, destination = rule.ends
-    return Pair(rule, attrs.evolve(source, tag=None, digest=None).inside(""), destination.inside(""))
+    return Pair(rule, source.within(""), destination.within(""))
 
 
 def listed_pair(rule: MirrorRule, name: str) -> Pair | None:
@@ -82,7 +82,7 @@ def listed_pair(rule: MirrorRule, name: str) -> Pair | None:
     source, destination = rule.ends
     if not name_matcher(source.glob)(name) or (destination.place == source.place and destination.holds(name)):
         return None
-    return Pair(rule, attrs.evolve(source, glob="", repository=name).inside(""), destination.inside(name))
+    return Pair(rule, source.within(name), destination.within(name))
 
 
 async def tags_there(pair: Pair, stores: Stores) -> set[str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from ocidist.transfer.shard import Shard
 
 
-async def make_plan(config: MirrorConfig, *, client: Client | None) -> MirrorPlan:
+async def make_plan(config: MirrorConfig, *, client: Client | None, shard: Shard | None = None) -> MirrorPlan:
     """Find out what has to be done for a mirror; nothing is changed anywhere.
 
     Tags are resolved once, here: what they name now is what is copied, whatever becomes of them. Tags that the
@@ -41,14 +42,17 @@ async def make_plan(config: MirrorConfig, *, client: Client | None) -> MirrorPla
     Args:
         config: What is mirrored.
         client: Who asks registries; it is not closed. None if only layouts take part.
+        shard: Whose plan it is; None for one that any shard can use. Of what others copy it has what it may share with
+            them: what they copy to registries that this one writes to.
 
     Returns:
         The plan. What could not be read is among its ``failures``.
     """
+    began = time.monotonic()
     surveys = Surveys(Copier())
-    planner = Planner(config, Stores(client), surveys)
+    planner = Planner(config, Stores(client), surveys, shard=shard)
     plan = await planner.run()
-    return attrs.evolve(plan, memory=Memory(client, surveys, planner.absent))
+    return attrs.evolve(plan, memory=Memory(client, surveys, planner.absent, time.monotonic() - began))
 
 
 async def run_plan(
@@ -86,11 +90,13 @@ async def run_plan(
     if patience < 0:
         raise UsageError("patience is a number of seconds, and not negative")
     copier = Copier(options=CopyOptions(at_once=plan.blobs_at_once), hooks=hooks)
+    began = time.monotonic()
     known: Surveys | None = None
     absent: set[str] = set()
     if isinstance(plan._memory, Memory):  # noqa: SLF001 -- it is put there above
         # What was read to make the plan is not read again, as far as there was room for it.
-        known, absent = plan._memory.recall(client)  # noqa: SLF001 -- see above
+        known, absent, planning = plan._memory.recall(client)  # noqa: SLF001 -- see above
+        began -= planning
     surveys = Surveys(copier) if known is None else known
     async with AsyncExitStack() as stack:
         noted = None
@@ -105,6 +111,7 @@ async def run_plan(
             checkpoint=noted,
             patience=patience,
             absent=absent,
+            began=began,
         )
         return await runner.run()
 
@@ -139,7 +146,7 @@ async def mirror(
     async with AsyncExitStack() as stack:
         if client is None:
             client = await stack.enter_async_context(Client(hosts=config.hosts, hooks=hooks))
-        plan = await make_plan(config, client=client)
+        plan = await make_plan(config, client=client, shard=shard)
         report = await run_plan(plan, client=client, checkpoint=checkpoint, shard=shard, patience=patience, hooks=hooks)
     report.raise_failures()
     return report

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 from ocidist.errors import HostsFileError, MirrorFileError
 from ocidist.hosts.config import HostConfig, HostsConfig
 from ocidist.hosts.files import Table, read_text
-from ocidist.transfer.config import MAX_AT_ONCE, MirrorConfig, MirrorRule
+from ocidist.transfer.config import MirrorConfig, MirrorRule
 from ocidist.transfer.ends import Repositories, check_pair
 from ocidist.transfer.filters import TagFilter
 from ocidist.transfer.options import MAX_DEPTH, CopyOptions, Referrers
+from ocidist.transfer.plan import MAX_AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

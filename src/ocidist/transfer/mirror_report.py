@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from ocidist.errors import MirrorError
+from ocidist.observe.counting import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +69,7 @@ class MirrorReport:
         manifests_copied: Manifests that were sent.
         referrers_copied: Manifests among them that refer to another one.
         bytes_copied: Bytes of the blobs that were sent.
-        seconds: How long it took.
+        seconds: How long it took; making the plan is part of it where the same client did both.
     """
 
     images: tuple[MirroredImage, ...] = ()
@@ -122,7 +123,9 @@ class MirrorReport:
         parts = [f"{self.copied} copied", f"{self.present} there already"]
         parts += [f"{len(self.deleted)} deleted"] if self.deleted else []
         parts += [f"{len(self.failures)} failed"] if self.failures else []
-        blobs = f"{self.blobs_copied} blobs sent ({in_bytes(self.bytes_copied)}), {self.blobs_mounted} mounted"
+        blobs = (
+            f"{counted(self.blobs_copied, 'blob')} sent ({in_bytes(self.bytes_copied)}), {self.blobs_mounted} mounted"
+        )
         return f"{', '.join(parts)}; {blobs}, {self.blobs_skipped} skipped; {self.seconds:.1f} s"
 
     def lines(self) -> Iterator[str]:

@@ -17,6 +17,7 @@ from ocidist.remote.repository import Repository
 from ocidist.storage.archive import Archive, ArchiveMode
 from ocidist.storage.layout import Layout
 from ocidist.storage.memory import MemoryRepository
+from ocidist.transfer.local import ARCHIVE, LAYOUT, read_local
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from ocidist.client import Client
     from ocidist.storage import protocols
 
-LAYOUT_PREFIX: Final = "oci:"
-ARCHIVE_PREFIX: Final = "oci-archive:"
 _DOCKER_PREFIX: Final = "docker://"
 _LOCAL_LIMIT: Final = 1000
 """Manifests of a local store that are looked at to find the one that is meant."""
@@ -90,19 +89,17 @@ async def open_place(where: Where, *, client: Client | None, write: bool = False
         UsageError: It is nothing that can be copied; or a local store holds several things and none is named.
         StorageError: An archive cannot be opened.
     """
-    if isinstance(where, str) and where.startswith(ARCHIVE_PREFIX):
-        path, locator, name = _split(where, ARCHIVE_PREFIX)
-        _check_tag(locator, name, write=write)
+    if isinstance(where, str) and where.startswith(ARCHIVE):
+        path, locator, name = _split(where, ARCHIVE, write=write)
         async with Archive(path, ArchiveMode.WRITE if write else ArchiveMode.READ) as archive:
             # What is written takes the place of an archive of that name, and has nothing of it.
-            registry = f"{ARCHIVE_PREFIX}{path.absolute()}{' (new)' if write else ''}"
+            registry = f"{ARCHIVE}{path.absolute()}{' (new)' if write else ''}"
             place = Place(archive, locator, registry, where)
             yield place if write else await _found(place, archive, name)
-    elif isinstance(where, str) and where.startswith(LAYOUT_PREFIX):
-        path, locator, name = _split(where, LAYOUT_PREFIX)
-        _check_tag(locator, name, write=write)
+    elif isinstance(where, str) and where.startswith(LAYOUT):
+        path, locator, name = _split(where, LAYOUT, write=write)
         layout = Layout(path)
-        place = Place(layout, locator, f"{LAYOUT_PREFIX}{path.absolute()}", where)
+        place = Place(layout, locator, f"{LAYOUT}{path.absolute()}", where)
         yield place if write else await _found(place, layout, name)
     else:
         place = _place(where, client, write=write)
@@ -114,31 +111,17 @@ async def open_place(where: Where, *, client: Client | None, write: bool = False
             yield await _only(place)
 
 
-def _split(where: str, prefix: str) -> tuple[Path, Tag | Digest | None, str | None]:
-    """Return path, locator and name of a local store; a name that is no tag has no locator."""
-    rest = where.removeprefix(prefix)
-    before, at, digest = rest.rpartition("@")
-    if at and digest.partition(":")[0] in {"sha256", "sha512"}:
-        return _path(before, where), Digest(digest), None
-    # As skopeo does it: names may hold colons, paths may not. Such a path can be given as a Layout.
-    path, colon, name = rest.partition(":")
-    if not colon:
-        return _path(rest, where), None, None
+def _split(where: str, prefix: str, *, write: bool) -> tuple[Path, Tag | Digest | None, str | None]:
+    """Return path, locator and name of a local store; a name in a source need not be a tag, and then has no locator."""
+    found = read_local(where, prefix)
+    if found.digest is not None:
+        return Path(found.path), found.digest, None
     try:
-        return _path(path, where), Tag(name), name
+        return Path(found.path), found.tag, found.name
     except InvalidReferenceError:
-        return _path(path, where), None, name or None
-
-
-def _check_tag(locator: Tag | Digest | None, name: str | None, *, write: bool) -> None:
-    if write and name is not None and locator is None:
-        raise InvalidReferenceError(f"{name!r} is no tag")
-
-
-def _path(text: str, where: str) -> Path:
-    if not text:
-        raise InvalidReferenceError(f"{where!r} names no path")
-    return Path(text)
+        if write:
+            raise
+        return Path(found.path), None, found.name
 
 
 async def _found(place: Place, store: Layout | Archive, name: str | None) -> Place:
@@ -166,10 +149,10 @@ def _place(where: Where, client: Client | None, *, write: bool) -> Place:
 def _remote(where: str | Reference, client: Client | None, *, write: bool) -> Place:
     text = str(where).removeprefix(_DOCKER_PREFIX)
     if text.startswith(("/", "./", "../", "~")):
-        known = f"{LAYOUT_PREFIX}{text}"
+        known = f"{LAYOUT}{text}"
         raise InvalidReferenceError(f"{text!r} names no repository: a layout in a directory is {known!r}")
     if text.startswith(_SKOPEO):
-        known = f"{LAYOUT_PREFIX}DIR, {ARCHIVE_PREFIX}FILE or HOST/REPOSITORY"
+        known = f"{LAYOUT}DIR, {ARCHIVE}FILE or HOST/REPOSITORY"
         raise InvalidReferenceError(f"places of the kind {text.partition(':')[0]!r} are not known, only {known}")
     reference = located(text) if isinstance(where, str) else where
     if client is None:
@@ -187,7 +170,7 @@ def _in_store(repository: protocols.Repository, locator: Tag | Digest | None) ->
         kind = type(repository).__name__
         instead = ""
         if isinstance(repository, Path):
-            instead = f"; a layout in a directory is Layout(path) or '{LAYOUT_PREFIX}DIR'"
+            instead = f"; a layout in a directory is Layout(path) or '{LAYOUT}DIR'"
         elif hasattr(repository, "repository"):
             instead = "; a repository of it is what its repository(name) returns"
         raise UsageError(f"something is copied from or to a text, a reference or a repository, not {kind}{instead}")
@@ -202,7 +185,7 @@ def _in_store(repository: protocols.Repository, locator: Tag | Digest | None) ->
     path = getattr(repository, "path", None)
     suffix = "" if locator is None else f"@{locator}" if isinstance(locator, Digest) else f":{locator}"
     if isinstance(path, Path):
-        prefix = ARCHIVE_PREFIX if isinstance(repository, Archive) else LAYOUT_PREFIX
+        prefix = ARCHIVE if isinstance(repository, Archive) else LAYOUT
         registry = f"{prefix}{path.absolute()}" if shared is None else f"layouts {_number(shared)}"
         return Place(repository, locator, registry, f"{prefix}{path}{suffix}")
     # A store that is not known to share blobs with another one is a registry of its own.

@@ -17,21 +17,44 @@ from ocidist.model.descriptor import Descriptor, check_size
 from ocidist.model.digest import Digest
 from ocidist.model.mediatype import OCTET_STREAM
 from ocidist.model.reference import Reference, Tag
-from ocidist.transfer.ends import LAYOUT
+from ocidist.transfer.local import LAYOUT
 from ocidist.transfer.options import CopyOptions
 from ocidist.transfer.plan_json import json_object, options_from_json, options_to_json, texts, typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from ocidist.transfer.shard import Shard
+
 VERSION: Final = 1
 """Version of the JSON form."""
+MAX_AT_ONCE: Final = 1024
+"""Most images or blobs that are on their way at any moment."""
 
 
 @lru_cache(maxsize=4096)
 def registry_of(repository: str) -> str:
-    """Return which registry a repository's text (``host/repository``, ``oci:DIR``) belongs to."""
-    return repository if repository.startswith(LAYOUT) else str(Reference.parse(repository).registry)
+    """Return which registry a repository's text (``host/repository``, ``oci:DIR``) belongs to.
+
+    Raises:
+        UsageError: It names no repository, or something in one.
+    """
+    if repository.startswith(LAYOUT):
+        return repository
+    found = Reference.parse(repository)
+    if found.tag is not None or found.digest is not None:
+        raise UsageError(f"{repository[:200]!r} is not a repository but something in one")
+    return str(found.registry)
+
+
+def check_at_once(_instance: object, attribute: attrs.Attribute[int], value: int) -> None:
+    """Check how many of something may be on their way.
+
+    Raises:
+        UsageError: It is not from 1 to ``MAX_AT_ONCE``.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_AT_ONCE:
+        raise UsageError(f"{attribute.name} must be a whole number from 1 to {MAX_AT_ONCE}")
 
 
 @attrs.frozen
@@ -140,11 +163,13 @@ class MirrorFailure:
         source: What was to be read: an image, or a repository or registry of which nothing is known but its name.
         destination: Where it was to go.
         error: Why it did not.
+        repository: The repository that it was to go to; empty where that is not known, or there are several.
     """
 
     source: str
     destination: str
     error: OciError = attrs.field(eq=lambda error: (type(error), str(error)))
+    repository: str = ""
 
     def to_json(self) -> dict[str, object]:
         """Return the failure as plain values."""
@@ -164,7 +189,7 @@ class MirrorFailure:
         Raises:
             UsageError: It is something else.
         """
-        names = ("source", "destination", "error", "message", "side")
+        names = ("source", "destination", "error", "message", "side", "repository")
         fields = {name: typed(text, str, name) for name, text in json_object(value, "a failure", names).items()}
         kind = getattr(errors, fields.get("error", ""), OciError)
         if not isinstance(kind, type) or not issubclass(kind, OciError) or issubclass(kind, BaseExceptionGroup):
@@ -173,10 +198,11 @@ class MirrorFailure:
         OciError.__init__(error, fields.get("message", ""))
         if "side" in fields:
             error.side = Side(fields["side"])  # type: ignore[attr-defined]  # of CopyError, as the file says
-        return cls(fields.get("source", ""), fields.get("destination", ""), error)
+        return cls(fields.get("source", ""), fields.get("destination", ""), error, fields.get("repository", ""))
 
     def __str__(self) -> str:
-        return f"{self.source} -> {self.destination}: {self.error}"
+        what = f"{self.source} -> {self.destination}" if self.source else self.destination
+        return f"{what}: {self.error}"
 
 
 @attrs.frozen(kw_only=True, getstate_setstate=False)
@@ -193,11 +219,14 @@ class MirrorPlan:
         warnings: What somebody should look at.
         shared: Blobs that several repositories of a registry need, by registry and digest, with the repository that
             gets each first, so that the others can mount it from there.
+
+    Raises:
+        UsageError: A number is out of range.
     """
 
     config: Digest
-    images_at_once: int
-    blobs_at_once: int
+    images_at_once: int = attrs.field(validator=check_at_once)
+    blobs_at_once: int = attrs.field(validator=check_at_once)
     tasks: tuple[CopyTask, ...] = ()
     deletions: tuple[DeleteTask, ...] = ()
     failures: tuple[MirrorFailure, ...] = ()
@@ -219,6 +248,18 @@ class MirrorPlan:
         found = {(task.registry, blob.digest): blob.size for task in self.tasks for blob in task.blobs}
         return sum(found.values())
 
+    def part_of(self, shard: Shard) -> Self:
+        """Return what of the plan a shard does, and what it reports.
+
+        What failed and is about no repository may be about any shard's: whoever made the plan has it alone.
+        """
+        return attrs.evolve(
+            self,
+            tasks=tuple(task for task in self.tasks if shard.owns(task.destination_repository)),
+            deletions=tuple(task for task in self.deletions if shard.owns(task.repository)),
+            failures=tuple(each for each in self.failures if not each.repository or shard.owns(each.repository)),
+        )
+
     def to_json(self) -> str:
         """Return the plan as JSON, for another process or machine."""
         blobs = {blob.digest: blob.size for task in self.tasks for blob in task.blobs}
@@ -232,7 +273,7 @@ class MirrorPlan:
                 "blobs": list(blobs.items()),
                 "tasks": [_task_to_json(task, numbers) for task in self.tasks],
                 "deletions": [[task.repository, task.tag] for task in self.deletions],
-                "failures": [failure.to_json() for failure in self.failures],
+                "failures": [failure.to_json() | {"repository": failure.repository} for failure in self.failures],
                 "warnings": list(self.warnings),
                 "shared": self.shared,
             },
@@ -293,16 +334,22 @@ def _task(value: object, blobs: tuple[PlannedBlob, ...]) -> CopyTask:
     repository, source_digest, source_tag = typed(fields["from"], list, "from")
     destination, digest, tag = typed(fields["to"], list, "to")
     return CopyTask(
-        repository=typed(repository, str, "a repository"),
+        repository=_repository(repository),
         source_digest=Digest(source_digest),
         source_tag=None if source_tag is None else Tag(source_tag),
-        destination_repository=typed(destination, str, "a repository"),
+        destination_repository=_repository(destination),
         digest=Digest(digest),
         tag=None if tag is None else Tag(tag),
         options=options_from_json(fields.get("options", {})),
         blobs=tuple(blobs[_index(number)] for number in typed(fields["blobs"], list, "blobs")),
         present=typed(fields.get("present", False), bool, "present"),
     )
+
+
+def _repository(value: object) -> str:
+    found: str = typed(value, str, "a repository")
+    registry_of(found)
+    return found
 
 
 def _index(value: object) -> int:
@@ -314,7 +361,7 @@ def _index(value: object) -> int:
 
 def _deletion(value: object) -> DeleteTask:
     repository, tag = texts(value, "a deletion")
-    return DeleteTask(repository, Tag(tag))
+    return DeleteTask(_repository(repository), Tag(tag))
 
 
 _NAMES: Final = (
@@ -324,9 +371,10 @@ _NAMES: Final = (
 
 
 def _fields(value: object) -> dict[str, Any]:
+    # Before anything else: another version has other keys.
+    if typed(value, dict, "it").get("version") != VERSION:
+        raise UsageError("it was made by another version of ocidist, or is none")
     fields = json_object(value, "it", _NAMES)
-    if fields["version"] != VERSION:
-        raise UsageError("it was made by another version of ocidist")
     blobs = tuple(_blobs(fields["blobs"]))
     shared = {
         registry: {Digest(digest): typed(home, str, "a home") for digest, home in typed(homes, dict, "shared").items()}

@@ -21,7 +21,15 @@ from ocidist.transfer.blame import blaming
 from ocidist.transfer.listing import Pair, Wanted, is_digest_tag, listed_pair, named_pair, tags_there
 from ocidist.transfer.looking import has_manifest, named_by
 from ocidist.transfer.options import CopyOptions, Referrers
-from ocidist.transfer.plan import CopyTask, DeleteTask, MirrorFailure, MirrorPlan, PlannedBlob, shared_blobs
+from ocidist.transfer.plan import (
+    CopyTask,
+    DeleteTask,
+    MirrorFailure,
+    MirrorPlan,
+    PlannedBlob,
+    registry_of,
+    shared_blobs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,6 +37,7 @@ if TYPE_CHECKING:
     from ocidist.model.descriptor import Descriptor
     from ocidist.model.reference import Tag
     from ocidist.transfer.config import MirrorConfig, MirrorRule
+    from ocidist.transfer.shard import Shard
     from ocidist.transfer.stores import Stores
     from ocidist.transfer.surveys import Surveys
 
@@ -47,15 +56,19 @@ class Planner:
         config: The configuration.
         stores: Where it reads and looks.
         surveys: Reads manifests, and keeps some for the copies that follow.
+        shard: Whose part is planned; None for everybody's.
 
     Attributes:
         absent: Destinations that had no such tag. That is true now, so it is no part of the plan.
     """
 
-    def __init__(self, config: MirrorConfig, stores: Stores, surveys: Surveys) -> None:
+    def __init__(self, config: MirrorConfig, stores: Stores, surveys: Surveys, *, shard: Shard | None = None) -> None:
         self._config = config
         self._stores = stores
         self._surveys = surveys
+        self._shard = shard
+        self._others: list[Pair] = []
+        self._mine: set[str] = set()
         self._limiter = anyio.CapacityLimiter(IMAGES_AT_ONCE)
         self.absent: set[str] = set()
         self._tasks: dict[str, CopyTask] = {}
@@ -76,6 +89,9 @@ class Planner:
         for rule in self._config.rules:
             if rule.ends[0].glob:
                 await self._follow_catalog(rule)
+        # Blobs are shared within a registry: what others copy to one that is not written to here does not matter here.
+        needed = [pair for pair in self._others if registry_of(pair.destination) in self._mine]
+        await each(needed, self._plan, at_once=REPOSITORIES_AT_ONCE)
         await self._once_more()
         self._drop_clashes()
         await self._look_at_destinations()
@@ -95,7 +111,7 @@ class Planner:
 
     async def _follow(self, rule: MirrorRule) -> None:
         """Plan the one repository that a rule names."""
-        await self._plan(named_pair(rule))
+        await self._take(named_pair(rule))
 
     async def _follow_catalog(self, rule: MirrorRule) -> None:
         """Plan the repositories of a registry that a rule means, as its catalog lists them."""
@@ -108,7 +124,7 @@ class Planner:
             while (page := await patiently(lambda: anext(pages, None))) is not None:
                 pairs = [pair for name in page.items if (pair := self._pair(rule, name)) is not None]
                 found = found or bool(pairs)
-                await each(pairs, self._plan, at_once=REPOSITORIES_AT_ONCE)
+                await each(pairs, self._take, at_once=REPOSITORIES_AT_ONCE)
         except OciError as error:
             self._fail_catalog(rule, error)
         else:
@@ -119,7 +135,7 @@ class Planner:
         try:
             return listed_pair(rule, name)
         except OciError as error:
-            self._fail(f"{rule.ends[0].registry}/{name}", rule.destination, error)
+            self._fail(f"{rule.ends[0].registry}/{name}", rule.destination, error, f"{rule.destination}/{name}")
             return None
 
     def _fail_catalog(self, rule: MirrorRule, error: OciError) -> None:
@@ -128,6 +144,15 @@ class Planner:
         if isinstance(error, UnsupportedError | DeniedError):
             error.hint = "Without its catalog, name the repositories: each in a rule of its own"
         self._fail(rule.source, rule.destination, error)
+
+    async def _take(self, pair: Pair) -> None:
+        """Plan a repository, or put it off until it is known whether this shard has to know of it."""
+        pair = attrs.evolve(pair, destination=await self._stores.known_as(pair.destination))
+        if self._shard is None or self._shard.owns(pair.destination):
+            self._mine.add(registry_of(pair.destination))
+            await self._plan(pair)
+        else:
+            self._others.append(pair)
 
     async def _plan(self, pair: Pair) -> None:
         source, destination = pair.rule.ends
@@ -140,7 +165,7 @@ class Planner:
         try:
             await self._plan_tags(pair)
         except OciError as error:
-            self._fail(pair.source, pair.destination, error)
+            self._fail(pair.source, pair.destination, error, pair.destination)
 
     async def _plan_tags(self, pair: Pair) -> None:
         there = await tags_there(pair, self._stores)
@@ -157,7 +182,7 @@ class Planner:
             why = "it has no tags" if not listed else f"none of its {listed} tags is accepted"
             self._warnings.append(f"{pair.source}: {why}")
         if pair.rule.delete:
-            self._delete(pair, there, listed)
+            self._delete(pair, there, listed, accepted)
 
     def _expect(self, pair: Pair, tags: Iterable[Tag]) -> None:
         """Take note of tags that are meant to be in a repository, whether or not they can be resolved."""
@@ -174,7 +199,7 @@ class Planner:
                 if passes(error):
                     self._again.append(wanted)
                 else:
-                    self._fail(wanted.source, wanted.destination, error)
+                    self._fail(wanted.source, wanted.destination, error, wanted.pair.destination)
                 return
         self._add(task, wanted)
 
@@ -193,13 +218,13 @@ class Planner:
                     if passes(error):
                         left.append(wanted)
                     else:
-                        self._fail(wanted.source, wanted.destination, error)
+                        self._fail(wanted.source, wanted.destination, error, wanted.pair.destination)
 
             await each(several, one, at_once=IMAGES_AT_ONCE)
             return left
 
         for wanted in await in_rounds(self._again, attempt) if self._again else ():
-            self._fail(wanted.source, wanted.destination, last[wanted])
+            self._fail(wanted.source, wanted.destination, last[wanted], wanted.pair.destination)
 
     async def _task(self, wanted: Wanted) -> CopyTask:
         options = wanted.pair.rule.options
@@ -266,12 +291,12 @@ class Planner:
 
     def _drop_clashes(self) -> None:
         for destination, sources in self._clashing.items():
-            del self._tasks[destination]
+            task = self._tasks.pop(destination)
             error = UsageError(f"{len(sources)} different images are meant for it: nothing was copied there")
-            self._fail(", ".join(sorted(sources)), destination, error)
+            self._fail(", ".join(sorted(sources)), destination, error, task.destination_repository)
 
-    def _fail(self, source: str, destination: str, error: OciError) -> None:
-        self._failures.append(MirrorFailure(source, destination, lightened(error)))
+    def _fail(self, source: str, destination: str, error: OciError, repository: str = "") -> None:
+        self._failures.append(MirrorFailure(source, destination, lightened(error), repository))
 
     # --- what the destinations have ----------------------------------------------------------------------------------
 
@@ -299,11 +324,12 @@ class Planner:
 
     # --- what vanished -----------------------------------------------------------------------------------------------
 
-    def _delete(self, pair: Pair, there: set[str] | None, listed: int) -> None:
+    def _delete(self, pair: Pair, there: set[str] | None, listed: int, accepted: int) -> None:
         if there is None:
             self._warnings.append(f"{pair.destination}: its tags cannot be listed, so none is deleted")
-        elif not listed:
-            self._warnings.append(f"{pair.source}: it is empty, so nothing is deleted in {pair.destination}")
+        elif not accepted:
+            why = "no tag of it is accepted" if listed else "it is empty"
+            self._warnings.append(f"{pair.source}: {why}, so nothing is deleted in {pair.destination}")
         else:
             for tag in sorted(there - self._expected[pair.destination]):
                 if not is_digest_tag(tag):

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 from ocidist.errors import PlatformUnknownError, UsageError
 from ocidist.model.manifest import ImageIndex, Manifest
-from ocidist.model.mediatype import DOCKER_CONFIG, OCI_CONFIG
+from ocidist.model.mediatype import DOCKER_CONFIG, INDEX_TYPES, OCI_CONFIG
 from ocidist.model.platform import Platform
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ocidist.model.descriptor import Descriptor
+    from ocidist.model.digest import Digest
 
 ABOUT: Final = "vnd.docker.reference.digest"
 """Annotation of a manifest in an index that is about another one in it, as the attestations of BuildKit are."""
@@ -38,6 +41,37 @@ def entries_for(index: ImageIndex, wanted: Sequence[Platform]) -> list[int]:
             raise PlatformUnknownError(str(platform), tuple(there)[:MOST_TOLD])
         chosen.update(exact or [entries.index(best)])
     return sorted(chosen)
+
+
+def indexes_in(index: ImageIndex) -> list[Descriptor]:
+    """Return the entries that are indexes, and not for a platform as a whole: what is in them is for several."""
+    found = {each.digest: each for each in index.manifests if each.media_type in INDEX_TYPES and each.platform is None}
+    return list(found.values())
+
+
+def expanded(manifest: Manifest, parts: Mapping[Digest, Manifest | None]) -> Manifest:
+    """Return an index that has, in the place of indexes, what is in these.
+
+    Args:
+        manifest: The index.
+        parts: The indexes; None for one that was put in its place already.
+
+    Raises:
+        MalformedManifestError: One of them cannot be read.
+    """
+    content = json.loads(manifest.data)
+    left = dict(parts)
+    entries: list[object] = []
+    for entry, raw in zip(manifest.references, content["manifests"], strict=True):
+        if entry.digest not in parts or entry.platform is not None:
+            entries.append(raw)
+            continue
+        # Once: whoever lists one a thousand times would have it grow by as much.
+        part = left.pop(entry.digest, None)
+        if part is not None and part.media_type in INDEX_TYPES:
+            entries += json.loads(part.data)["manifests"]
+    content["manifests"] = entries
+    return Manifest.of(json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode(), manifest.media_type)
 
 
 def reduced(manifest: Manifest, chosen: Iterable[int]) -> Manifest:

@@ -7,10 +7,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from ocidist._io.fanout import each
-from ocidist.errors import OciError
-from ocidist.model.reference import Tag
+from ocidist.errors import NotFoundError, OciError
 from ocidist.remote._memory import turn
+from ocidist.remote.repository import Repository
+from ocidist.remote.tags import TagDelete
 from ocidist.transfer.again import in_rounds, passes
+from ocidist.transfer.looking import has_manifest, named_by
 from ocidist.transfer.mirror_report import MirroredImage, MirrorOutcome, MirrorReport
 from ocidist.transfer.plan import MirrorFailure
 from ocidist.transfer.planning import lightened
@@ -48,6 +50,7 @@ class Runner:
         checkpoint: What is done already, and where to write what is done now; None for nothing.
         patience: Seconds that another shard has to begin with blobs that this one shares with it.
         absent: Destinations that were found not to have the tag, just now.
+        began: When the work began, as ``time.monotonic()`` has it.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Runner:
         checkpoint: Checkpoint | None,
         patience: float,
         absent: Iterable[str] = (),
+        began: float | None = None,
     ) -> None:
         self._plan = plan
         self._stores = stores
@@ -69,6 +73,7 @@ class Runner:
         self._shard = shard
         self._checkpoint = checkpoint
         self._absent = set(absent)
+        self._began = time.monotonic() if began is None else began
         self._sharing = Sharing(plan, copier, stores, shard=shard, patience=patience)
         self._images: dict[str, MirroredImage] = {}
         self._failures: list[MirrorFailure] = []
@@ -81,42 +86,48 @@ class Runner:
         Raises:
             StorageError: The checkpoint cannot be written.
         """
-        began = time.monotonic()
-        tasks = [task for task in self._plan.tasks if self._is_mine(task.destination_repository)]
-        todo = [task for task in tasks if not self._is_done(task)]
+        mine = self._plan if self._shard is None else self._plan.part_of(self._shard)
+        tasks = mine.tasks
+        await each(tasks, self._take_note, at_once=self._plan.images_at_once)
+        todo = [task for task in tasks if task.key not in self._images]
         if todo:
             await self._sharing.begin()
             last: dict[str, OciError] = {}
             for task in await in_rounds(todo, lambda several: self._attempt(several, last)):
                 self._fail(task, last[task.key])
-        deletions = [task for task in self._plan.deletions if self._is_mine(task.repository)]
-        await each(deletions, self._delete, at_once=DELETIONS_AT_ONCE)
+        await each(mine.deletions, self._delete, at_once=DELETIONS_AT_ONCE)
         if self._checkpoint is not None:
             # Only what is interrupted has something to go on with: what failed is planned anew the next time.
             await self._checkpoint.remove()
         self._counts["blobs_copied"] += self._sharing.sent
         self._counts["bytes_copied"] += self._sharing.sent_bytes
-        planned = [failure for failure in self._plan.failures if self._is_mine(failure.destination)]
         return MirrorReport(
             images=tuple(self._images[task.key] for task in tasks if task.key in self._images),
-            failures=(*planned, *self._failures),
+            failures=(*mine.failures, *self._failures),
             deleted=tuple(self._deleted),
             warnings=self._plan.warnings,
             shard="" if self._shard is None else str(self._shard),
-            seconds=time.monotonic() - began,
+            seconds=time.monotonic() - self._began,
             **{name: self._counts[name] for name in COUNTED},
         )
 
-    def _is_mine(self, repository: str) -> bool:
-        return self._shard is None or self._shard.owns(repository)
-
     # --- copying -----------------------------------------------------------------------------------------------------
 
-    def _is_done(self, task: CopyTask) -> bool:
-        done = task.present or (self._checkpoint is not None and task.key in self._checkpoint)
-        if done:
+    async def _take_note(self, task: CopyTask) -> None:
+        """Take note of what is there already."""
+        if task.present or (
+            self._checkpoint is not None and task.key in self._checkpoint and await self._is_there(task)
+        ):
             self._finish(task, MirrorOutcome.PRESENT)
-        return done
+
+    async def _is_there(self, task: CopyTask) -> bool:
+        """Return whether the destination still has what was copied before the run was interrupted."""
+        try:
+            if task.tag is None:
+                return await has_manifest(self._stores.place(task.destination_repository, None), task.digest)
+            return await named_by(self._stores.place(task.destination_repository, None), task.tag) == task.digest
+        except OciError:
+            return False  # copying it says what is wrong
 
     def _finish(self, task: CopyTask, outcome: MirrorOutcome, sent: int = 0) -> None:
         self._images[task.key] = MirroredImage(task.source, task.destination, task.digest, outcome, sent)
@@ -151,15 +162,17 @@ class Runner:
         return await copy_task(task, self._copier, self._stores, self._surveys, absent=absent)
 
     def _fail(self, task: CopyTask, error: OciError) -> None:
-        self._failures.append(MirrorFailure(task.source, task.destination, lightened(error)))
+        self._failures.append(
+            MirrorFailure(task.source, task.destination, lightened(error), task.destination_repository)
+        )
 
     # --- deleting ----------------------------------------------------------------------------------------------------
 
     async def _delete(self, task: DeleteTask) -> None:
         try:
-            await self._stores.repository(task.repository).tags.delete(Tag(task.tag))
+            await delete_task(task, self._stores)
         except OciError as error:
-            self._failures.append(MirrorFailure("", task.destination, lightened(error)))
+            self._failures.append(MirrorFailure("", task.destination, lightened(error), task.repository))
         else:
             self._deleted.append(task.destination)
 
@@ -178,6 +191,25 @@ async def copy_task(
     async with turn(f"mirror {id(copier)} {task.destination_repository} {task.digest}"):
         survey = await surveys.of(source, task.source_digest, task.options)
         return await copier.copy(source, destination, task.options, survey=survey, absent=absent)
+
+
+async def delete_task(task: DeleteTask, stores: Stores) -> None:
+    """Delete a tag, and nothing else, whatever else has its digest. That it is gone already is as good.
+
+    Raises:
+        UnsupportedError: The registry deletes neither tags nor manifests.
+        OciError: The store failed.
+    """
+    place = stores.place(task.repository, task.tag)
+    try:
+        if isinstance(place.repository, Repository):
+            await place.repository.tags.delete(task.tag, strategy=TagDelete.DUMMY)
+        else:
+            await place.repository.tags.delete(task.tag)
+    except NotFoundError:
+        # A registry may also answer so because it does not know the request.
+        if await named_by(place, task.tag) is not None:
+            raise
 
 
 def outcome_of(report: CopyReport) -> MirrorOutcome:

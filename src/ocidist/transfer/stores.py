@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from os.path import realpath
 from typing import TYPE_CHECKING
+
+import anyio.to_thread
 
 from ocidist.errors import UsageError
 from ocidist.model.digest import Digest
 from ocidist.model.reference import Reference
 from ocidist.storage.layout import Layout
-from ocidist.transfer.ends import LAYOUT
+from ocidist.transfer.local import LAYOUT
 from ocidist.transfer.places import Place
 
 if TYPE_CHECKING:
@@ -27,6 +30,14 @@ class Stores:
     def __init__(self, client: Client | None) -> None:
         self.client: Client | None = client
         self._layouts: dict[str, Layout] = {}
+        self._known: dict[str, str] = {}
+
+    async def known_as(self, text: str) -> str:
+        """Return the text by which a repository was asked for first: one directory has many paths."""
+        if not text.startswith(LAYOUT):
+            return text
+        path = await anyio.to_thread.run_sync(realpath, text.removeprefix(LAYOUT))
+        return self._known.setdefault(path, text)
 
     def repository(self, text: str) -> protocols.Repository:
         """Return a repository; does no I/O.

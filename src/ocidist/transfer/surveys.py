@@ -76,19 +76,22 @@ class Memory:
         client: That client.
         surveys: What images are made of.
         absent: Destinations that did not have the tag a moment ago.
+        seconds: How long it took.
     """
 
-    def __init__(self, client: Client | None, surveys: Surveys, absent: set[str]) -> None:
+    def __init__(self, client: Client | None, surveys: Surveys, absent: set[str], seconds: float) -> None:
         self._client = client
         self._surveys = surveys
         self._absent = absent
+        self._seconds = seconds
 
-    def recall(self, client: Client | None) -> tuple[Surveys | None, set[str]]:
+    def recall(self, client: Client | None) -> tuple[Surveys | None, set[str], float]:
         """Return what a client may use; what is only true for a moment is returned once."""
         if client is not self._client:
-            return None, set()
+            return None, set(), 0.0
         absent, self._absent = self._absent, set()
-        return self._surveys, absent
+        seconds, self._seconds = self._seconds, 0.0
+        return self._surveys, absent, seconds
 
 
 def _key(source: Place, digest: Digest, options: CopyOptions) -> tuple[object, ...]:

@@ -80,7 +80,7 @@ LINES = [
     (TransferFinished(*ABOUT, 5, 10, 1.5), "INFO", f"{NAME}: finished, moved 5 of 10 bytes in 1.500 s"),
     (TransferFailed(*ABOUT, 5, "the disk is full"), "WARNING", f"{NAME}: failed after 5 bytes (the disk is full)"),
     (TransferFailed(*ABOUT, 5, "cancelled"), "INFO", f"{NAME}: failed after 5 bytes (cancelled)"),
-    (CopyStarted(*COPY, 10, 2, 1), "INFO", f"{COPIED}: 2 blobs and 1 manifests, 10 bytes"),
+    (CopyStarted(*COPY, 10, 2, 1), "INFO", f"{COPIED}: 2 blobs and 1 manifest, 10 bytes"),
     (ContentCopied(*COPY, 10), "DEBUG", f"{COPIED}: sent, 10 bytes"),
     (ContentMounted(*COPY, 10, "acme/base"), "DEBUG", f"{COPIED}: mounted from acme/base"),
     (ContentSkipped(*COPY, 10), "DEBUG", f"{COPIED}: not sent"),

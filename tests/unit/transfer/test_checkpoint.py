@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from typing import TYPE_CHECKING
@@ -98,6 +99,41 @@ async def test_it_is_removed_on_demand(tmp_path: Path) -> None:
     assert not file.exists()
     with pytest.raises(UsageError, match="async with"):
         await first.add(KEYS[0])
+
+
+async def test_where_no_file_can_be_removed_it_is_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, *, missing_ok: bool = False) -> None:
+        raise PermissionError(errno.EACCES, "read-only directory")
+
+    file = tmp_path / "done"
+    async with Checkpoint(file, CONFIG) as first:
+        await first.add(KEYS[0])
+        monkeypatch.setattr(type(file), "unlink", refuse)
+        await first.remove()
+    assert file.read_bytes() == b""
+    monkeypatch.undo()
+    assert await noted(file) == []
+
+
+async def test_who_opens_it_while_it_is_removed_gets_one_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "done"
+    real = Checkpoint._lock
+    opened: list[int] = []
+
+    def late(self: Checkpoint, held: int) -> None:
+        # Whoever had it comes to its end between opening and locking it.
+        if not opened:
+            file.unlink()
+        opened.append(held)
+        real(self, held)
+
+    monkeypatch.setattr(checkpoint.Checkpoint, "_lock", late)
+    async with Checkpoint(file, CONFIG) as second:
+        await second.add(KEYS[1])
+    assert len(opened) == 2
+    assert await noted(file) == [KEYS[1]]
 
 
 async def test_cancelling_a_note_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

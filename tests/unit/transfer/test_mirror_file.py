@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ocidist import HostConfig, MirrorFileError, UsageError
-from ocidist.transfer.config import MAX_AT_ONCE, MAX_RULES, MirrorConfig, MirrorRule
+from ocidist.transfer.config import MAX_RULES, MirrorConfig, MirrorRule
 from ocidist.transfer.filters import TagFilter
 from ocidist.transfer.options import CopyOptions, Referrers
+from ocidist.transfer.plan import MAX_AT_ONCE
 
 if TYPE_CHECKING:
     from pathlib import Path

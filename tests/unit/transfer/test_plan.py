@@ -58,7 +58,7 @@ PLAN = MirrorPlan(
     ),
     deletions=(DeleteTask("localhost:5000/app", Tag("v0")),),
     failures=(
-        MirrorFailure("ghcr.io/acme/gone:v1", "localhost:5000/gone:v1", OciError("it vanished")),
+        MirrorFailure("ghcr.io/acme/gone:v1", "localhost:5000/gone:v1", OciError("it vanished"), "localhost:5000/gone"),
         MirrorFailure("ghcr.io", "localhost:5000", CopyError("at the source: no", Side.SOURCE)),
     ),
     warnings=("ghcr.io/acme/empty: it has no tags",),
@@ -116,10 +116,15 @@ def _without(name: str) -> Callable[[dict[str, Any]], object]:
         lambda plan: plan.update(surprise=1),
         lambda plan: plan.update(config="x"),
         lambda plan: plan.update(images_at_once="8"),
+        lambda plan: plan.update(images_at_once=0),
+        lambda plan: plan.update(images_at_once=10**9),
+        lambda plan: plan.update(blobs_at_once=-1),
         lambda plan: plan.update(shared=[]),
         lambda plan: plan.update(shared={"a.io": {"x": "a.io/b"}}),
         lambda plan: plan.update(deletions=[["a.io/b"]]),
         lambda plan: plan.update(deletions=[["a.io/b", ""]]),
+        lambda plan: plan.update(deletions=[["a.io/b:v1", "v2"]]),
+        lambda plan: plan.update(deletions=[["../../etc", "v2"]]),
         lambda plan: plan.update(warnings=[1]),
         lambda plan: plan["blobs"].append([1]),
         lambda plan: plan["blobs"].append(["sha256:0", 1]),
@@ -129,6 +134,9 @@ def _without(name: str) -> Callable[[dict[str, Any]], object]:
         lambda plan: plan["tasks"][0].update(present=1),
         lambda plan: plan["tasks"][0].update(to=["a.io/b"]),
         lambda plan: plan["tasks"][0].update({"from": [1, 2, 3]}),
+        lambda plan: plan["tasks"][0]["from"].__setitem__(0, "a.io/UPPER"),
+        lambda plan: plan["tasks"][0]["to"].__setitem__(0, "a.io/b:v1"),
+        lambda plan: plan["tasks"][0]["to"].__setitem__(0, f"a.io/b@{BASE.digest}"),
         lambda plan: plan["tasks"][0].update(options={"force": "yes"}),
         lambda plan: plan["tasks"][0].update(options={"referrers": {"depth": 0}}),
         lambda plan: plan["tasks"][0].update(options={"platforms": ["linux"]}),
@@ -139,6 +147,12 @@ def test_what_is_no_plan_is_refused(spoil: Callable[[dict[str, Any]], object]) -
     plan = json.loads(PLAN.to_json())
     spoil(plan)
     with pytest.raises(UsageError):
+        MirrorPlan.from_json(json.dumps(plan))
+
+
+def test_a_plan_of_another_version_is_told_from_what_is_wrong_with_it() -> None:
+    plan = json.loads(PLAN.to_json()) | {"version": 2, "surprise": 1}
+    with pytest.raises(UsageError, match="another version"):
         MirrorPlan.from_json(json.dumps(plan))
 
 

@@ -15,6 +15,7 @@ from ocidist.cli.options import DEFAULTS, Common, Flag, Format, Texts
 from ocidist.cli.output import Value, document, encoded
 from ocidist.cli.progress import size_text
 from ocidist.errors import OciError, UsageError
+from ocidist.observe.counting import counted
 
 if TYPE_CHECKING:
     from ocidist.cli.connecting import Session
@@ -88,14 +89,15 @@ def _where(text: str) -> str | Reference:
 
 
 def _told(report: CopyReport) -> str:
-    copied = f"{report.manifests_copied} manifests and {report.blobs_copied} blobs"
+    copied = f"{counted(report.manifests_copied, 'manifest')} and {counted(report.blobs_copied, 'blob')}"
     parts = [f"{copied} ({size_text(report.bytes_copied)}) copied in {report.seconds:.1f} s"]
     if report.blobs_mounted:
-        parts.append(f"{report.blobs_mounted} blobs mounted")
+        parts.append(f"{counted(report.blobs_mounted, 'blob')} mounted")
     if report.blobs_skipped or report.manifests_skipped:
-        parts.append(f"{report.blobs_skipped} blobs and {report.manifests_skipped} manifests were there")
+        there = f"{counted(report.blobs_skipped, 'blob')} and {counted(report.manifests_skipped, 'manifest')}"
+        parts.append(f"there already: {there}")
     if report.foreign_skipped:
-        parts.append(f"{report.foreign_skipped} foreign layers left out: --foreign-layers copies them")
+        parts.append(f"{counted(report.foreign_skipped, 'foreign layer')} left out: --foreign-layers copies them")
     return f"{report.destination}: {', '.join(parts)}"
 
 

@@ -17,6 +17,7 @@ from ocidist.cli.options import DEFAULTS, Common
 from ocidist.cli.progress import size_text
 from ocidist.hosts.config import HostConfig, HostsConfig
 from ocidist.model.mediatype import MANIFEST_TYPES
+from ocidist.observe.counting import counted
 
 if TYPE_CHECKING:
     from ocidist.cli.connecting import Session
@@ -144,8 +145,9 @@ class _Proven:
     bytes: int
 
     def __str__(self) -> str:
-        manifests = f"{self.manifests} manifests ({self.referrers} of them referrers)"
-        return f"{self.tags} tags, {manifests} and {self.blobs} blobs ({size_text(self.bytes)}) read back and hashed"
+        manifests = f"{counted(self.manifests, 'manifest')} ({self.referrers} of them referrers)"
+        blobs = f"{counted(self.blobs, 'blob')} ({size_text(self.bytes)})"
+        return f"{counted(self.tags, 'tag')}, {manifests} and {blobs} read back and hashed"
 
 
 class _Proof:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ocidist.transfer.config import MirrorConfig
     from ocidist.transfer.mirror_report import MirrorReport
     from ocidist.transfer.plan import MirrorPlan
+    from ocidist.transfer.shard import Shard
 
 DEFAULT_FILE: Final = "mirror.toml"
 MAX_FILE: Final = 4 * 1024 * 1024
@@ -73,13 +74,13 @@ async def mirror(
     async with connected(common, hosts=hosts) as session:
         if given is None:
             assert config is not None  # noqa: S101 -- there is a file or a plan
-            given = await make_plan(config, client=session.client)
+            given = await make_plan(config, client=session.client, shard=None if plan else part)
         if plan:
             await session.output.write(encoded(f"{given.to_json()}\n"))
         elif dry_run:
-            await _foretell(session, given)
+            await _foretell(session, given, part)
         else:
-            session.view.expect(sum(part is None or part.owns(task.destination_repository) for task in given.tasks))
+            session.view.expect(len((given if part is None else given.part_of(part)).tasks))
             report = await run_plan(
                 given, client=session.client, checkpoint=checkpoint, shard=part, hooks=(session.view.hook,)
             )
@@ -109,7 +110,9 @@ async def _plan(path: Path) -> MirrorPlan:
     return await anyio.to_thread.run_sync(MirrorPlan.from_json, data)
 
 
-async def _foretell(session: Session, plan: MirrorPlan) -> None:
+async def _foretell(session: Session, plan: MirrorPlan, part: Shard | None) -> None:
+    if part is not None:
+        plan = plan.part_of(part)
     found: Value = {
         "images": [
             {

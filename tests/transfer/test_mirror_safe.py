@@ -1,0 +1,188 @@
+"""Mirrors that must not lose anything, nor say that something is there that is not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ocidist import (
+    Layout,
+    MirrorConfig,
+    MirrorPlan,
+    MirrorRule,
+    RetryPolicy,
+    Shard,
+    make_plan,
+    mirror,
+    run_plan,
+)
+from ocidist.server import Fault
+from ocidist.testing import serve
+from ocidist.transfer.checkpoint import Checkpoint
+from ocidist.wire.endpoints import GetManifest, ListRepositories, ListTags, StatManifest
+from tests.transfer.mirrors import client_of, config, contents, fill, images, tags
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ocidist import Client
+    from tests.transfer.conftest import Pair
+
+DELETE = '[[mirror]]\nsource = "SRC/acme/app0"\ndestination = "DST/acme/app0"\ndelete = true\n'
+
+
+# --- checkpoints -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["tag", "digest"])
+async def test_what_is_no_longer_there_is_copied_again_whatever_the_checkpoint_says(
+    registries: Pair, client: Client, tmp_path: Path, by: str
+) -> None:
+    source, destination = registries
+    fill(source, 1)
+    rules = ""
+    if by == "digest":
+        digest = tags(source, "acme/app0")["v1"]
+        rules = f'[[mirror]]\nsource = "SRC/acme/app0@{digest}"\ndestination = "DST/acme/app0"\n'
+    plan = await make_plan(config(*registries, rules), client=client)
+    file = tmp_path / "checkpoint"
+    async with Checkpoint(file, plan.config) as noted:
+        for task in plan.tasks:
+            await noted.add(task.key)
+    report = await run_plan(plan, client=client, checkpoint=file)
+    assert (report.copied, report.present) == (len(plan.tasks), 0)
+    repository = destination.store.repository("acme/app0")
+    for task in plan.tasks:
+        assert destination.call(repository.manifests.exists, task.digest)
+
+
+# --- shards ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("failing", ["a repository", "the catalog"])
+async def test_what_one_shard_alone_could_not_plan_is_in_its_report(registries: Pair, failing: str) -> None:
+    source, _ = registries
+    fill(source, 8, ["v1"])
+    reports = []
+    for index in range(4):
+        fault = Fault(on=ListTags if failing == "a repository" else ListRepositories, status=500, times=99)
+        async with client_of(*registries, retry=RetryPolicy(attempts=1)) as client:
+            source.faults.clear()
+            source.faults.add(fault)
+            plan = await make_plan(config(*registries), client=client)
+            source.faults.clear()
+            reports.append(await run_plan(plan, client=client, shard=Shard(index, 4), patience=0))
+    if failing == "a repository":
+        # Each has those that it would have copied.
+        found = [failure.destination for report in reports for failure in report.failures]
+        assert len(found) == len(set(found)) == 8
+        for index, report in enumerate(reports):
+            assert all(Shard(index, 4).owns(failure.destination) for failure in report.failures)
+    else:
+        assert [len(report.failures) for report in reports] == [1, 1, 1, 1]
+
+
+async def test_an_image_that_one_shard_could_not_plan_is_in_its_report(registries: Pair) -> None:
+    source, _ = registries
+    fill(source, 8, ["v1"])
+    async with client_of(*registries, retry=RetryPolicy(attempts=1)) as client:
+        source.faults.add(Fault(on=(GetManifest, StatManifest), reference="v1", status=403, times=99))
+        plan = MirrorPlan.from_json((await make_plan(config(*registries), client=client)).to_json())
+        assert len(plan.failures) == 8
+        reports = [await run_plan(plan, client=client, shard=Shard(index, 3)) for index in range(3)]
+    for index, report in enumerate(reports):
+        assert all(Shard(index, 3).owns(failure.repository) for failure in report.failures)
+    assert sum(len(report.failures) for report in reports) == 8
+
+
+async def test_a_shard_reads_only_what_it_copies_or_may_share(registries: Pair, client: Client, tmp_path: Path) -> None:
+    source, destination = registries
+    fill(source, 6, ["v1"])
+    for into, mine in ((f"oci:{tmp_path}/all", True), ("DST", False)):
+        rules = f'[[mirror]]\nsource = "SRC/acme/*"\ndestination = "{into}"\n'
+        left = set(contents(source))
+        for index in range(3):
+            shard = Shard(index, 3)
+            source.requests.clear()
+            plan = await make_plan(config(*registries, rules), client=client, shard=shard)
+            read = {
+                each.path.split("/manifests/")[0][len("/v2/") :]
+                for each in source.requests
+                if "/manifests/" in each.path
+            }
+            owned = {task.repository.partition("/")[2] for task in plan.part_of(shard).tasks}
+            # Layouts share nothing; what goes to one registry may be shared with anything else that goes there.
+            assert read == (owned if mine or not owned else set(contents(source)))
+            left -= owned
+            assert (await run_plan(plan, client=client, shard=shard, patience=0)).failures == ()
+        assert left == set()
+    assert contents(destination) == contents(source)
+
+
+# --- deleting --------------------------------------------------------------------------------------------------------
+
+
+async def test_where_tags_cannot_be_deleted_they_are_without_the_others_of_their_image(registries: Pair) -> None:
+    source, _ = registries
+    fill(source, 1, ["v1"])
+    async with serve(quirks="docker-registry-2") as destination, client_of(source, destination) as client:
+        destination.add("acme/app0", images("x", ["v0"]))
+        image = tags(destination, "acme/app0")["v0"]
+        for tag in ("kept", "v9"):
+            destination.call(destination.store.repository("acme/app0").tags.set, tag, image)
+        rules = DELETE + 'tags = { deny = ["kept"] }\n'
+        report = await mirror(config(source, destination, rules), client=client)
+        assert sorted(report.deleted) == [f"{destination.host}/acme/app0:{tag}" for tag in ("v0", "v9")]
+        assert set(tags(destination, "acme/app0")) == {"v1", "kept"}
+        assert tags(destination, "acme/app0")["kept"] == image
+        assert (await mirror(config(source, destination, rules), client=client)).deleted == ()
+
+
+async def test_a_tag_that_is_gone_already_is_no_failure(registries: Pair, client: Client) -> None:
+    source, destination = registries
+    fill(source, 1, ["v1"])
+    destination.add("acme/app0", images("x", ["v0"]))
+    plan = await make_plan(config(*registries, DELETE), client=client)
+    for _ in range(2):
+        assert (await run_plan(plan, client=client)).failures == ()
+    assert set(tags(destination, "acme/app0")) == {"v1"}
+
+
+async def test_nothing_is_deleted_where_no_tag_of_the_source_is_accepted(registries: Pair, client: Client) -> None:
+    source, destination = registries
+    fill(source, 1, ["1.0", "2.0"])
+    destination.add("acme/app0", images("x", ["v1.0", "v2.0"]))
+    report = await mirror(config(*registries, f'{DELETE}tags = {{ allow = ["v*"] }}'), client=client)
+    assert report.deleted == ()
+    assert any("nothing is deleted" in warning for warning in report.warnings)
+    assert set(tags(destination, "acme/app0")) == {"v1.0", "v2.0"}
+
+
+async def test_one_layout_by_two_names_is_one_destination(registries: Pair, client: Client, tmp_path: Path) -> None:
+    source, _ = registries
+    fill(source, 2, ["v1"])
+    source.add("acme/app1", images("acme/app1", ["v7"]))
+    (tmp_path / "all").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "all")
+    rules = [
+        MirrorRule(source=f"{source.host}/acme/app0", destination=f"oci:{tmp_path}/all", delete=True),
+        MirrorRule(source=f"{source.host}/acme/app1:v7", destination=f"oci:{tmp_path}/./all/"),
+        MirrorRule(source=f"{source.host}/acme/app1:v7", destination=f"oci:{tmp_path}/link:other"),
+    ]
+    for _ in range(2):
+        report = await mirror(MirrorConfig(rules=rules), client=client)
+        assert report.deleted == ()
+        assert [str(tag) async for tag in Layout(tmp_path / "all").tags.list()] == ["other", "v1", "v7"]
+
+
+# --- what a report says ----------------------------------------------------------------------------------------------
+
+
+async def test_the_time_of_a_mirror_is_the_time_of_its_plan_too(registries: Pair, client: Client) -> None:
+    source, _ = registries
+    fill(source, 1, ["v1"])
+    source.faults.add(Fault(on=ListRepositories, latency=0.3))
+    plan = await make_plan(config(*registries), client=client)
+    assert (await run_plan(plan, client=client)).seconds >= 0.3
+    assert (await run_plan(plan, client=client)).seconds < 0.3
