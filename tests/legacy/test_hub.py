@@ -32,6 +32,7 @@ from tests.peers.answers import respond, respond_json
 from tests.remote.support import client_for
 
 if TYPE_CHECKING:
+    from tests.peers.answers import Handler
     from tests.peers.wire_server import Connection, Request, WireServer
 
 NAMES = [f"acme/app{number}" for number in range(7)]
@@ -113,9 +114,12 @@ async def test_a_server_that_gives_fewer_than_it_was_asked_for_is_asked_on(wire_
     assert [each.name for each in found] == NAMES[:3]
 
 
-async def test_a_server_that_says_too_much_ends_with_an_empty_page(wire_server: WireServer) -> None:
+@pytest.mark.parametrize("last", [respond_json(200, {"num_results": 9, "results": []}), respond(404)])
+async def test_a_server_that_says_too_much_ends_with_a_page_that_is_none(
+    wire_server: WireServer, last: Handler
+) -> None:
     first = respond_json(200, {"num_results": 9, "results": [result("a")]})
-    wire_server.on("GET", "/v1/search", first, respond_json(200, {"num_results": 9, "results": []}))
+    wire_server.on("GET", "/v1/search", first, last)
     async with client_for(wire_server) as client:
         assert len(await hub.find(client, "app", index=wire_server.host).collect()) == 1
 

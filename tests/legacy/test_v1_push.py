@@ -206,6 +206,50 @@ async def test_a_tarsum_is_of_the_entries_whatever_their_order(tmp_path: Path) -
         await v1.tarsum(text, b"no archive" * 100)
 
 
+@pytest.mark.parametrize(
+    ("entry", "content", "expected"),
+    [
+        (
+            {"name": "/testdata0", "mode": 0o755, "type": tarfile.AREGTYPE},
+            bytes(1024 * 1024),
+            "8bf12d7e67c51ee2e8306cba569398b1b9f419969521a12ffb9d8875e8836738",
+        ),
+        (
+            {"name": "file.txt", "mode": 0},
+            b"",
+            "626c4a2e9a467d65c33ae81f7f3dedd4de8ccaee72af73223c4bc4718cbc7bbd",
+        ),
+        (
+            {
+                "name": "xattrs.txt",
+                "mode": 0,
+                "uid": 1000,
+                "gid": 1000,
+                "uname": "slartibartfast",
+                "gname": "users",
+                "pax_headers": {"SCHILY.xattr.user.NOT": "CALCULATED"},
+            },
+            b"test",
+            "c12bb6f1303a9ddbf4576c52da74973c00d14c109bcfa76b708d5da1154a07fa",
+        ),
+        (None, b"", hashlib.sha256().hexdigest()),
+    ],
+    ids=["large", "empty", "attributes", "no entry"],
+)
+async def test_a_tarsum_is_that_of_docker(entry: dict[str, object] | None, content: bytes, expected: str) -> None:
+    """What Docker's own code makes of the same archives, without an image JSON."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w", format=tarfile.PAX_FORMAT) as made:
+        if entry is not None:
+            info = tarfile.TarInfo()
+            info.size = len(content)
+            for name, value in entry.items():
+                setattr(info, name, value)
+            made.addfile(info, io.BytesIO(content))
+    for layer in (data.getvalue(), gzip.compress(data.getvalue())):
+        assert await v1.tarsum(b"", layer) == f"tarsum+sha256:{expected}"
+
+
 def strange(**changes: object) -> bytes:
     """Return an archive with an entry that has these pax headers."""
     data = io.BytesIO()

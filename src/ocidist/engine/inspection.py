@@ -50,8 +50,11 @@ class DistributionInspect:
         """Return the document as the Engine writes it: no platforms are null."""
         from ocidist.model import converter  # noqa: PLC0415 -- see above
 
+        descriptor = converter.unstructure(self.descriptor)
+        if self.descriptor.platform is not None:
+            descriptor["platform"] = _platform(self.descriptor.platform)
         platforms = [_platform(platform) for platform in self.platforms]
-        return _json.write({"Descriptor": converter.unstructure(self.descriptor), "Platforms": platforms or None})
+        return _json.write({"Descriptor": descriptor, "Platforms": platforms or None})
 
 
 def _platform(platform: Platform) -> dict[str, object]:

@@ -220,7 +220,14 @@ class _Walk:
             self._searched = _Searched(
                 await Line.open(self._client, self._index), self._credential, self._term, self._n
             )
-        found = await self._searched.ask(self._page)
+        try:
+            found = await self._searched.ask(self._page)
+        except UnsupportedError:
+            if self._page == 1:
+                raise
+            # It does offer a search: some count what they have no page for.
+            self._ended = True
+            return None
         # What was starred in the meantime moves from page to page.
         fresh = tuple(result for result in found.results if result.name not in self._seen)
         self._seen.update(result.name for result in fresh)

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+import attrs
 import pytest
 
 from ocidist import (
@@ -199,6 +200,10 @@ def test_an_inspection_is_read_and_written_to_the_letter() -> None:
     windows = Platform("windows", "amd64", None, "10.0.20348.1", ("win32k",))
     assert found.platforms == (Platform("linux", "arm", "v7"), windows)
     assert found.to_json().decode() == INSPECT
+    # A descriptor's own platform is written as the others are.
+    one = DistributionInspect(attrs.evolve(found.descriptor, platform=windows), (windows,)).to_json().decode()
+    written = one.partition('"Platforms":[')[2].removesuffix("]}")
+    assert f'"platform":{written}' in one
     nothing = DistributionInspect(found.descriptor)
     assert json.loads(nothing.to_json())["Platforms"] is None
     assert DistributionInspect.from_json(nothing.to_json()) == nothing
