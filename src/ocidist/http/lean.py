@@ -117,9 +117,22 @@ class LeanRequest(Request):
     @property
     def authorized(self) -> bool:
         """Whether it has an Authorization field already."""
+        return self.field("Authorization") is not None
+
+    def field(self, name: str) -> str | None:
+        """Return the value of a header field that is there once at the most; None if it is not.
+
+        httpx's headers are not made for that.
+        """
         if self._headers is not None:
-            return "Authorization" in self._headers
-        return b"\r\nauthorization:" in self._lines.lower()
+            return self._headers.get(name)
+        # The first of the lines is Host.
+        wanted = b"\r\n%b:" % name.lower().encode("ascii")
+        before, found, _ = self._lines.lower().partition(wanted)
+        if not found:
+            return None
+        value, _, _ = self._lines[len(before) + len(found) :].partition(b"\r\n")
+        return value.strip().decode("latin-1")
 
     def head(self) -> bytes | None:
         """Return the head as it is sent; None where somebody may have changed the fields."""

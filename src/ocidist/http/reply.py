@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import suppress
 from datetime import timedelta
 from functools import lru_cache
+from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -55,6 +56,12 @@ class RequestStream(httpx.AsyncByteStream):
     def __aiter__(self) -> AsyncIterator[bytes]:
         self._source = self._body.open()
         return self._source
+
+    @property
+    def half_read(self) -> bool:
+        """Whether an attempt left the source before its end."""
+        source = self._source
+        return source is not None and not (isinstance(source, AsyncGeneratorType) and source.ag_frame is None)
 
     async def aclose(self) -> None:
         """Close the source where an attempt left it half-read; to be called after each attempt."""

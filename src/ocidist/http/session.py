@@ -500,7 +500,7 @@ class Session:
         except httpx.RequestError as error:
             failure = error if call.endpoint is None else translate(error)
         finally:
-            if isinstance(sent.stream, RequestStream):
+            if isinstance(sent.stream, RequestStream) and sent.stream.half_read:
                 with anyio.move_on_after(CLEANUP_SECONDS, shield=True):
                     await sent.stream.aclose()
         raise failure

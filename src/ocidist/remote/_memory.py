@@ -8,18 +8,17 @@ from __future__ import annotations
 import enum
 import logging
 from collections import OrderedDict
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
-import anyio
 import attrs
 from anyio.lowlevel import RunVar
 
+from ocidist._io.locks import Locks
 from ocidist.hosts.profiles import profile_for
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
 
     from ocidist.http.sender import Sender
     from ocidist.model.profile import RegistryProfile
@@ -87,29 +86,14 @@ def learn_profile(channel: Channel, **found: bool | int | None) -> RegistryProfi
     return after
 
 
-class _Turn:
-    def __init__(self) -> None:
-        self.lock = anyio.Lock()
-        self.users = 0
+# Every client of an event loop has to respect them.
+_turns: RunVar[Locks] = RunVar("ocidist_turns")
 
 
-# A lock belongs to one event loop, and every client of that loop has to respect it.
-_turns: RunVar[dict[str, _Turn]] = RunVar("ocidist_referrers_turns")
-
-
-@asynccontextmanager
-async def turn(key: str) -> AsyncIterator[None]:
-    """Hold the lock of this name against all other tasks of the event loop; it is forgotten after the last of them."""
+def turn(name: str) -> AbstractAsyncContextManager[None]:
+    """Hold the lock of this name against all other tasks of the event loop."""
     turns = _turns.get(None)
     if turns is None:
-        turns = {}
+        turns = Locks()
         _turns.set(turns)
-    mine = turns.setdefault(key, _Turn())
-    mine.users += 1
-    try:
-        async with mine.lock:
-            yield
-    finally:
-        mine.users -= 1
-        if not mine.users:
-            del turns[key]
+    return turns.hold(name)

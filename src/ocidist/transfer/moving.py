@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from ocidist._io.body import is_blamed_on_source
+from ocidist._io.locks import Locks
 from ocidist.errors import OciError
 from ocidist.errors._transfer import Side
 from ocidist.model.result import Mounted
 from ocidist.observe.events import ContentCopied, ContentMounted, ContentSkipped
 from ocidist.observe.hooks import emit
-from ocidist.remote._memory import turn
 from ocidist.remote.repository import Repository
 from ocidist.transfer.blame import blaming, copy_error
 from ocidist.transfer.known import Known
@@ -63,6 +63,7 @@ class Mover:
         self.known: Known = Known()
         self.manifests: Known = Known()
         self.hooks: tuple[Hook, ...] = hooks
+        self._locks = Locks()
         # For questions, too: what the first answers teach saves the others from being asked.
         self._at_work = anyio.CapacityLimiter(at_once)
         # Whether a registry, asked to mount a blob from the very repository that has it, says so.
@@ -88,10 +89,10 @@ class Mover:
         registry, digest = destination.registry, blob.digest
         if source.is_same_repository(destination):
             return self._skipped(blob, source, destination)
-        async with turn(f"copy {id(self)} {registry} {destination.repository.name} {digest}"):
+        async with self._locks.hold(registry, str(destination.repository.name), digest):
             if not force and self.known.has(destination, digest):
                 return self._skipped(blob, source, destination)
-            async with turn(f"copy {id(self)} {registry} {digest}"):
+            async with self._locks.hold(registry, digest):
                 if self.known.home(registry, digest) is None and source.registry != registry:
                     async with self._at_work:
                         return await self._put(blob, source, destination, force=force)
@@ -187,7 +188,7 @@ class Mover:
         registry = destination.registry
         if not destination.is_remote or self._honest.get(registry, False):
             return True
-        async with turn(f"copy {id(self)} mounts {registry}"):
+        async with self._locks.hold(registry):
             if self._honest.get(registry, False):
                 return True
             with blaming(Side.DESTINATION, digest):

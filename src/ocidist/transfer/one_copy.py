@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from ocidist._io.fanout import each
+from ocidist._io.locks import Locks
 from ocidist.errors import DigestInvalidError, DigestMismatchError, ManifestBlobUnknownError, ManifestInvalidError
 from ocidist.errors._transfer import Side
 from ocidist.model.digest import Digest
@@ -18,7 +19,6 @@ from ocidist.model.mediatype import INDEX_TYPES
 from ocidist.model.reference import Tag
 from ocidist.observe.events import ContentCopied, ContentSkipped, CopyFinished, CopyStarted
 from ocidist.observe.hooks import emit
-from ocidist.remote._memory import turn
 from ocidist.remote.repository import Repository
 from ocidist.transfer.blame import blaming
 from ocidist.transfer.looking import has_manifest, named_by
@@ -60,6 +60,7 @@ class OneCopy:
         options: CopyOptions,
     ) -> None:
         self._mover = mover
+        self._locks = Locks()
         self._source = source
         self._destination = destination
         self._survey = survey
@@ -308,7 +309,7 @@ class OneCopy:
         )
 
     async def _send_again(self, blob: Descriptor) -> None:
-        async with turn(f"copy {id(self)} again {blob.digest}"):
+        async with self._locks.hold(blob.digest):
             if blob.digest not in self._again:
                 await self._mover.send_again(blob, self._source, self._destination)
                 self._again.add(blob.digest)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ocidist.http.transport.head import Head
     from ocidist.http.transport.socketio import SocketIO, Timeout
 
-READ: Final = 256 * 1024
+READ: Final = 512 * 1024
 """Bytes to receive at once on the event loop."""
 POUR: Final = 1024 * 1024
 """Bytes to receive at once in a worker thread."""

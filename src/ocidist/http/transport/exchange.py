@@ -120,7 +120,7 @@ class Exchange:
         if file is not None and self._io.unwatch():
             self.complete = await send_file(self._io, file, patience=timeout, pace=pace, stop=self._answered)
             return
-        async with aclosing(_framed(stream, self._request.headers)) as pieces:
+        async with aclosing(_framed(stream, self._request)) as pieces:
             async for piece in pieces:
                 if self._answered() or not await self._io.send(piece, timeout, pace, stop=self._answered):
                     return
@@ -177,10 +177,11 @@ def head_of(request: httpx.Request) -> bytes:
     return request_head(request.method.encode("ascii", "replace"), request.url.raw_path, fields)
 
 
-def _framed(stream: AsyncIterable[bytes], headers: httpx.Headers) -> AsyncGenerator[bytes, None]:
-    if headers.get("Transfer-Encoding", "").strip().lower() == "chunked":
+def _framed(stream: AsyncIterable[bytes], request: httpx.Request) -> AsyncGenerator[bytes, None]:
+    field = request.field if isinstance(request, LeanRequest) else request.headers.get
+    if (field("Transfer-Encoding") or "").strip().lower() == "chunked":
         return _in_chunks(stream)
-    length = headers.get("Content-Length", "0").strip()
+    length = (field("Content-Length") or "0").strip()
     if not length.isdecimal():
         raise httpx.LocalProtocolError("Content-Length is not a number")
     return _in_all(stream, int(length))
