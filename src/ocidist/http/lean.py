@@ -125,13 +125,14 @@ class LeanRequest(Request):
         httpx's headers are not made for that.
         """
         if self._headers is not None:
-            return self._headers.get(name)
+            found: str | None = self._headers.get(name)
+            return found
         # The first of the lines is Host.
         wanted = b"\r\n%b:" % name.lower().encode("ascii")
-        before, found, _ = self._lines.lower().partition(wanted)
-        if not found:
+        before, name_there, _ = self._lines.lower().partition(wanted)
+        if not name_there:
             return None
-        value, _, _ = self._lines[len(before) + len(found) :].partition(b"\r\n")
+        value, _, _ = self._lines[len(before) + len(wanted) :].partition(b"\r\n")
         return value.strip().decode("latin-1")
 
     def head(self) -> bytes | None:
