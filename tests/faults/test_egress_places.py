@@ -57,6 +57,9 @@ if TYPE_CHECKING:
     from tests.peers.tls import Authority
     from tests.peers.wire_server import Connection, Request, WireServer
 
+# What is decided does not depend on the event loop, and each row has tests on all of them.
+pytestmark = pytest.mark.in_turn
+
 WRITES = [name for name, path in PATHS.items() if path.writes]
 UPLOADING = ["push blob", "upload", "upload status", "upload cancel", "mount"]
 LISTS = ["catalog", "tags", "referrers"]
@@ -239,6 +242,24 @@ async def test_t07_each_answer_of_a_session_is_judged(registry: Honest, moment: 
     async with alice(server, retry=ONCE) as client:
         with pytest.raises(LocationRefusedError):
             await PATHS["upload"].run(client, server.host)
+
+
+async def test_t07_where_an_upload_elsewhere_leads_is_judged_at_every_step(
+    start_wire_server: StartWireServer, monkeypatch: pytest.MonkeyPatch, authority: Authority
+) -> None:
+    network = public_network(monkeypatch)
+    network.name("cdn.example", ["1.1.1.1"], ["127.0.0.1"])
+    registry = Honest(start_wire_server(name="registry.example"))
+    storage, server = start_wire_server(name="cdn.example", tls=authority), registry.server
+    storage.on("*", "*", chain(respond(307, {"Location": "/further"}), close))
+    registry.replace("POST", respond(202, {"Location": f"{storage.origin}/upload"}))
+    hosts = {server.host: HostConfig(scheme="http"), storage.host: HostConfig(ca=authority.ca_path)}
+    async with alice(server, hosts=hosts, retry=ONCE) as client:
+        with pytest.raises(RedirectRefusedError, match="on this machine"):
+            await PATHS["upload"].run(client, server.host)
+    # The second time its name leads inside.
+    assert set(network.dialled) == {HOME, "1.1.1.1"}
+    assert len(storage.requests) == 1
 
 
 def _maybe() -> AbstractContextManager[object]:

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from tests.peers.tls import Authority
     from tests.peers.wire_server import Connection, Request, WireServer
 
+# What is decided does not depend on the event loop, and each row has tests on all of them.
+pytestmark = pytest.mark.in_turn
+
 every_path = pytest.mark.parametrize("path", PATHS)
 REFUSED = (AuthRealmRefusedError, httpx.HTTPStatusError)
 

@@ -22,16 +22,18 @@ from ocidist.engine import AuthenticateOKBody, DistributionInspect
 from ocidist.model.mediatype import OCI_CONFIG, OCI_INDEX
 from ocidist.remote._inspect import platforms_of
 from ocidist.remote.registry import NOT_ASKED
+from tests.canary import REFRESH, TOKEN
+from tests.http.support import ALICE
 from tests.peers import images
-from tests.peers.answers import error, respond
+from tests.peers.answers import error, respond, respond_json
 from tests.peers.peer import Mode
 from tests.remote.support import client_for, push_image
 from tests.remote.test_schema1 import push_schema2
 
 if TYPE_CHECKING:
-    from tests.conftest import StartRegistry
+    from tests.conftest import StartRegistry, StartWireServer
     from tests.peers.peer import Peer
-    from tests.peers.wire_server import WireServer
+    from tests.peers.wire_server import Connection, Request, WireServer
 
 
 async def test_an_index_and_an_image_say_what_they_run_on(embedded_registry: Peer, fresh_name: str) -> None:
@@ -110,12 +112,54 @@ async def test_a_login_is_taken_or_refused(shared_registry: StartRegistry, mode:
     assert peer.password is not None
     async with peer.client(credentials=None) as client:
         registry = client.registry(peer.host)
-        assert await registry.login(Basic(peer.username, peer.password)) == AuthenticateOKBody("", "Login Succeeded")
+        answer = await registry.login(Basic(peer.username, peer.password))
+        assert answer.status == "Login Succeeded"
+        assert bool(answer.identity_token) is (mode is Mode.TOKEN)
         with pytest.raises(errors.CredentialsRejectedError) as caught:
             await registry.login(Basic(peer.username, "wr0ng"))
         assert "wr0ng" not in str(caught.value)
         with pytest.raises(UsageError):
             await registry.login(ANONYMOUS)
+
+
+async def test_a_login_gives_what_takes_the_place_of_the_password(token_registry: Peer, fresh_name: str) -> None:
+    peer = token_registry
+    assert peer.username is not None
+    assert peer.password is not None
+    async with peer.client(credentials=None) as client:
+        answer = await client.registry(peer.host).login(Basic(peer.username, peer.password))
+    assert answer.identity_token not in repr(answer)
+    async with peer.client(credentials={peer.host: IdentityToken(answer.identity_token)}) as client:
+        assert await client.registry(peer.host).login(IdentityToken(answer.identity_token)) == answer
+        await push_image(client.repository(f"{peer.host}/{fresh_name}"), images.image(), "v1")
+
+
+@pytest.mark.parametrize(
+    ("realm", "refusal"), [("http://localhost:{port}/token", None), ("/token", 403)], ids=["a stranger", "a refusal"]
+)
+async def test_a_login_is_one_also_where_nothing_takes_the_place_of_the_password(
+    start_wire_server: StartWireServer, realm: str, refusal: int | None
+) -> None:
+    server, other = start_wire_server(), start_wire_server(name="localhost")
+    named = realm.format(port=other.host.partition(":")[2])
+
+    def root(request: Request, connection: Connection) -> None:
+        challenge = {"WWW-Authenticate": f'Bearer realm="{named}",service="registry"'}
+        then = respond(200) if request.header("Authorization") else respond(401, challenge)
+        then(request, connection)
+
+    def token(request: Request, connection: Connection) -> None:
+        offline = "offline_token" in dict(request.query)
+        body = {"token": TOKEN, "refresh_token": REFRESH}
+        (respond(refusal) if offline and refusal else respond_json(200, body))(request, connection)
+
+    server.on("GET", "/v2/", root)
+    for each in (server, other):
+        each.on("*", "/token", token)
+    async with client_for(server) as client:
+        answer = await client.registry(server.host).login(ALICE)
+    assert answer == AuthenticateOKBody("", "Login Succeeded")
+    assert b"authorization" not in other.received.lower()
 
 
 async def test_a_login_where_nobody_asks_proves_nothing_and_says_so(

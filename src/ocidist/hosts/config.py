@@ -105,7 +105,7 @@ class HostConfig:
         location: Host to read from in the registry's place, after the mirrors; None reads from the registry.
         blocked: Whether every use of the registry itself is refused. Mirrors that it has still answer reads.
         headers: Header fields for requests to this host's API; they are not sent to where it redirects, nor to token
-            servers. May hold secrets: they are not shown.
+            servers, nor over plain http that is only ``insecure``. May hold secrets: they are not shown.
 
     Raises:
         UsageError: A value is out of range.

@@ -194,6 +194,17 @@ class Authenticator:
         # What is asked for in place of all that is needed, where a token server refused that.
         self._narrow: OrderedDict[object, ScopeSet] = OrderedDict()
 
+    async def identity_token(self, origin: Origin, credential: Basic) -> IdentityToken | None:
+        """Return what a host's token server gives in place of a password; None if there is none, or it gives nothing.
+
+        Raises:
+            AuthError: It refuses the credentials.
+        """
+        challenge = self._challenges.get(str(origin))
+        if challenge is None or challenge.scheme != BEARER:
+            return None
+        return await self._source.identity_token(origin, challenge, credential)
+
     # --- before anything is known ------------------------------------------------------------------------------------
 
     def informed(self, turn: Turn) -> bool:

@@ -53,7 +53,8 @@ class ForeignLayers:
 
     Args:
         registry: Origin of the registry that the manifest came from (``https://host[:port]``). It decides what the
-            URLs may lead to: never from https to http, and to private addresses only where it is itself at one.
+            URLs may lead to: never from https to http, and to private addresses only where it is named by one itself
+            (where a name leads is not looked up; see ``EgressPolicy.allow_private``).
         policy: What is allowed beyond, or below, that.
         timeouts: Idle timeouts of each phase.
         transport: What sends the requests instead of connections of their own; for tests and proxies. Addresses are

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from ocidist._io.body import Body
-    from ocidist.credentials.store import Credential
+    from ocidist.credentials.store import Basic, Credential, IdentityToken
     from ocidist.errors import OciError
     from ocidist.hosts.config import HostConfig
     from ocidist.http.standing import Trial
@@ -176,6 +176,21 @@ class Sender(Protocol):
         Raises:
             CredentialsRejectedError: Somebody does, and would do it in plain text where nobody said that this may be.
             OciError: The credential cannot be looked up, or see ``base_of``.
+        """
+        ...
+
+    async def identity_token(self, registry: RegistryName, credential: Basic) -> IdentityToken | None:
+        """Return what a registry's token server gives in place of a password, None if it gives nothing.
+
+        Args:
+            registry: The registry; it was asked for its challenge before.
+            credential: The user name and password. They go to the token server if that may see them.
+
+        Raises:
+            AuthError: It refuses them.
+            OciError: It cannot be asked.
+
+        Spec: docker registry auth, "Requesting a Token" (``offline_token``).
         """
         ...
 

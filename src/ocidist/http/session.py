@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from ocidist._io.body import Body
-    from ocidist.credentials.store import Credential, CredentialProvider
+    from ocidist.credentials.store import Basic, Credential, CredentialProvider, IdentityToken
     from ocidist.errors import EgressError
     from ocidist.hosts.config import HostConfig, HostsConfig
     from ocidist.http.caches import ChallengeCache, TokenCache
@@ -167,7 +167,8 @@ class Session:
         detect = partial(self._schemes.base, registry, config)
         report = partial(self._report, str(registry), "detect the scheme")
         base, _ = await retrying(detect, policy or self._parts.retry, again=worth_another_try, report=report)
-        made = self._sites[registry] = Site(registry, config, base, guessed=config.scheme is None)
+        plain = self._parts.egress.allow_plaintext_credentials
+        made = self._sites[registry] = Site(registry, config, base, guessed=config.scheme is None, plaintext=plain)
         if len(self._sites) > MAX_SITES:
             del self._sites[next(iter(self._sites))]
         return made
@@ -179,9 +180,14 @@ class Session:
     async def identify(self, registry: RegistryName, credential: Credential | None = None) -> Credential:
         """Return who asks at a registry. See ``Sender``."""
         found = credential or await self._parts.credentials.get(str(registry))
-        if found != ANONYMOUS and self._is_too_plain(await self.site(registry)):
+        if found != ANONYMOUS and (await self.site(registry)).too_plain:
             raise _withheld(str(registry))
         return found
+
+    async def identity_token(self, registry: RegistryName, credential: Basic) -> IdentityToken | None:
+        """Return what a registry's token server gives in place of a password. See ``Sender``."""
+        site = await self.site(registry)
+        return None if site.too_plain else await self._auth.identity_token(site.origin, credential)
 
     def exchange(
         self,
@@ -398,8 +404,8 @@ class Session:
         if credential is None:
             repository = getattr(call.endpoint, "repository", None)
             credential = await self._parts.credentials.get(name, repository=repository)
-        plain = isinstance(request, LeanRequest) and self._is_too_plain(request.site)
-        withheld = plain and credential != ANONYMOUS
+        site = request.site if isinstance(request, LeanRequest) else None
+        withheld = site is not None and site.too_plain and (credential != ANONYMOUS or bool(site.config.headers))
         return Turn(
             origin,
             ANONYMOUS if withheld else credential,
@@ -409,12 +415,6 @@ class Session:
             size=None if call.body is None else call.body.size,
             withheld=withheld,
         )
-
-    def _is_too_plain(self, site: Site) -> bool:
-        """Return whether credentials would go over a network in plain text, and nobody said that they may."""
-        if site.origin.scheme != "http" or not site.guessed or site.registry.is_loopback:
-            return False
-        return not self._parts.egress.allow_plaintext_credentials
 
     async def _next_proof(self, call: Call, turn: Turn, answered: Answered) -> Proof | None:
         try:

@@ -37,7 +37,7 @@ from ocidist.http.retry import monotonic
 from ocidist.wire.domains import public_suffixes
 from ocidist.wire.egress import Origin, check_realm, resolve
 from ocidist.wire.redact import MASK, clean_text, redact_url
-from ocidist.wire.scope import PULL
+from ocidist.wire.scope import NO_SCOPES, PULL
 from ocidist.wire.token import Token, append_query, get_query, parse_token, post_form
 
 if TYPE_CHECKING:
@@ -134,6 +134,17 @@ class TokenSource:
         """Return why an owner's tokens were fetched without its credentials, or None if they were not."""
         decision = self._untrusted.get(owner)
         return None if decision is None else decision.refusal()
+
+    async def identity_token(self, origin: Origin, challenge: Challenge, credential: Basic) -> IdentityToken | None:
+        """Return what the challenge's realm gives in place of a password, None if it gives nothing; keep none of it.
+
+        Raises:
+            AuthError: The realm refuses the credentials, or its answer holds no usable token; see ``fetch``.
+        """
+        once = TokenSource(self._send, self._policy, attrs.evolve(self._options, offline_token=True))
+        await once.fetch(origin, challenge, NO_SCOPES, credential)
+        # What a realm gives to nobody is no login.
+        return once._refresh.get(self.owner(origin, challenge, credential))
 
     async def fetch(self, origin: Origin, challenge: Challenge, scopes: ScopeSet, credential: Credential) -> Token:
         """Ask the challenge's realm for a token.

@@ -34,7 +34,8 @@ class SelfTokenProvider:
 
     Args:
         issuer: What signs. It needs a ``service``, and tokens that live for a minute at least.
-        registries: The registries, as ``[scheme://]host[:port]``.
+        registries: The registries, as ``[scheme://]host[:port]``. Where no scheme is given, tokens go there over https,
+            and over http on loopback only.
         account: Who the tokens say the client is.
         others: Where tokens for all other registries are remembered; in memory by default.
 
@@ -78,7 +79,8 @@ class SelfTokenProvider:
         if not self._is_own(owner):
             return self._others.find(owner, scopes, now=now)
         found = self._own.find(owner, scopes, now=now)
-        if found is None:
+        # A client that needs one for longer than that is content with half a life: it must not ask elsewhere for more.
+        if found is None or not found.fresh(now, found.lifetime / 2):
             made = self._issuer.issue(TokenRequest(self._account, owner.service, scopes))
             found = Token(made.token, now + made.expires_in, scopes, lifetime=made.expires_in)
             self._own.store(owner, found)
@@ -107,6 +109,6 @@ class SelfTokenProvider:
 
 
 def _names(name: RegistryName, origin: Origin) -> bool:
-    if name.scheme not in {None, origin.scheme}:
+    if (name.scheme or ("http" if name.is_loopback and origin.scheme == "http" else "https")) != origin.scheme:
         return False
     return (name.host, name.port or _PORTS[origin.scheme]) == (origin.host, origin.port)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from ocidist.credentials.store import Anonymous, IdentityToken
+from ocidist.credentials.store import Anonymous, Basic, IdentityToken
 from ocidist.errors import (
+    AuthError,
     ChallengeError,
     CredentialsRejectedError,
     DeniedError,
@@ -112,7 +114,8 @@ class Registry:
 
         Returns:
             What the Docker Engine answers to the same question. Its status says so where the registry let everybody in,
-            which proves nothing. The identity token is that of the credential, if it is one.
+            which proves nothing. The identity token is what the registry's token server gives in place of a password,
+            if it does; or that of the credential, if it is one. ``IdentityToken`` makes a credential of it.
 
         Raises:
             UsageError: The credential is nobody.
@@ -120,7 +123,7 @@ class Registry:
             UnsupportedError: The registry does not answer where it should say so.
             OciError: Another failure, see the error's class.
 
-        Spec: Docker Engine API v1.44, "Check auth configuration".
+        Spec: Docker Engine API v1.44, "Check auth configuration"; docker registry auth, "Requesting a Token".
         """
         from ocidist.engine.auth import AuthenticateOKBody  # noqa: PLC0415 -- the Engine's types load on first use
 
@@ -130,8 +133,13 @@ class Registry:
         if not info.supported:
             made = foreseen(UnsupportedError, 404, "this registry does not say whether it takes credentials")
             raise made.locate(operation="log in", host=str(self.name))
-        token = credential.token if isinstance(credential, IdentityToken) else ""
-        return AuthenticateOKBody(token, LOGGED_IN if info.authenticated else NOT_ASKED)
+        found = credential if isinstance(credential, IdentityToken) else None
+        if isinstance(credential, Basic) and info.authenticated:
+            # Not everybody can have one: whoever got in is logged in.
+            with suppress(AuthError):
+                found = await self._channel.sender.identity_token(self.name, credential)
+        status = LOGGED_IN if info.authenticated else NOT_ASKED
+        return AuthenticateOKBody("" if found is None else found.token, status)
 
     def repositories(self, *, after: str | None = None, page_size: int | None = None) -> Paginator[RepositoryName]:
         """List the registry's repositories.

@@ -27,14 +27,21 @@ _MAX_PORT: Final = 65535
 
 _LOCAL_NAMES: Final = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"})
 _METADATA_NAMES: Final = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data"})
+# Where clouds tell their machines secrets; all of 169.254.0.0/16 and fe80::/10 is link-local anyway.
 _METADATA: Final = frozenset(
-    map(ip_address, ("169.254.169.254", "100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254"))
+    map(
+        ip_address,
+        ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd20:ce::254", "fd00:c1::a9fe:a9fe", "fd00:42::42"),
+    )
 )
+# Among them its agent that hands out the roles of containers.
+_AMAZON: Final = IPv6Network("fd00:ec2::/32")
 # Ranges whose last 32 bits are an IPv4 address that a gateway, or the kernel, would reach.
 _EMBEDS_V4: Final = (
     IPv6Network("::ffff:0:0/96"),
     IPv6Network("::/96"),
     IPv6Network("64:ff9b::/96"),
+    IPv6Network("64:ff9b:1::/48"),
     IPv6Network("::ffff:0:0:0/96"),
 )
 _SIX_TO_FOUR: Final = IPv6Network("2002::/16")
@@ -264,13 +271,16 @@ def kind_of(host: str) -> AddressKind:
     address = address_of(host)
     if address is None:
         return _kind_of_name(host.lower().removesuffix("."))
-    if address in _METADATA or address.is_link_local or address.is_unspecified or address.is_multicast:
+    if address in _METADATA or address in _AMAZON:
+        return AddressKind.FORBIDDEN
+    if address.is_link_local or address.is_unspecified or address.is_multicast:
         return AddressKind.FORBIDDEN
     if address.is_loopback:
         return AddressKind.LOOPBACK
     if isinstance(address, IPv4Address) and (int(address) >> 24 == 0 or int(address) == 0xFFFFFFFF):
         return AddressKind.FORBIDDEN
-    return AddressKind.PUBLIC if address.is_global else AddressKind.PRIVATE
+    site_local = isinstance(address, IPv6Address) and address.is_site_local
+    return AddressKind.PUBLIC if address.is_global and not site_local else AddressKind.PRIVATE
 
 
 def _kind_of_name(name: str) -> AddressKind:

@@ -39,26 +39,33 @@ def test_a_token_is_signed_anew_before_it_ends_or_after_it_was_refused() -> None
     provider = SelfTokenProvider(issuer(), ["registry.test"])
     first = provider.find(owner(), PULL, now=1000)
     assert first is not None
-    assert provider.find(owner(), PULL, now=1050) is first
-    second = provider.find(owner(), PULL, now=1056)
+    half = first.lifetime / 2
+    assert provider.find(owner(), PULL, now=999 + half) is first
+    # From here on a client with much to send would find it too old, and ask a token server instead.
+    second = provider.find(owner(), PULL, now=1000 + half)
     assert second is not first
     assert second is not None
+    assert second.fresh(1000 + half, 3600)
     provider.discard(owner(), second)
-    assert provider.find(owner(), PULL, now=1056) not in {first, second}
+    assert provider.find(owner(), PULL, now=1000 + half) not in {first, second}
 
 
 @pytest.mark.parametrize(
     ("registry", "origin", "own"),
     [
         ("registry.test", "https://registry.test", True),
-        ("registry.test", "http://registry.test", True),
+        ("registry.test", "http://registry.test", False),
+        ("http://registry.test", "http://registry.test", True),
+        ("http://registry.test", "https://registry.test", False),
         ("REGISTRY.test", "https://registry.test", True),
         ("https://registry.test", "https://registry.test", True),
         ("https://registry.test", "http://registry.test", False),
         ("registry.test:443", "https://registry.test", True),
         ("registry.test:443", "http://registry.test", False),
         ("registry.test", "https://registry.test:5000", False),
-        ("registry.test:5000", "http://registry.test:5000", True),
+        ("registry.test:5000", "http://registry.test:5000", False),
+        ("localhost:5000", "http://localhost:5000", True),
+        ("localhost:5000", "https://localhost:5000", True),
         ("registry.test", "https://evil.registry.test", False),
         ("registry.test", "https://registry.test.evil", False),
         ("[::1]:5000", "http://[::1]:5000", True),
