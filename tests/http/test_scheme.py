@@ -82,6 +82,16 @@ def _is_plain(data: bytes) -> bool:
     return b"HTTP/1.1" in data
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let https take as long as it does on a busy machine, before plain http is tried beside it."""
+    monkeypatch.setattr(scheme, "STAGGER", 30)
+
+
+A_BUSY_MACHINE = pytest.mark.usefixtures("patient")
+
+
+@A_BUSY_MACHINE
 async def test_q02_https_is_found(start_wire_server: StartWireServer, authority: Authority) -> None:
     server = start_wire_server(tls=authority)
     server.on("GET", "/v2/", respond(200))
@@ -106,6 +116,7 @@ async def test_q04_any_answer_tells_the_scheme(
         assert await client.detect_scheme(server.host) == ("https" if tls else "http")
 
 
+@A_BUSY_MACHINE
 async def test_q02_plain_http_is_found_at_once_where_https_is_refused(plain: tuple[str, list[bytes]]) -> None:
     host, received = plain
     async with Client() as client:
@@ -166,6 +177,7 @@ async def test_s15_a_host_marked_insecure_is(start_wire_server: StartWireServer,
         assert await client.detect_scheme(server.host) == "http"
 
 
+@A_BUSY_MACHINE
 @pytest.mark.parametrize("insecure", [False, True])
 async def test_s15_a_certificate_that_is_refused_never_leads_to_plain_http(
     start_wire_server: StartWireServer, authority: Authority, *, insecure: bool
@@ -189,6 +201,7 @@ async def test_a_server_that_wants_tls_and_says_so_is_no_plain_registry(wire_ser
             await client.detect_scheme(wire_server.host)
 
 
+@A_BUSY_MACHINE
 async def test_a_certificate_file_that_is_missing_is_no_reason_for_plain_http(wire_server: WireServer) -> None:
     wire_server.on("GET", "/v2/", respond(200))
     async with Client(hosts={wire_server.host: HostConfig(ca="/nowhere/ca.pem")}) as client:

@@ -404,8 +404,11 @@ class Session:
         if credential is None:
             repository = getattr(call.endpoint, "repository", None)
             credential = await self._parts.credentials.get(name, repository=repository)
-        site = request.site if isinstance(request, LeanRequest) else None
-        withheld = site is not None and site.too_plain and (credential != ANONYMOUS or bool(site.config.headers))
+        withheld = (
+            isinstance(request, LeanRequest)
+            and request.site.too_plain
+            and (credential != ANONYMOUS or bool(request.site.config.headers))
+        )
         return Turn(
             origin,
             ANONYMOUS if withheld else credential,
