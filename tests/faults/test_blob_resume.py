@@ -185,6 +185,15 @@ async def test_t22_a_part_that_nobody_asked_for_is_no_whole(
     assert [request.header("Range") for request in route.requests] == [None, f"bytes={HALF}-"]
 
 
+@pytest.mark.parametrize("total", [len(BLOB), "*"])
+async def test_t22_a_part_that_comes_again_and_again_is_given_up(wire_server: WireServer, total: object) -> None:
+    route = wire_server.on("GET", TARGET, part(0, BLOB[:HALF], total))
+    async with repository_on(wire_server) as repository:
+        with anyio.fail_after(20), pytest.raises(TruncatedBodyError):
+            await read(repository)
+    assert [request.header("Range") for request in route.requests] == [None, f"bytes={HALF}-", None]
+
+
 async def test_t22_a_part_from_the_middle_that_nobody_asked_for_is_refused(wire_server: WireServer) -> None:
     route = wire_server.on("GET", TARGET, part(HALF, BLOB[HALF:], len(BLOB)))
     async with repository_on(wire_server) as repository:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio
 import attrs
 import pytest
 
@@ -88,6 +89,17 @@ async def test_f161_wrong_bytes_before_a_break_are_the_mirrors_fault(group: Grou
     async with group.client() as client:
         assert await group.repository(client).blobs.get(DIGEST) == BLOB
     assert [event.wrong for event in group.events] == [False, True]
+
+
+@pytest.mark.parametrize("start", [0, 10])
+async def test_f161_a_mirror_that_sends_a_part_of_what_was_asked_for(group: Group, start: int) -> None:
+    piece = BLOB[start : start + 10]
+    group.mirror.instead = respond(206, {"Content-Range": f"bytes {start}-{start + 9}/{len(BLOB)}"}, piece)
+    config = group.config(tags=MirrorTags.TRUSTED)
+    async with group.client(config) as client:
+        with anyio.fail_after(20):
+            assert await group.repository(client).blobs.get(DIGEST) == BLOB
+    assert [event.wrong for event in group.events] == [True]
 
 
 async def test_f161_wrong_bytes_from_the_registry_are_its_own_fault(group: Group) -> None:

@@ -78,8 +78,8 @@ class Mirror:
         blobs: Whether it is asked for blobs.
         ns: Whether to tell it, with a query ``ns=``, which registry is meant. Pull-through mirrors of several
             registries need to know.
-        patience: Seconds within which it has to answer before the next host is asked; sending and receiving what the
-            answer holds is bounded by the client's timeouts. Waiting for a free slot does not count.
+        patience: Seconds within which it has to answer before the next host is asked, and for which it may be silent
+            while it sends what the answer holds. Waiting for a free slot does not count.
         host: Certificates, header fields and the like of its host; an entry of its own in the client's ``hosts`` wins.
             They hold for every connection to that host.
         registry: The mirror as a registry name, from ``url``.
