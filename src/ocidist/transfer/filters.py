@@ -41,9 +41,10 @@ class _Matches(Protocol):
     def __call__(self, text: str, /) -> object: ...
 
 
-@lru_cache(maxsize=1024)
-def _compiled(glob: str) -> Callable[[str], object]:
-    return re.compile(translate(glob)).match
+@lru_cache(maxsize=256)
+def _compiled(*globs: str) -> Callable[[str], object]:
+    # As one: there may be a thousand, for each of ten thousand tags.
+    return re.compile("|".join(map(translate, globs))).match
 
 
 def is_glob(text: str) -> bool:
@@ -110,11 +111,11 @@ class TagFilter:
 
     def accepts(self, tag: str) -> bool:
         """Return whether a tag is meant."""
-        if any(_compiled(glob)(tag) for glob in self.deny):
+        if self.deny and _compiled(*self.deny)(tag):
             return False
         if self.semver is None and not self.allow:
             return True
-        if any(_compiled(glob)(tag) for glob in self.allow):
+        if self.allow and _compiled(*self.allow)(tag):
             return True
         return self.semver is not None and version_range(self.semver).holds(tag)
 

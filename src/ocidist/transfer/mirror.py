@@ -85,7 +85,7 @@ async def run_plan(
 
     Raises:
         UsageError: The checkpoint is one of another mirror, or in use.
-        StorageError: The checkpoint cannot be read or written.
+        StorageError: The checkpoint cannot be read or made. That it cannot be written later is a warning in the report.
     """
     if patience < 0:
         raise UsageError("patience is a number of seconds, and not negative")
@@ -141,7 +141,7 @@ async def mirror(
     Raises:
         MirrorError: Something failed; everything else was done. It is a group of all failures and has the ``report``.
         UsageError: The checkpoint is one of another mirror, or in use.
-        StorageError: The checkpoint cannot be read or written.
+        StorageError: The checkpoint cannot be read or made. That it cannot be written later is a warning in the report.
     """
     async with AsyncExitStack() as stack:
         if client is None:

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from ocidist._io.fanout import each
-from ocidist.errors import NotFoundError, OciError
+from ocidist.errors import NotFoundError, OciError, StorageError
 from ocidist.remote._memory import turn
 from ocidist.remote.repository import Repository
 from ocidist.remote.tags import TagDelete
@@ -19,7 +19,7 @@ from ocidist.transfer.planning import lightened
 from ocidist.transfer.sharing import Sharing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Awaitable, Iterable, Sequence
 
     from ocidist.transfer.checkpoint import Checkpoint
     from ocidist.transfer.copying import Copier
@@ -78,14 +78,11 @@ class Runner:
         self._images: dict[str, MirroredImage] = {}
         self._failures: list[MirrorFailure] = []
         self._deleted: list[str] = []
+        self._warnings: list[str] = []
         self._counts: Counter[str] = Counter()
 
     async def run(self) -> MirrorReport:
-        """Do it. Nothing that fails is raised; a checkpoint that cannot be written is.
-
-        Raises:
-            StorageError: The checkpoint cannot be written.
-        """
+        """Do it. Nothing that fails is raised."""
         mine = self._plan if self._shard is None else self._plan.part_of(self._shard)
         tasks = mine.tasks
         await each(tasks, self._take_note, at_once=self._plan.images_at_once)
@@ -98,14 +95,14 @@ class Runner:
         await each(mine.deletions, self._delete, at_once=DELETIONS_AT_ONCE)
         if self._checkpoint is not None:
             # Only what is interrupted has something to go on with: what failed is planned anew the next time.
-            await self._checkpoint.remove()
+            await self._note(self._checkpoint.remove())
         self._counts["blobs_copied"] += self._sharing.sent
         self._counts["bytes_copied"] += self._sharing.sent_bytes
         return MirrorReport(
             images=tuple(self._images[task.key] for task in tasks if task.key in self._images),
             failures=(*mine.failures, *self._failures),
             deleted=tuple(self._deleted),
-            warnings=self._plan.warnings,
+            warnings=(*self._plan.warnings, *self._warnings),
             shard="" if self._shard is None else str(self._shard),
             seconds=time.monotonic() - self._began,
             **{name: self._counts[name] for name in COUNTED},
@@ -149,11 +146,19 @@ class Runner:
                 return
             self._counts.update({name: getattr(report, name) for name in COUNTED})
             self._finish(task, outcome_of(report), report.bytes_copied)
-            if self._checkpoint is not None:
-                await self._checkpoint.add(task.key)
+            if self._checkpoint is not None and not self._warnings:
+                await self._note(self._checkpoint.add(task.key))
 
         await each(several, one, at_once=self._plan.images_at_once)
         return left
+
+    async def _note(self, noting: Awaitable[None]) -> None:
+        """Write to the checkpoint; where that fails the work goes on, and the next run has to look at more."""
+        try:
+            await noting
+        except StorageError as error:
+            if str(error) not in self._warnings:
+                self._warnings.append(str(error))
 
     async def _copy(self, task: CopyTask) -> CopyReport:
         absent = task.destination in self._absent

@@ -126,6 +126,20 @@ def test_no_pattern_takes_long() -> None:
     assert time.process_time() - began < 1
 
 
+def test_many_globs_are_compiled_once_and_not_for_each_tag() -> None:
+    several = [TagFilter(allow=[f"v{number}.{kind}.*" for number in range(MAX_PATTERNS)]) for kind in range(2)]
+    began = time.process_time()
+    for number in range(40):
+        assert [each.accepts(f"v{number}.1.0") for each in several] == [False, True]
+    assert time.process_time() - began < 3
+
+
+@pytest.mark.parametrize("pattern", ["[", "v[", "[a", "[]", "v1[-"])
+def test_what_can_match_nothing_is_refused(pattern: str) -> None:
+    with pytest.raises(UsageError, match="matches no tag"):
+        TagFilter(allow=[pattern])
+
+
 def test_names_of_repositories_match_with_slashes() -> None:
     matches = name_matcher("acme/*")
     assert matches("acme/app")
