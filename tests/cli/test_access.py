@@ -153,6 +153,12 @@ def test_settings_come_from_the_files_of_others(
     (host / "hosts.toml").write_text(f'[host."{encrypted.url}"]\nca = "{encrypted.ca}"\n')
     words = ("ls", f"{encrypted.host}/acme/app")
     assert ocidist(*words, "--config", tmp_path / "hosts").out == b"v1\n"
+    # An authority that is named counts for hosts that have settings, too.
+    (host / "hosts.toml").write_text(
+        f'server = "{encrypted.url}"\n[host."{encrypted.url}"]\n[host."{encrypted.url}".header]\nX-Reason = "test"\n'
+    )
+    assert ocidist(*words, "--config", tmp_path / "hosts").status == 1
+    assert ocidist(*words, "--config", tmp_path / "hosts", "--ca-file", encrypted.ca).out == b"v1\n"
 
     (tmp_path / "registries.conf").write_text(f'[[registry]]\nlocation = "{encrypted.host}"\ninsecure = true\n')
     monkeypatch.setenv("OCIDIST_CONFIG", str(tmp_path / "registries.conf"))

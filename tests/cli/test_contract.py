@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ocidist import Digest
+from ocidist.cli import main
+from ocidist.cli.dispatch import COMMON
 from ocidist.cli.failure import hint_of, message_of, status_of
-from ocidist.cli.main import COMMON
 from ocidist.errors import (
     ArchiveError,
     AuthError,
@@ -41,6 +45,8 @@ from ocidist.wire.endpoints import GetBlob, GetManifest, ListTags
 from tests.cli.support import SNAPSHOTS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ocidist.testing.registry import LoopbackRegistry
     from tests.cli.support import Command
 
@@ -157,7 +163,7 @@ def test_a_bug_is_called_a_bug(ocidist: Command, monkeypatch: pytest.MonkeyPatch
         ("ls localhost:5000 --config /no/such", "there is no such file or directory"),
         ("resolve localhost:5000/app:v1 --platform all", "is not a platform"),
         ("resolve localhost:5000/app@sha256:12", "is not a digest"),
-        ("resolve user:word@localhost:5000/app", "hold no user name"),
+        ("resolve user:word@localhost:5000/app", "hold no user name and password: ocidist login keeps them"),
         ("push localhost:5000/app:v1 /no/such/file", "No such file"),
         ("push oci:dir:v1 file", "is not on a registry"),
         ("push localhost:5000/app:v1 --annotation x", "is no annotation"),
@@ -165,7 +171,11 @@ def test_a_bug_is_called_a_bug(ocidist: Command, monkeypatch: pytest.MonkeyPatch
         ("tag --delete localhost:5000/app", "takes one tag"),
         ("blob put localhost:5000/app - --journal j", "needs a file"),
         ("blob get localhost:5000/app:v1", "write repository@digest"),
-        ("resolve ./app", "A layout in it is oci:./app"),
+        ("resolve ./app", "a layout in a directory is 'oci:./app'"),
+        ("resolve docker-daemon:app", "'docker-daemon' are not known"),
+        ("cp docker-daemon:app localhost:5000/app", "'docker-daemon' are not known"),
+        ("cp localhost:5000/app oci://ghcr.io/acme/app", "is ambiguous"),
+        ("pull oci://ghcr.io/acme/app:v1", "is ambiguous"),
         ("cp localhost:5000 localhost:5001", "cp copies between repositories"),
         ("manifest delete localhost:5000/app:v1", "with all its tags"),
     ],
@@ -184,6 +194,7 @@ def test_common_options_may_stand_before_the_verb(full_registry: LoopbackRegistr
     assert ocidist("-o", "json", "ls", full_registry.url).out == expected
     assert ocidist("--output=json", "-v", "ls", "--", full_registry.url).out == expected
     assert ocidist("--insecure-host", full_registry.host, "--output", "json", "ls", full_registry.url).out == expected
+    assert ocidist("-ojson", "ls", full_registry.url).out == expected
     assert ocidist("--nonsense", "ls", full_registry.url).status == 2
     assert ocidist("-o").status == 2
 
@@ -192,6 +203,33 @@ def test_the_common_options_are_those_that_verbs_have() -> None:
     text = (SNAPSHOTS / "ls.help.txt").read_text()
     found = re.findall(r"^ (--[a-z-]+)(?: (-[a-z]))?(?: ([A-Z]+))?", text[text.index(" Output\n") :], re.MULTILINE)
     assert {name: bool(value) for *names, value in found for name in names if name} == COMMON
+
+
+@pytest.mark.parametrize(
+    "words", [("ls", ""), ("pull", "localhost:5000/app", "--dir", ""), ("ls", "localhost:5000", "--config=")]
+)
+def test_an_empty_argument_is_a_variable_that_is_not_set(words: tuple[str, ...], ocidist: Command) -> None:
+    done = ocidist(*words)
+    assert (done.status, done.out) == (2, b"")
+    assert done.err.startswith("error: an argument is empty")
+
+
+def test_a_variable_that_is_set_to_nothing_is_not_set(
+    full_registry: LoopbackRegistry, ocidist: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Otherwise this directory would be one of registries' settings.
+    (tmp_path / full_registry.host).mkdir()
+    (tmp_path / full_registry.host / "hosts.toml").write_text("no TOML")
+    monkeypatch.chdir(tmp_path)
+    for name in ("OUTPUT", "PROGRESS", "CA_FILE", "CONFIG"):
+        monkeypatch.setenv(f"OCIDIST_{name}", "")
+    assert ocidist("ls", full_registry.url).text == "acme/app\nacme/empty\n"
+
+
+def test_no_verb_has_two_options_of_one_name() -> None:
+    for path in SNAPSHOTS.glob("*.help.txt"):
+        names = re.findall(r"^ (?:\*  )?(--[a-z-]+)", path.read_text(), re.MULTILINE)
+        assert len(names) == len(set(names)), path.name
 
 
 def test_what_the_library_advises_is_said_in_words_of_the_command_line() -> None:
@@ -203,3 +241,50 @@ def test_what_the_library_advises_is_said_in_words_of_the_command_line() -> None
     assert hint_of(TlsError("[SSL: WRONG_VERSION_NUMBER] wrong version number")) == (
         "If it speaks plain http: --insecure, or http:// before its name"
     )
+
+
+class _Terminal(io.TextIOWrapper):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("term", "no_color", "red"),
+    [("xterm", "", True), ("xterm", "1", False), ("dumb", "", False), ("unknown", "", False)],
+)
+def test_colours_are_for_terminals_that_know_them(
+    term: str, no_color: str, red: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stderr", _Terminal(shown))
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setenv("NO_COLOR", no_color)
+    assert main(["ls"]) == 2
+    assert (b"\x1b[1;31merror:\x1b[0m" in shown.getvalue()) is red
+    assert (b"\x1b" in shown.getvalue()) is red
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        ("größe\tand\r\nmore\n".encode(), 0),
+        (b"\x1b[31mred", 2),
+        (b"bell\a", 2),
+        ("\x9b31m".encode(), 2),
+        (b"x" * 300_000 + b"\0", 2),
+    ],
+)
+def test_what_a_registry_has_cannot_steer_a_terminal(
+    data: bytes,
+    status: int,
+    registry: LoopbackRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    registry.call(registry.store.repository("acme/app").blobs.push, data)
+    words = ["blob", "get", f"{registry.url}/acme/app@{Digest.of(data)}"]
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", _Terminal(shown))
+    assert main(words) == status
+    assert shown.getvalue() == data if status == 0 else data.startswith(shown.getvalue())
+    assert not status or "would upset the terminal" in capfd.readouterr().err

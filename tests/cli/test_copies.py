@@ -108,11 +108,14 @@ def test_a_plan_is_made_here_and_done_there_by_several(
     foretold = ocidist("mirror", "-f", rules, "--from", tmp_path / "plan.json", "--dry-run", "-o", "json").json
     assert [image["present"] for image in foretold["images"]] == [False] * 4
     assert ocidist("ls", registry.url).out == b""
-    copied = 0
+    copied = []
     for shard in ("0/2", "1/2"):
         words = ("--from", tmp_path / "plan.json", "--shard", shard, "-o", "json")
-        copied += ocidist("mirror", "-f", rules, *words).json["copied"]
-    assert copied == 4
+        mine = ocidist("mirror", "-f", rules, *words, "--dry-run").json["images"]
+        done = ocidist("mirror", "-f", rules, *words).json["images"]
+        assert [image["destination"] for image in done] == [image["destination"] for image in mine]
+        copied += done
+    assert [image["outcome"] for image in copied] == ["copied"] * 4
     # A plan is enough where the registries need no settings: on loopback, http is found out.
     assert ocidist("mirror", "--from", tmp_path / "plan.json", "-o", "json").json["present"] == 4
     (tmp_path / "plan.json").write_text("[]")
@@ -127,6 +130,9 @@ def test_a_plan_is_made_here_and_done_there_by_several(
         ("mirror -f mirror.toml --shard 2/2", "of 2 shards the last is 1"),
         ("mirror -f mirror.toml --shard all", "is not a shard"),
         ("mirror --insecure", "--insecure-host HOST names one"),
+        ("mirror --plan --dry-run", "--plan prints the whole plan"),
+        ("mirror --plan --shard 0/2", "--plan prints the whole plan"),
+        ("mirror --plan --checkpoint done", "--plan prints the whole plan"),
         ("mirror --from none.json", "none.json"),
     ],
 )

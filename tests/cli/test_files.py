@@ -87,7 +87,7 @@ def test_names_that_lead_elsewhere_are_refused(
     folder = tmp_path / "in" / "here"
     done = ocidist("pull", reference, "--dir", folder, "--force")
     assert done.status == 1
-    assert "no such file will be written" in done.err
+    assert "no such file is written anywhere" in done.err
     assert done.err.count("\n") == 1
     assert not list(tmp_path.rglob("*.txt"))
 
@@ -135,13 +135,24 @@ def test_titles_are_names_within_the_artifact(
     assert (done.status, done.out) == (2, b"")
 
 
+@pytest.mark.parametrize("name", ["back\\slash", "line\nbreak", "bell\a"])
+def test_what_nobody_could_pull_is_not_pushed(
+    name: str, registry: LoopbackRegistry, ocidist: Command, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(b"data")
+    done = ocidist("push", f"{registry.url}/acme/data:v1", tmp_path / name)
+    assert (done.status, done.out) == (2, b"")
+    assert "no such file is written anywhere" in done.err
+    assert not registry.requests
+
+
 def test_an_artifact_may_have_a_config_a_subject_and_no_file(
     full_registry: LoopbackRegistry, ocidist: Command, tmp_path: Path
 ) -> None:
     app = f"{full_registry.url}/acme/app"
     (tmp_path / "config.json").write_bytes(b'{"a":1}')
     config = f"{tmp_path / 'config.json'}:application/vnd.example.config+json"
-    done = ocidist("push", app, "--subject", "v1", "--artifact-type", "application/x", "--config", config)
+    done = ocidist("push", app, "--subject", "v1", "--artifact-type", "application/x", "--artifact-config", config)
     assert done.status == 0
     view = json.loads(ocidist("manifest", "get", f"{app}@{done.text.strip()}").out)
     assert view["config"]["mediaType"] == "application/vnd.example.config+json"

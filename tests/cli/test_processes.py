@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ocidist import Digest
+from ocidist.cli.dispatch import program, quoted
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ocidist.testing.registry import LoopbackRegistry
+    from tests.cli.support import Command
 
 HEAVY = {"anyio", "cattrs", "cryptography", "httpx", "jwt", "ssl", "stamina", "uvicorn", "uvloop"}
 
@@ -37,16 +39,17 @@ def test_a_reader_who_leaves_ends_it_quietly(full_registry: LoopbackRegistry, tm
     reader, writer = os.pipe()
     os.close(reader)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-m", "ocidist", "ls", full_registry.url],
-        env=environment,
-        stdout=writer,
-        stderr=subprocess.PIPE,
-        check=False,
-        timeout=60,
-    )
+    for words in (["ls", full_registry.url], ["--help"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ocidist", *words],
+            env=environment,
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=60,
+        )
+        assert (done.returncode, done.stderr) == (141, b"")
     os.close(writer)
-    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_without_its_extra_it_says_what_to_install(tmp_path: Path) -> None:
@@ -95,3 +98,57 @@ def test_a_pipe_and_a_device_are_standard_input_too(full_registry: LoopbackRegis
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123 -- as standard input
         empty = subprocess.run(command, env=environment, stdin=nothing, capture_output=True, check=False, timeout=60)
     assert (empty.stdout.decode().strip(), empty.stderr) == (Digest.of(b""), b"")
+
+
+@pytest.mark.parametrize(
+    "word", ["plain", "", "a b", "it's", '"$x"', "a\nb", "\x1b[31m", "tab\t'\\0", "gr\u00f6\u00dfe", "caf\udce9 1", "-"]
+)
+def test_a_command_that_is_shown_can_be_typed_into_a_shell(word: str) -> None:
+    shown = quoted(word)
+    assert shown.isprintable()
+    done = subprocess.run(["bash", "-c", f"printf %s {shown}"], capture_output=True, check=True, timeout=10)  # noqa: S607 -- whichever bash there is
+    assert done.stdout == word.encode(errors="surrogateescape")
+
+
+def test_a_command_is_shown_as_it_was_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    script = tmp_path / "bin" / "ocidist"
+    script.parent.mkdir()
+    script.touch(mode=0o755)
+    monkeypatch.setattr(sys, "argv", [str(script), "ls"])
+    monkeypatch.setattr(sys, "orig_argv", ["python", str(script), "ls"])
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert program() == [str(script)]
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert program() == ["ocidist"]
+    monkeypatch.setattr(sys, "argv", ["/somewhere/ocidist/__main__.py", "ls"])
+    monkeypatch.setattr(sys, "orig_argv", ["python3", "-X", "utf8", "-m", "ocidist", "ls"])
+    assert program() == ["python3", "-X", "utf8", "-m", "ocidist"]
+
+
+def test_bash_completes_verbs_options_values_and_files(ocidist: Command, tmp_path: Path) -> None:
+    (tmp_path / "ocidist.bash").write_bytes(ocidist("completion", "bash").out)
+    (tmp_path / "data.txt").touch()
+    attempts = (
+        ("l", "ls login logout"),
+        ("manifest g", "get"),
+        ("ls --outp", "--output"),
+        ("ls -o j", "json jsonl"),
+        ("push x:v1 da", "data.txt"),
+        ("mirror -f da", "data.txt"),
+    )
+    lines = [
+        f"COMP_WORDS=(ocidist {typed}); COMP_CWORD={len(typed.split())}; COMPREPLY=(); _ocidist; echo ${{COMPREPLY[*]}}"
+        for typed, _ in attempts
+    ]
+    script = "\n".join(["source ocidist.bash", *lines, "complete -p ocidist"])
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, check=True, timeout=30)  # noqa: S607 -- see above
+    assert done.stdout.decode().splitlines() == [
+        *(found for _, found in attempts),
+        "complete -o default -F _ocidist ocidist",
+    ]
+
+
+def test_zsh_calls_what_completes_whatever_the_name_of_its_file(ocidist: Command) -> None:
+    script = ocidist("completion", "zsh").text
+    assert script.startswith("#compdef ocidist\n")
+    assert script.endswith('  _cyclopts_ocidist "$@"\nelse\n  compdef _cyclopts_ocidist ocidist\nfi\n')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import threading
 import time
 from typing import TYPE_CHECKING, Final
@@ -15,7 +16,7 @@ from rich.console import Console
 from ocidist.cli import people
 from ocidist.cli.bars import Bars
 from ocidist.cli.people import Telling, Voice
-from ocidist.cli.progress import Lines, Tally, size_text
+from ocidist.cli.progress import Lines, Tally
 from ocidist.observe.events import (
     BlobMounted,
     ContentCopied,
@@ -105,13 +106,6 @@ def test_what_is_complete_is_counted_once() -> None:
     assert (plain.moved, plain.finished, plain.mounted, plain.copies) == (MIB, 1, 1, 0)
 
 
-@pytest.mark.parametrize(
-    ("count", "text"), [(None, "?"), (0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 * 1024**5, "5120.0 TiB")]
-)
-def test_sizes_are_readable(count: int | None, text: str) -> None:
-    assert size_text(count) == text
-
-
 def test_progress_is_shown_as_it_was_asked_for(
     full_registry: LoopbackRegistry, ocidist: Command, tmp_path: Path
 ) -> None:
@@ -121,7 +115,7 @@ def test_progress_is_shown_as_it_was_asked_for(
     assert ocidist(*words, "--progress", "auto").err == ""
     assert ocidist(*words, "--progress", "none").err == ""
     (tmp_path / "data").write_bytes(b"y" * 5000)
-    assert "4.9 KiB in 0.0 s" in ocidist(*words, "--progress", "plain").err
+    assert re.search(r": 4\.9 KiB in \d+\.\d s\n", ocidist(*words, "--progress", "plain").err)
     (tmp_path / "data").write_bytes(b"z" * 5000)
     events = [json.loads(line) for line in ocidist(*words, "--progress", "json").err.splitlines()]
     assert {"TransferStarted", "TransferProgressed", "TransferFinished"} <= {each["event"] for each in events}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import pytest
 
-from ocidist.cli.main import GROUPS, VERBS
+from ocidist.cli.dispatch import GROUPS, VERBS
 from tests.cli.support import compare, tidied
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from ocidist import Digest
 from ocidist.server.faults import FOREVER, Fault
 from ocidist.testing.content import Content
 from ocidist.testing.registry import serve
-from ocidist.wire.endpoints import CancelUpload, GetBlob, PatchUpload, PutManifest, PutUpload
+from ocidist.wire.endpoints import CancelUpload, GetBlob, ListTags, PatchUpload, PutManifest, PutUpload
 from tests.peers.images import noise
 
 if TYPE_CHECKING:
@@ -45,11 +45,20 @@ def registry() -> Iterator[LoopbackRegistry]:
         yield found
 
 
-def command(folder: Path, *words: str) -> subprocess.Popen[str]:
+def command(
+    folder: Path, *words: str, program: tuple[str, ...] = ("-m", "ocidist"), stdin: int | None = None
+) -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(folder)}
+
+    def heed() -> None:
+        # Shells have what they run aside ignore it, and so would a command of these tests.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
     return subprocess.Popen(
-        [sys.executable, "-m", "ocidist", *words],
+        [sys.executable, *program, *words],
         cwd=folder,
+        stdin=stdin,
+        preexec_fn=heed,  # noqa: PLW1509 -- nothing else happens between fork and exec
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -86,7 +95,7 @@ def test_f200_an_interrupted_push_keeps_its_journal_and_says_how_to_go_on(
 
     ended = interrupted(registry, tmp_path, signal.SIGINT, *words)
     assert (ended.status, ended.out) == (130, "")
-    assert ended.err.splitlines()[-1] == f"  ocidist {' '.join(words)}"
+    assert ended.err.splitlines()[-1] == f"  {sys.executable} -m ocidist {' '.join(words)}"
     assert "Traceback" not in ended.err
     journal, *others = [path for path in (tmp_path / "kept").iterdir() if path.name.endswith(".upload")]
     assert not others
@@ -111,7 +120,7 @@ def test_f200_an_interrupted_pull_leaves_no_temporary_file(registry: LoopbackReg
     words = ["blob", "get", f"{registry.url}/acme/files@{digest}", "data.bin", "-o", "json"]
     ended = interrupted(registry, tmp_path, signal.SIGINT, *words)
     assert (ended.status, ended.out) == (130, "")
-    assert f'"resume":"ocidist {" ".join(words)}"' in ended.err
+    assert f'"resume":"{sys.executable} -m ocidist {" ".join(words)}"' in ended.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -171,7 +180,7 @@ def test_f200_an_interrupted_mirror_keeps_its_checkpoint(registry: LoopbackRegis
         words = ["mirror", "--checkpoint", "done", "--insecure-host", other.host]
         ended = interrupted(other, tmp_path, signal.SIGINT, *words)
         assert (ended.status, ended.out) == (130, "")
-        assert ended.err.splitlines()[-1] == f"  ocidist {' '.join(words)}"
+        assert ended.err.splitlines()[-1] == f"  {sys.executable} -m ocidist {' '.join(words)}"
         assert (tmp_path / "done").exists()
 
         other.faults.clear()
@@ -182,3 +191,29 @@ def test_f200_an_interrupted_mirror_keeps_its_checkpoint(registry: LoopbackRegis
         assert "1 copied, 1 there already" in out
         assert not (tmp_path / "done").exists()
         assert sum(each.method == "PUT" and "/manifests/" in each.path for each in other.requests) == 1
+
+
+def test_f200_a_closed_terminal_ends_a_command_and_an_interrupt_that_was_ignored_does_not(
+    registry: LoopbackRegistry, tmp_path: Path
+) -> None:
+    registry.faults.add(Fault(on=ListTags, latency=HANGS))
+    ignoring = "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); from ocidist.cli import main; "
+    words = ["ls", f"{registry.url}/acme/app"]
+    with command(tmp_path, *words, program=("-c", f"{ignoring}sys.exit(main())")) as process:
+        until_met(registry, process)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        assert process.poll() is None
+        process.send_signal(signal.SIGHUP)
+        _, err = process.communicate(timeout=SOON_S)
+    assert (process.returncode, err) == (129, "interrupted\n")
+
+
+def test_f200_what_came_from_standard_input_cannot_go_on(registry: LoopbackRegistry, tmp_path: Path) -> None:
+    with command(tmp_path, "blob", "put", f"{registry.url}/acme/app", "-", stdin=subprocess.PIPE) as process:
+        deadline = time.monotonic() + SOON_S
+        while not registry.requests and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=SOON_S)
+    assert (process.returncode, err) == (130, "interrupted\n")

@@ -31,9 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         _open_standard_streams()
     try:
-        from ocidist.cli.main import run  # noqa: PLC0415 -- needs the extra
+        from ocidist.cli.dispatch import run  # noqa: PLC0415 -- needs the extra
 
-        status = run(sys.argv[1:] if arguments is None else arguments)
+        status = run(arguments)
     except KeyboardInterrupt:
         # Before anything had begun.
         status = INTERRUPTED

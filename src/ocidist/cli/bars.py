@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from ocidist.cli.progress import size_text
+from ocidist.observe.counting import counted, in_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,16 +97,16 @@ class Bars:
         )
         for each in rows:
             bar = [ProgressBar(total=each.size or None, completed=each.done, pulse=not each.size)] if wide else []
-            table.add_row(Text(each.label), *bar, Text(f"{size_text(each.done)}/{size_text(each.size)}"))
+            table.add_row(Text(each.label), *bar, Text(f"{in_bytes(each.done)}/{in_bytes(each.size)}"))
         return Group(table, self._sum())
 
     def _sum(self) -> Text:
         tally = self._tally
         seconds = max(time.monotonic() - (tally.began or 0), 0.001)
         moved = tally.moved
-        rate = f"{size_text(moved)}, {size_text(int(moved / seconds))}/s"
+        rate = f"{in_bytes(moved)}, {in_bytes(int(moved / seconds))}/s"
         if not tally.copies:
-            text = f"{tally.finished} blobs, {rate}"
+            text = f"{counted(tally.finished, 'blob')}, {rate}"
         else:
             images = f"{tally.copied}/{max(tally.expected, tally.copies)} images"
             text = f"{images}, {tally.finished} blobs and manifests sent, {tally.mounted} mounted, {rate}"

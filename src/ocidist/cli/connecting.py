@@ -19,6 +19,7 @@ from ocidist.cli.progress import view_of
 from ocidist.errors import HostsFileError
 from ocidist.hosts.config import HostConfig, HostsConfig
 from ocidist.model.digest import Digest
+from ocidist.model.places import ARCHIVE, LAYOUT, is_local
 from ocidist.model.reference import Tag
 from ocidist.observe.logging import log_events
 from ocidist.storage.archive import Archive
@@ -92,7 +93,7 @@ class Session:
             UsageError: A layout holds several things, and none is named.
             OciError: An archive cannot be read.
         """
-        if naming.is_local(text):
+        if is_local(text):
             await load_module("ocidist.transfer.places")
             from ocidist.transfer.places import open_place  # noqa: PLC0415 -- for those who read from their disk
 
@@ -111,16 +112,16 @@ class Session:
             UsageError: It names one thing in a layout.
             OciError: An archive cannot be read.
         """
-        if not naming.is_local(text):
+        if not is_local(text):
             async with self.place(text) as found:
                 yield found
             return
         path, digest = naming.local_path(text)
-        if text.startswith(naming.ARCHIVE):
+        if text.startswith(ARCHIVE):
             async with Archive(path) as archive:
-                yield Place(archive, digest, f"{naming.ARCHIVE}{path}")
+                yield Place(archive, digest, f"{ARCHIVE}{path}")
         else:
-            yield Place(Layout(path), digest, f"{naming.LAYOUT}{path}")
+            yield Place(Layout(path), digest, f"{LAYOUT}{path}")
 
 
 @contextlib.asynccontextmanager
@@ -147,7 +148,7 @@ async def connected(
     """
     from ocidist.client import Client  # noqa: PLC0415 -- help and version do without
 
-    found = await _hosts(common, [naming.registry_in(text) for text in where if not naming.is_local(text)])
+    found = await _hosts(common, [naming.registry_in(text) for text in where if not is_local(text)])
     async with (
         _speaking(common) as voice,
         view_of(common.progress, voice) as view,
@@ -174,7 +175,8 @@ async def _hosts(common: Common, named: Iterable[RegistryName]) -> HostsConfig:
 async def _existing(path: Path) -> Path:
     # Otherwise it would be missed at the first connection, and by every registry.
     if not await anyio.to_thread.run_sync(path.is_file):
-        raise HostsFileError(path, "there is no such file")
+        is_there = await anyio.to_thread.run_sync(path.exists)
+        raise HostsFileError(path, "it is not a regular file" if is_there else "there is no such file")
     return path
 
 

@@ -16,7 +16,7 @@ SHOWN: Final = frozenset({
     *("content-type", "date", "docker-content-digest", "docker-distribution-api-version", "docker-upload-uuid", "etag"),
     *("host", "if-none-match", "oci-chunk-min-length", "oci-filters-applied", "oci-subject", "oci-tag", "range"),
     *("ratelimit-limit", "ratelimit-remaining", "retry-after", "server", "transfer-encoding", "user-agent", "vary"),
-    *("warning", "www-authenticate", "x-request-id"),
+    *("accept-encoding", "warning", "www-authenticate", "x-request-id"),
 })  # fmt: skip
 """Header fields whose values say nothing that somebody else must not know; of all others only the name is shown."""
 

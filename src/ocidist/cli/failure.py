@@ -86,6 +86,7 @@ _WORDS: Final = (
         '. Say so with HostConfig(scheme="http"), or allow it with EgressPolicy(allow_plaintext_credentials=True)',
         ": write http:// before its name if they may be sent",
     ),
+    ("give them to the client, as credentials", "ocidist login keeps them"),
     ("give one with HostConfig(client_cert=...)", "a hosts.toml or certs.d given with --config can name one"),
 )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from ocidist._io.files import AtomicFile
 from ocidist.cli.failure import hinted
-from ocidist.errors import ProtocolError, StorageError
+from ocidist.errors import StorageError
 from ocidist.remote.repository import Repository
 
 if TYPE_CHECKING:
@@ -52,25 +52,25 @@ def refuse_existing(path: Path) -> None:
         raise hinted(StorageError(f"{path} is there already"), "--force replaces it")
 
 
-def safe_names(names: Iterable[str]) -> None:
-    """Check names that came from a registry: relative, below where they are put, and each only once.
+def unfit(names: Iterable[str]) -> str | None:
+    """Return what keeps files from being written under these names, all below one directory; None if nothing does.
 
-    Raises:
-        ProtocolError: One of them is not.
+    They have to be relative, to stay below it, to be shown on any terminal, and to leave room for each other.
     """
     seen: set[PurePosixPath] = set()
     for name in names:
         path = PurePosixPath(name)
         bad = not name or len(name) > MAX_NAME or not name.isprintable() or "\\" in name
         if bad or path.is_absolute() or ".." in path.parts or path == PurePosixPath():
-            raise ProtocolError(f"the artifact has a file called {name[:200]!r}, and no such file will be written")
+            return f"a file called {name[:200]!r}, and no such file is written anywhere"
         if path in seen:
-            raise ProtocolError(f"the artifact has two files called {name[:200]!r}")
+            return f"two files called {name[:200]!r}"
         seen.add(path)
     for path in seen:
         inside = next((parent for parent in path.parents if parent in seen), None)
         if inside is not None:
-            raise ProtocolError(f"the artifact has a file called {str(inside)!r}, and others within it")
+            return f"a file called {str(inside)!r}, and others within it"
+    return None
 
 
 def prepared(folder: Path, name: str, *, force: bool) -> Path:

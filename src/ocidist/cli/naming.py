@@ -9,27 +9,12 @@ from typing import Final
 from ocidist.cli.failure import hinted
 from ocidist.errors import InvalidReferenceError, UsageError
 from ocidist.model.digest import Digest
+from ocidist.model.places import DOCKER, check_path, is_local, on_registry
 from ocidist.model.reference import Reference, RegistryName, located
-
-LAYOUT: Final = "oci:"
-ARCHIVE: Final = "oci-archive:"
-LOCAL: Final = (LAYOUT, ARCHIVE)
-"""What places on this machine begin with."""
 
 _DIGEST: Final = re.compile(r"sha(?:256|512):")
 
-_PATHS: Final = ("/", "./", "../", "~")
 _ONLY_HOST: Final = re.compile(r"[^/]+:[0-9]{1,5}/?|[^/:@]*\.[^/:@]*/?|localhost/?|\[[0-9a-fA-F:]+\](?::[0-9]{1,5})?/?")
-
-
-def is_local(text: str) -> bool:
-    """Return whether an argument names a layout or an archive."""
-    return text.startswith(LOCAL)
-
-
-def _plain(text: str) -> str:
-    # What skopeo and podman write before names that are on a registry.
-    return text.removeprefix("docker://")
 
 
 def reference(text: str) -> Reference:
@@ -38,11 +23,7 @@ def reference(text: str) -> Reference:
     Raises:
         InvalidReferenceError: It is none.
     """
-    if text.startswith(_PATHS):
-        raise hinted(
-            InvalidReferenceError(f"{text[:200]!r} names no repository"), f"A layout in it is oci:{text[:200]}"
-        )
-    return located(_plain(text))
+    return located(on_registry(text))
 
 
 def registry(text: str) -> RegistryName:
@@ -53,7 +34,7 @@ def registry(text: str) -> RegistryName:
     """
     if not text.strip():
         raise InvalidReferenceError("the registry has no name")
-    name = _plain(text).removesuffix("/")
+    name = text.removeprefix(DOCKER).removesuffix("/")
     if "/" in name.partition("://")[2 if "://" in name else 0]:
         raise InvalidReferenceError(f"{text[:80]!r} is not a registry: leave the repository out")
     return RegistryName.parse(name)
@@ -61,7 +42,7 @@ def registry(text: str) -> RegistryName:
 
 def names_registry(text: str) -> bool:
     """Return whether an argument names a registry, and nothing in it."""
-    scheme, separator, rest = _plain(text).partition("://")
+    scheme, separator, rest = text.removeprefix(DOCKER).partition("://")
     if separator:
         return "/" not in rest.removesuffix("/")
     return _ONLY_HOST.fullmatch(scheme) is not None
@@ -90,8 +71,7 @@ def local_path(text: str) -> tuple[Path, Digest | None]:
         path, digest = rest, ""
     if ":" in path:
         raise UsageError(f"{text[:200]!r} names one manifest: leave the tag out")
-    if not path:
-        raise InvalidReferenceError(f"{text[:200]!r} names no path")
+    check_path(path, text)
     return Path(path), Digest(digest) if digest else None
 
 

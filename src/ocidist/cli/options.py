@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import attrs
 from cyclopts import Group, Parameter
@@ -32,6 +32,16 @@ Flag = Annotated[bool, Parameter(show_default=False)]
 
 Texts = Annotated[tuple[str, ...], Parameter(show_default=False)]
 """An option that can be given several times."""
+
+if TYPE_CHECKING:
+    FileName: TypeAlias = str
+    """The name of a file as it was written: a path would lose the difference between ``-`` and ``./-``."""
+else:
+    # It stays text, which comes first; that it might be a path lets shells complete it.
+    FileName = str | Path
+
+FILE: Final = "FILE"
+"""What help calls such names."""
 
 _OUTPUT: Final = Group("Output", sort_key=10)
 _CONNECTION: Final = Group("Connection", sort_key=11)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio.to_thread
 
-from ocidist.cli.failure import OutputError, ReaderGoneError
+from ocidist.cli.failure import OutputError, ReaderGoneError, hinted
 from ocidist.cli.options import Format
+from ocidist.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -29,6 +30,9 @@ Value = dict[str, object]
 # What JSON leaves as it is, and a terminal might obey or hide.
 _UNSAFE: Final = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
+# What text may have on a terminal, apart from what is shown: tabs and ends of lines.
+_STEERING: Final = re.compile(b"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\xc2[\x80-\x9f]")
+
 
 class Output:
     """Standard output of a command.
@@ -41,6 +45,7 @@ class Output:
     def __init__(self, form: Format, aside: Callable[[Callable[[], None]], None] | None = None) -> None:
         self.form = form
         self._aside = aside
+        self._last = b""
 
     @property
     def is_text(self) -> bool:
@@ -88,6 +93,23 @@ class Output:
                     kept += page.items
         if self.form is Format.JSON:
             await self.write(encoded(f"{document(whole(kept), indent=2)}\n"))
+
+    async def content(self, data: bytes) -> None:
+        """Write a piece of what a registry has, as it is; to a terminal only if it is text that cannot steer it.
+
+        Raises:
+            UsageError: It can.
+            ReaderGoneError: Nobody reads it.
+            OutputError: It cannot be written.
+        """
+        if self.is_terminal and _STEERING.search(self._last + data):
+            raise hinted(
+                UsageError("this is not text, and would upset the terminal"),
+                "Send standard output to a file, or through less",
+            )
+        # A character may be in two pieces.
+        self._last = data[-1:]
+        await self.write(data)
 
     async def write(self, data: bytes) -> None:
         """Write bytes as they are.

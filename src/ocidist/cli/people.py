@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import queue
 import sys
 import threading
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 PATIENCE_S: Final = 2.0
 """Seconds that a terminal has to take the last words."""
+
+_PAPER: Final = frozenset({"dumb", "unknown"})
+"""What terminals that obey no escapes call themselves."""
 
 _SILENT: Final = frozenset({"MirrorFailed", "NamesSkipped", "TransferFailed", "WarningReceived"})
 """Events whose warnings the library logs itself, or that the error at the end tells better."""
@@ -78,7 +82,7 @@ def put(text: str) -> None:
 
 def is_terminal() -> bool:
     """Return whether standard error is a terminal that can be drawn on."""
-    return sys.stderr is not None and sys.stderr.isatty()
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") not in _PAPER
 
 
 class Telling(logging.Handler):

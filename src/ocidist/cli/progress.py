@@ -13,7 +13,7 @@ import attrs
 from ocidist.cli.options import Showing
 from ocidist.cli.output import document
 from ocidist.cli.people import PATIENCE_S, is_terminal
-from ocidist.observe.counting import counted
+from ocidist.observe.counting import counted, in_bytes
 from ocidist.observe.events import (
     CANCELLED,
     BlobMounted,
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
     from ocidist.cli.people import Voice
 
-_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
-_STEP: Final = 1024
 _TOLD_EVERY_S: Final = 5.0
 
 
@@ -158,7 +156,7 @@ class Lines(Nothing):
 def _copy_line(event: CopyEvent) -> str | None:
     match event:
         case CopyStarted():
-            what = f"{counted(event.manifests, 'manifest')} and {counted(event.blobs, 'blob')}, {size_text(event.size)}"
+            what = f"{counted(event.manifests, 'manifest')} and {counted(event.blobs, 'blob')}, {in_bytes(event.size)}"
             return f"copy {event.source} to {event.destination}: {what}"
         case ContentMounted():
             return f"{event.source}: mounted from {event.mounted_from}"
@@ -173,13 +171,13 @@ def _copy_line(event: CopyEvent) -> str | None:
 def _line(event: TransferEvent) -> str | None:
     match event:
         case TransferProgressed():
-            return f"{size_text(event.done)} of {size_text(event.size)}"
+            return f"{in_bytes(event.done)} of {in_bytes(event.size)}"
         case TransferResumed():
-            return f"goes on at {size_text(event.offset)} ({event.reason})"
+            return f"goes on at {in_bytes(event.offset)} ({event.reason})"
         case BlobMounted():
             return f"mounted from {event.source}"
         case TransferFinished() if event.done:
-            return f"{size_text(event.done)} in {event.seconds:.1f} s"
+            return f"{in_bytes(event.done)} in {event.seconds:.1f} s"
         case TransferFinished():
             return "is there"
         case TransferFailed() if event.reason != CANCELLED:
@@ -289,15 +287,3 @@ def _label(event: TransferEvent) -> str:
     # The first characters of a digest tell a blob from others; without one, its repository has to do.
     name, _, digest = event.reference.partition("@")
     return digest.partition(":")[2][:12] or clean_text(name).rpartition("/")[2]
-
-
-def size_text(count: int | None) -> str:
-    """Return a number of bytes for people."""
-    if count is None:
-        return "?"
-    amount = float(count)
-    for unit in _UNITS:
-        if amount < _STEP or unit == _UNITS[-1]:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= _STEP
-    raise AssertionError

@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
-import sys
 import threading
 from typing import TYPE_CHECKING, Final
 
 import anyio
 
 from ocidist.cli.failure import SIGNAL
+from ocidist.cli.people import is_terminal, put
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskStatus
 
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+# A terminal that is closed sends SIGHUP, where there is such a thing.
+SIGNALS: Final = tuple(
+    signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if name in signal.Signals.__members__
+)
 _SHOW_CURSOR: Final = "\x1b[?25h"
 
 
@@ -38,7 +41,8 @@ class InterruptedCommandError(Exception):
 def carry_out(work: Callable[[], Awaitable[None]]) -> None:
     """Run an asynchronous command; blocks until it is done.
 
-    The first SIGINT or SIGTERM cancels it, and what it had begun is put in order; the second one ends the process.
+    The first SIGINT, SIGTERM or SIGHUP cancels it, and what it had begun is put in order; the second one ends the
+    process. Those that whoever started it has ignored (nohup, or a shell for what it runs aside) stay ignored.
 
     Raises:
         InterruptedCommandError: It was interrupted.
@@ -78,7 +82,8 @@ class _Run:
     async def _listen(
         self, scope: anyio.CancelScope, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
-        with anyio.open_signal_receiver(*SIGNALS) as signals:
+        heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        with anyio.open_signal_receiver(*heard) as signals:
             task_status.started()
             async for number in signals:
                 if self._signal is not None:
@@ -88,7 +93,6 @@ class _Run:
 
 
 def _leave(number: int) -> NoReturn:
-    if sys.stderr is not None and sys.stderr.isatty():
-        sys.stderr.write(_SHOW_CURSOR)
-        sys.stderr.flush()
+    if is_terminal():
+        put(_SHOW_CURSOR)
     os._exit(SIGNAL + number)

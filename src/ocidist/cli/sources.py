@@ -32,12 +32,12 @@ async def whole(name: str, limit: int, what: str) -> bytes:
         what: What it is to be, for errors.
 
     Raises:
-        UsageError: It is larger.
-        StorageError: It cannot be read.
+        UsageError: It is larger, or cannot be read.
+        StorageError: Standard input cannot be read.
     """
     if name != STDIN:
-        path = await checked(Path(name))
-        data = await anyio.to_thread.run_sync(_read, path, limit + 1)
+        # Whatever can be read will do: it is kept. Nobody may ever write into a pipe, and its thread is not waited for.
+        data = await anyio.to_thread.run_sync(_read, Path(name), limit + 1, abandon_on_cancel=True)
     else:
         pieces, size = [], 0
         async for chunk in stdin():
@@ -134,5 +134,5 @@ def _read(path: Path, limit: int) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(limit)
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None

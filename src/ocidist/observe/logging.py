@@ -138,7 +138,7 @@ def _(event: TransferFinished) -> _Line:
 @_line.register(TransferFailed)
 def _(event: TransferFailed) -> _Line:
     level = logging.INFO if event.reason == CANCELLED else logging.WARNING
-    return level, f"{event.operation} {event.reference}: failed after {event.done} bytes ({event.reason})"
+    return level, f"{event.operation} {event.reference}: failed after {counted(event.done, 'byte')} ({event.reason})"
 
 
 @_line.register(CopyStarted)
@@ -168,4 +168,4 @@ def _(event: CopyFinished) -> _Line:
 
 
 def _size(count: int | None) -> str:
-    return "an unknown number of bytes" if count is None else f"{count} bytes"
+    return "an unknown number of bytes" if count is None else counted(count, "byte")

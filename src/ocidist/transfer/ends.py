@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Final, Self
 import attrs
 
 from ocidist.errors import InvalidReferenceError, UsageError
+from ocidist.model.places import ARCHIVE, LAYOUT
 from ocidist.model.reference import Reference, RegistryName, Tag
 from ocidist.transfer.filters import is_glob, name_matcher
-from ocidist.transfer.local import ARCHIVE, LAYOUT, read_local
+from ocidist.transfer.local import read_local
 
 if TYPE_CHECKING:
     from ocidist.model.digest import Digest

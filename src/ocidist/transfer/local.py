@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import attrs
 
-from ocidist.errors import InvalidReferenceError
 from ocidist.model.digest import Digest
+from ocidist.model.places import check_path
 from ocidist.model.reference import Tag
-
-LAYOUT: Final = "oci:"
-ARCHIVE: Final = "oci-archive:"
 
 
 @attrs.frozen
@@ -54,6 +49,5 @@ def read_local(text: str, prefix: str) -> Local:
     else:
         path, _, name = rest.partition(":")
         found = Local(path, name or None)
-    if not found.path or "\0" in found.path:
-        raise InvalidReferenceError(f"{text[:200]!r} names no path")
+    check_path(found.path, text)
     return found

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import attrs
 
 from ocidist.errors import MirrorError
-from ocidist.observe.counting import counted
+from ocidist.observe.counting import counted, in_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ocidist.model.digest import Digest
     from ocidist.transfer.plan import MirrorFailure
-
-_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
-_STEP: Final = 1024
 
 
 class MirrorOutcome(enum.Enum):
@@ -140,13 +137,3 @@ class MirrorReport:
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
-
-
-def in_bytes(number: int) -> str:
-    """Return a number of bytes for people to read: ``1.5 GiB``."""
-    value, unit = float(number), _UNITS[0]
-    for unit in _UNITS:
-        if value < _STEP or unit == _UNITS[-1]:
-            break
-        value /= _STEP
-    return f"{number} B" if unit == "B" else f"{value:.1f} {unit}"

@@ -12,12 +12,13 @@ import attrs
 
 from ocidist.errors import InvalidReferenceError, UsageError
 from ocidist.model.digest import Digest
+from ocidist.model.places import ARCHIVE, LAYOUT, on_registry
 from ocidist.model.reference import Reference, Tag, located
 from ocidist.remote.repository import Repository
 from ocidist.storage.archive import Archive, ArchiveMode
 from ocidist.storage.layout import Layout
 from ocidist.storage.memory import MemoryRepository
-from ocidist.transfer.local import ARCHIVE, LAYOUT, read_local
+from ocidist.transfer.local import read_local
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,11 +26,8 @@ if TYPE_CHECKING:
     from ocidist.client import Client
     from ocidist.storage import protocols
 
-_DOCKER_PREFIX: Final = "docker://"
 _LOCAL_LIMIT: Final = 1000
 """Manifests of a local store that are looked at to find the one that is meant."""
-_SKOPEO: Final = ("containers-storage:", "dir:", "docker-archive:", "docker-daemon:", "ostree:", "sif:", "tarball:")
-"""Beginnings of what skopeo copies from or to, and ocidist does not: the rest might pass for a repository's name."""
 _numbers = count(1)
 _known: dict[int, tuple[ref[object], int]] = {}
 
@@ -147,14 +145,7 @@ def _place(where: Where, client: Client | None, *, write: bool) -> Place:
 
 
 def _remote(where: str | Reference, client: Client | None, *, write: bool) -> Place:
-    text = str(where).removeprefix(_DOCKER_PREFIX)
-    if text.startswith(("/", "./", "../", "~")):
-        known = f"{LAYOUT}{text}"
-        raise InvalidReferenceError(f"{text!r} names no repository: a layout in a directory is {known!r}")
-    if text.startswith(_SKOPEO):
-        known = f"{LAYOUT}DIR, {ARCHIVE}FILE or HOST/REPOSITORY"
-        raise InvalidReferenceError(f"places of the kind {text.partition(':')[0]!r} are not known, only {known}")
-    reference = located(text) if isinstance(where, str) else where
+    reference = located(on_registry(where)) if isinstance(where, str) else where
     if client is None:
         raise UsageError(f"a client is needed to ask for {reference}")
     if write and reference.tag is not None and reference.digest is not None:

@@ -16,8 +16,8 @@ from ocidist.model import strictjson
 from ocidist.model.descriptor import Descriptor, check_size
 from ocidist.model.digest import Digest
 from ocidist.model.mediatype import OCTET_STREAM
+from ocidist.model.places import LAYOUT
 from ocidist.model.reference import Reference, Tag
-from ocidist.transfer.local import LAYOUT
 from ocidist.transfer.options import CopyOptions
 from ocidist.transfer.plan_json import json_object, options_from_json, options_to_json, texts, typed
 

@@ -9,9 +9,9 @@ import anyio.to_thread
 
 from ocidist.errors import UsageError
 from ocidist.model.digest import Digest
+from ocidist.model.places import LAYOUT
 from ocidist.model.reference import Reference
 from ocidist.storage.layout import Layout
-from ocidist.transfer.local import LAYOUT
 from ocidist.transfer.places import Place
 
 if TYPE_CHECKING:

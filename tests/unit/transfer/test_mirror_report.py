@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from ocidist import Digest, MirrorError, OciError, TransportError, UsageError
-from ocidist.transfer.mirror_report import MirroredImage, MirrorOutcome, MirrorReport, in_bytes
+from ocidist.transfer.mirror_report import MirroredImage, MirrorOutcome, MirrorReport
 from ocidist.transfer.plan import MirrorFailure
 
 IMAGES = "1 copied, 1 there already, 1 deleted, 2 failed"
@@ -84,14 +84,3 @@ def test_failures_are_caught_one_kind_at_a_time() -> None:
     except* TransportError:
         seen.append("transport")
     assert seen == ["usage", "transport"]
-
-
-def test_bytes_are_readable() -> None:
-    assert [in_bytes(number) for number in (0, 1023, 1024, 1536 * 1024, 2**40, 2**52)] == [
-        "0 B",
-        "1023 B",
-        "1.0 KiB",
-        "1.5 MiB",
-        "1.0 TiB",
-        "4096.0 TiB",
-    ]

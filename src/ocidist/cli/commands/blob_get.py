@@ -10,9 +10,8 @@ from cyclopts import Parameter
 
 from ocidist.cli import naming, sources
 from ocidist.cli.connecting import connected
-from ocidist.cli.failure import hinted
 from ocidist.cli.files import download, refuse_existing
-from ocidist.cli.options import DEFAULTS, Common, Flag
+from ocidist.cli.options import DEFAULTS, FILE, Common, FileName, Flag
 from ocidist.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 async def blob_get(
     ref: str,
-    file: Annotated[str, Parameter(allow_leading_hyphen=True)] = sources.STDIN,
+    file: Annotated[FileName, Parameter(allow_leading_hyphen=True, metavar=FILE)] = sources.STDIN,
     /,
     *,
     force: Flag = False,
@@ -54,13 +53,6 @@ async def blob_get(
 
 
 async def _print(session: Session, place: Place, digest: Digest) -> None:
-    seen = not session.output.is_terminal
     async with place.repository.blobs.open(digest) as reader:
         async for chunk in reader:
-            if not seen and b"\0" in chunk:
-                raise hinted(
-                    UsageError("the blob is not text, and would upset the terminal"),
-                    "Name a file, or send standard output elsewhere",
-                )
-            seen = True
-            await session.output.write(chunk)
+            await session.output.content(chunk)

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from ocidist.cli import naming, sources
 from ocidist.cli.connecting import connected
-from ocidist.cli.options import DEFAULTS, Common, Showing, Texts
+from ocidist.cli.options import DEFAULTS, FILE, Common, FileName, Showing, Texts
 from ocidist.cli.output import descriptor_value
 from ocidist.errors import UsageError
 from ocidist.model.descriptor import Descriptor
@@ -21,7 +21,7 @@ from ocidist.model.result import OnExit
 
 async def blob_put(
     repository: str,
-    file: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    file: Annotated[FileName, Parameter(allow_leading_hyphen=True, metavar=FILE)],
     /,
     *,
     digest: str | None = None,

@@ -13,13 +13,12 @@ from ocidist.cli.connecting import connected
 from ocidist.cli.failure import PartialFailureError, described, message_of, status_of
 from ocidist.cli.options import DEFAULTS, Common, Flag, Format, Texts
 from ocidist.cli.output import Value, document, encoded
-from ocidist.cli.progress import size_text
 from ocidist.errors import OciError, UsageError
-from ocidist.observe.counting import counted
+from ocidist.observe.counting import counted, in_bytes
 
 if TYPE_CHECKING:
     from ocidist.cli.connecting import Session
-    from ocidist.model.reference import Reference, Tag
+    from ocidist.model.reference import Tag
     from ocidist.storage import protocols
     from ocidist.transfer.copying import Copier
     from ocidist.transfer.places import Place
@@ -73,24 +72,20 @@ async def cp(
             force=force,
         )
         copier = Copier(options=options, hooks=(session.view.hook,))
-        async with open_place(_where(destination), client=session.client, write=True) as target:
+        async with open_place(destination, client=session.client, write=True) as target:
             if all_tags:
                 await _all_tags(session, copier, source, target)
                 return
-            async with open_place(_where(source), client=session.client) as place:
+            async with open_place(source, client=session.client) as place:
                 report = await copier.copy(place, target)
         # An archive is there only now.
         session.voice.say(_told(report))
         await session.output.result(str(report.digest), report.to_json())
 
 
-def _where(text: str) -> str | Reference:
-    return text if naming.is_local(text) else naming.reference(text)
-
-
 def _told(report: CopyReport) -> str:
     copied = f"{counted(report.manifests_copied, 'manifest')} and {counted(report.blobs_copied, 'blob')}"
-    parts = [f"{copied} ({size_text(report.bytes_copied)}) copied in {report.seconds:.1f} s"]
+    parts = [f"{copied} ({in_bytes(report.bytes_copied)}) copied in {report.seconds:.1f} s"]
     if report.blobs_mounted:
         parts.append(f"{counted(report.blobs_mounted, 'blob')} mounted")
     if report.blobs_skipped or report.manifests_skipped:

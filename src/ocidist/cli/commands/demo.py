@@ -14,10 +14,9 @@ from ocidist._io.load import load_module
 from ocidist.cli.connecting import connected
 from ocidist.cli.failure import CommandError
 from ocidist.cli.options import DEFAULTS, Common
-from ocidist.cli.progress import size_text
 from ocidist.hosts.config import HostConfig, HostsConfig
 from ocidist.model.mediatype import MANIFEST_TYPES
-from ocidist.observe.counting import counted
+from ocidist.observe.counting import counted, in_bytes
 
 if TYPE_CHECKING:
     from ocidist.cli.connecting import Session
@@ -146,7 +145,7 @@ class _Proven:
 
     def __str__(self) -> str:
         manifests = f"{counted(self.manifests, 'manifest')} ({self.referrers} of them referrers)"
-        blobs = f"{counted(self.blobs, 'blob')} ({size_text(self.bytes)})"
+        blobs = f"{counted(self.blobs, 'blob')} ({in_bytes(self.bytes)})"
         return f"{counted(self.tags, 'tag')}, {manifests} and {blobs} read back and hashed"
 
 

@@ -8,6 +8,7 @@ from ocidist.cli import naming
 from ocidist.cli.connecting import connected
 from ocidist.cli.options import DEFAULTS, Common
 from ocidist.errors import UsageError
+from ocidist.model.places import is_local
 
 if TYPE_CHECKING:
     from ocidist.cli.connecting import Session
@@ -22,7 +23,7 @@ async def ls(where: str, /, *, after: str | None = None, common: Common = DEFAUL
         common: Options of every verb.
     """
     async with connected(common, where) as session:
-        if not naming.is_local(where) and naming.names_registry(where):
+        if not is_local(where) and naming.names_registry(where):
             await _repositories(session, where, after)
         else:
             await _tags(session, where, after)

@@ -21,7 +21,7 @@ async def manifest_get(ref: str, /, *, platform: str | None = None, common: Comm
     async with connected(common, ref) as session, session.place(ref) as place:
         manifest = await picked(place, platform)
         if session.output.is_text:
-            await session.output.write(manifest.data)
+            await session.output.content(manifest.data)
             return
         value = {"reference": place.text, **descriptor_value(manifest.descriptor)}
         await session.output.result("", {**value, "manifest": json.loads(manifest.data)})

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from ocidist.cli import naming, sources
 from ocidist.cli.connecting import connected
-from ocidist.cli.options import DEFAULTS, Common
+from ocidist.cli.options import DEFAULTS, FILE, Common, FileName
 from ocidist.cli.output import descriptor_value
 from ocidist.errors import MalformedManifestError, UsageError
 from ocidist.model.manifest import Manifest
@@ -19,7 +19,7 @@ MAX_MANIFEST: Final = 4 * 1024 * 1024
 
 async def manifest_put(
     ref: str,
-    file: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    file: Annotated[FileName, Parameter(allow_leading_hyphen=True, metavar=FILE)],
     /,
     *,
     media_type: str | None = None,
@@ -28,8 +28,7 @@ async def manifest_put(
     """Store a manifest, byte for byte, and let the tag name it.
 
     Args:
-        ref: Where to: ghcr.io/acme/app:v1; without a tag it is stored under its digest only, and with a digest it has
-            to have that one.
+        ref: Where to: ghcr.io/acme/app:v1; without a tag it is stored under its digest only, which may be given.
         file: The manifest; - for standard input.
         media_type: Its media type; found out from the manifest itself unless given.
         common: Options of every verb.

@@ -13,11 +13,11 @@ from ocidist._io.load import load_module
 from ocidist.cli import sources
 from ocidist.cli.connecting import connected
 from ocidist.cli.failure import PartialFailureError, hinted
-from ocidist.cli.options import DEFAULTS, Common, Flag, Format
+from ocidist.cli.options import DEFAULTS, FILE, Common, FileName, Flag, Format
 from ocidist.cli.output import Value, document, encoded
-from ocidist.cli.progress import size_text
 from ocidist.errors import UsageError
 from ocidist.hosts.config import HostsConfig
+from ocidist.observe.counting import counted, in_bytes
 
 if TYPE_CHECKING:
     from ocidist.cli.connecting import Session
@@ -36,7 +36,7 @@ MAX_PLAN: Final = 1024 * 1024 * 1024
 
 async def mirror(
     *,
-    file: Annotated[str | None, Parameter(name=("--file", "-f"), allow_leading_hyphen=True)] = None,
+    file: Annotated[FileName | None, Parameter(name=("--file", "-f"), allow_leading_hyphen=True, metavar=FILE)] = None,
     plan: Flag = False,
     from_plan: Annotated[Path | None, Parameter(name="--from")] = None,
     dry_run: Flag = False,
@@ -62,6 +62,10 @@ async def mirror(
             UsageError("--insecure would be meant for every registry of the file"),
             "--insecure-host HOST names one; so does insecure = true in the file's [hosts]",
         )
+    if plan and (dry_run or shard is not None or checkpoint is not None):
+        raise UsageError(
+            "--plan prints the whole plan, and does nothing: --dry-run, --shard and --checkpoint are for --from"
+        )
     await load_module("ocidist.transfer.mirror")
     await load_module("ocidist.transfer.mirror_file")
     from ocidist.transfer.mirror import make_plan, run_plan  # noqa: PLC0415 -- see ocidist.cli.commands
@@ -74,13 +78,14 @@ async def mirror(
     async with connected(common, hosts=hosts) as session:
         if given is None:
             assert config is not None  # noqa: S101 -- there is a file or a plan
-            given = await make_plan(config, client=session.client, shard=None if plan else part)
+            given = await make_plan(config, client=session.client, shard=part)
         if plan:
             await session.output.write(encoded(f"{given.to_json()}\n"))
         elif dry_run:
             await _foretell(session, given, part)
         else:
-            session.view.expect(len((given if part is None else given.part_of(part)).tasks))
+            mine = given if part is None else given.part_of(part)
+            session.view.expect(sum(not task.present for task in mine.tasks))
             report = await run_plan(
                 given, client=session.client, checkpoint=checkpoint, shard=part, hooks=(session.view.hook,)
             )
@@ -129,7 +134,7 @@ async def _foretell(session: Session, plan: MirrorPlan, part: Shard | None) -> N
         "warnings": list(plan.warnings),
     }
     lines = [
-        f"{'present' if task.present else 'copy'}  {task.source} -> {task.destination} ({size_text(task.size)})"
+        f"{'present' if task.present else 'copy'}  {task.source} -> {task.destination} ({in_bytes(task.size)})"
         for task in plan.tasks
     ]
     lines += [f"delete  {task.destination}" for task in plan.deletions]
@@ -137,7 +142,7 @@ async def _foretell(session: Session, plan: MirrorPlan, part: Shard | None) -> N
     lines += [f"failed  {failure}" for failure in plan.failures]
     await session.output.result("\n".join(lines), found)
     if plan.failures:
-        raise PartialFailureError(f"{len(plan.failures)} images could not be planned")
+        raise PartialFailureError(f"{counted(len(plan.failures), 'image')} could not be planned")
 
 
 async def _tell(session: Session, report: MirrorReport) -> None:

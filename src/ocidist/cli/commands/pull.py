@@ -11,11 +11,11 @@ from ocidist._io.fanout import each
 from ocidist.cli.commands.push import TITLE
 from ocidist.cli.connecting import connected
 from ocidist.cli.failure import hinted
-from ocidist.cli.files import download, prepared, safe_names
+from ocidist.cli.files import download, prepared, unfit
 from ocidist.cli.options import DEFAULTS, Common, Flag
 from ocidist.cli.output import descriptor_value
 from ocidist.cli.picking import picked
-from ocidist.errors import UsageError
+from ocidist.errors import ProtocolError, UsageError
 from ocidist.model.mediatype import OCI_EMPTY
 from ocidist.model.views import ImageManifest
 
@@ -38,8 +38,9 @@ async def pull(
 ) -> None:
     """Pull the files of an artifact, and print their names.
 
-    The files are those that have a name in the annotation org.opencontainers.image.title. Each appears only once its
-    digest is proven. An interrupted download of a large one goes on where it was.
+    The files are those that have a name in the annotation org.opencontainers.image.title.
+
+    Each appears only once its digest is proven. An interrupted download of a large one goes on where it was.
 
     Args:
         ref: The artifact: ghcr.io/acme/data:v1; without a tag, latest is meant.
@@ -52,7 +53,8 @@ async def pull(
         manifest = await picked(place, platform)
         layers = _layers(manifest, place.text)
         files = [layer for layer in layers if TITLE in layer.annotations]
-        safe_names(layer.annotations[TITLE] for layer in files)
+        if (reason := unfit(layer.annotations[TITLE] for layer in files)) is not None:
+            raise ProtocolError(f"the artifact has {reason}")
         paths = {
             layer.annotations[TITLE]: await anyio.to_thread.run_sync(
                 lambda name: prepared(dir, name, force=force), layer.annotations[TITLE]

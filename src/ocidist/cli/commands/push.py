@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import attrs
+from cyclopts import Parameter
 
 from ocidist._io.fanout import each
 from ocidist.cli import naming, sources
 from ocidist.cli.connecting import connected
-from ocidist.cli.options import DEFAULTS, Common, Texts
+from ocidist.cli.files import unfit
+from ocidist.cli.options import DEFAULTS, FILE, Common, FileName, Texts
 from ocidist.cli.output import descriptor_value
 from ocidist.errors import UsageError
 from ocidist.model.builder import EMPTY_BLOB, EMPTY_DESCRIPTOR, build_artifact
@@ -19,8 +21,6 @@ from ocidist.model.descriptor import Descriptor, check_media_type
 from ocidist.model.mediatype import OCTET_STREAM
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ocidist.model.manifest import Manifest
     from ocidist.remote.blobs import Blobs
     from ocidist.remote.repository import Repository
@@ -45,10 +45,10 @@ class _File:
 async def push(
     ref: str,
     /,
-    *files: str,
+    *files: Annotated[FileName, Parameter(metavar=FILE)],
     artifact_type: str | None = None,
     annotation: Texts = (),
-    config: str | None = None,
+    artifact_config: Annotated[FileName | None, Parameter(metavar=FILE)] = None,
     subject: str | None = None,
     journal: Path | None = None,
     common: Common = DEFAULTS,
@@ -60,7 +60,7 @@ async def push(
         files: Files, each with its media type after a colon, if that matters: report.json:application/json.
         artifact_type: What the artifact is, as a media type.
         annotation: Annotation of the artifact, key=value; repeatable.
-        config: File to use as its configuration, with its media type after a colon.
+        artifact_config: File to use as its configuration, with its media type after a colon.
         subject: Tag or digest of a manifest of the same repository that it is about; it becomes a referrer of it.
         journal: Directory that keeps where uploads are: after an interruption, the same command goes on there.
         common: Options of every verb.
@@ -71,8 +71,10 @@ async def push(
     annotations = dict(_pair(text) for text in annotation)
     kind = check_media_type(artifact_type or ARTIFACT_TYPE)
     wanted = [await _file(text, OCTET_STREAM) for text in files]
-    settings = None if config is None else await _file(config, OCTET_STREAM)
-    _check_titles(wanted)
+    settings = None if artifact_config is None else await _file(artifact_config, OCTET_STREAM)
+    if (reason := unfit(file.title for file in wanted)) is not None:
+        # Nobody could pull that.
+        raise UsageError(f"the artifact would have {reason}")
     async with connected(common, ref) as session:
         repository = session.repository(named)
         about = None if subject is None else await _subject(repository, subject)
@@ -144,14 +146,6 @@ def _title(name: str) -> str:
     except UnicodeEncodeError:
         raise UsageError(f"the name of {title!r} is not UTF-8, and cannot be kept in a manifest") from None
     return title
-
-
-def _check_titles(files: Sequence[_File]) -> None:
-    seen: set[str] = set()
-    for file in files:
-        if file.title in seen:
-            raise UsageError(f"two files would be called {file.title!r} in the artifact")
-        seen.add(file.title)
 
 
 def _pair(text: str) -> tuple[str, str]:

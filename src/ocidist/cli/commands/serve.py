@@ -9,13 +9,13 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ocidist.cli.failure import CommandError, ReaderGoneError
-from ocidist.cli.options import Flag, Format
+from ocidist.cli.options import FileName, Flag, Format
 from ocidist.cli.output import document, encoded, put
 from ocidist.errors import UsageError
 
 
 def serve(
-    directory: str | None = None,
+    directory: FileName | None = None,
     /,
     *,
     memory: Flag = False,

@@ -5,15 +5,19 @@ from __future__ import annotations
 import inspect
 import os
 import shlex
+import shutil
+import sys
 import traceback
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.exceptions import UnknownCommandError
 
 from ocidist._version import version
+from ocidist.cli import sources
 from ocidist.cli.failure import (
     BROKEN_PIPE,
     FAILED,
@@ -85,6 +89,9 @@ COMMON: Final = {
 }
 """Options that may stand before the verb, and whether a value follows them."""
 
+ENVIRONMENT: Final = "OCIDIST_"
+"""What the names of variables that stand for options begin with."""
+
 RESUMED: Final = {
     "mirror": "what is complete is at its destination, and is not sent again",
     "cp": "what is at the destination is not sent again",
@@ -96,8 +103,12 @@ RESUMED: Final = {
 """What an interrupted command leaves for the next run of the same command line."""
 
 
-def application() -> App:
-    """Return the application; the modules of the verbs are not loaded."""
+def application(words: Sequence[str] = ()) -> App:
+    """Return the application; the modules of the verbs are not loaded.
+
+    Args:
+        words: A command line; the help of its verb has all that there is to say, and not the one line of the overview.
+    """
     app = App(
         name="ocidist",
         help=_ABOUT,
@@ -107,11 +118,13 @@ def application() -> App:
         result_action="return_value",
     )
     for verb, about in VERBS.items():
-        app.command(f"{_COMMANDS}.{verb}:{verb}", name=verb, help=about)
+        text = None if verb in words[:1] else about
+        app.command(f"{_COMMANDS}.{verb}:{verb}", name=verb, help=text)
     for group, (about, verbs) in GROUPS.items():
         nested = App(name=group, help=about)
         for verb, line in verbs.items():
-            nested.command(f"{_COMMANDS}.{group}_{verb}:{group}_{verb}", name=verb, help=line)
+            text = None if [group, verb] == list(words[:2]) else line
+            nested.command(f"{_COMMANDS}.{group}_{verb}:{group}_{verb}", name=verb, help=text)
         app.command(nested)
     return app
 
@@ -121,6 +134,9 @@ def _verb_first(words: list[str]) -> list[str]:
     index = 0
     while index < len(words):
         name, equals, _ = words[index].partition("=")
+        if name.startswith("-o"):
+            # Its value may stand right behind it.
+            name, equals = "-o", words[index][2:]
         if name not in COMMON:
             break
         index += 1 if equals or not COMMON[name] else 2
@@ -129,28 +145,40 @@ def _verb_first(words: list[str]) -> list[str]:
     return [*rest[:end], *before, *rest[end:]] if rest else words
 
 
-def run(words: Sequence[str]) -> int:
+def run(words: Sequence[str] | None) -> int:
     """Carry out a command line.
+
+    Args:
+        words: Command line without the program's name; None for the process's own.
 
     Returns:
         The exit status.
     """
-    given = list(words)
-    teller = _Teller(given)
+    given = sys.argv[1:] if words is None else list(words)
+    teller = _Teller(given, program() if words is None else ["ocidist"])
+    if any(_is_empty(word) for word in given):
+        return teller.misused("an argument is empty: perhaps a variable is not set", "Leave it out")
+    # Set to nothing is not set: an empty path would be the directory that one happens to be in.
+    for name in [name for name, text in os.environ.items() if name.startswith(ENVIRONMENT) and not text]:
+        del os.environ[name]
     try:
-        command, bound, _ = application().parse_args(_verb_first(given), exit_on_error=False, print_error=False)
+        ordered = _verb_first(given)
+        command, bound, _ = application(ordered).parse_args(ordered, exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        return teller.misused(error)
+        return teller.misused(*_explained(error))
     except KeyboardInterrupt:
         return teller.interrupted(SIGNAL + 2, None)
     teller.verbose = any(common.verbose for common in bound.arguments.values() if isinstance(common, Common))
     try:
         found = _call(command, partial(command, *bound.args, **bound.kwargs))
     except InterruptedCommandError as error:
-        return teller.interrupted(error.status, RESUMED.get(command.__name__))
+        # What was read from standard input cannot be read again.
+        kept = None if sources.STDIN in bound.args or sources.STDIN in bound.kwargs.values() else command.__name__
+        return teller.interrupted(error.status, RESUMED.get(kept or ""))
     except KeyboardInterrupt:
         return teller.interrupted(SIGNAL + 2, None)
-    except (BrokenPipeError, ReaderGoneError):
+    except (BrokenPipeError, ReaderGoneError, SystemExit):
+        # The last is how rich puts it.
         return BROKEN_PIPE
     except Exception as error:  # noqa: BLE001 -- whatever it is, its reader gets a message and a status
         return teller.failed(error)
@@ -166,18 +194,33 @@ def _call(command: Callable[..., Any], work: Callable[[], Any]) -> object:
     return 0
 
 
+def _is_empty(word: str) -> bool:
+    option, equals, value = word.partition("=")
+    return not word or (option.startswith("--") and bool(equals) and not value)
+
+
+def _explained(error: CycloptsError) -> tuple[str, str]:
+    """Return what is wrong with a command line, and what may help."""
+    text = clean_text(str(error))
+    if isinstance(error, UnknownCommandError):
+        return text.partition(" Available commands")[0], "Try: ocidist --help"
+    return text, f"Try: {' '.join(['ocidist', *(error.command_chain or ())])} --help"
+
+
 class _Teller:
     """Tells people, or programs, why a command line was not carried out.
 
     Args:
         words: The command line.
+        name: The words that started the program.
 
     Attributes:
         verbose: Whether to tell more.
     """
 
-    def __init__(self, words: list[str]) -> None:
+    def __init__(self, words: list[str], name: list[str]) -> None:
         self._words = words
+        self._program = name
         self._json = _wants_json(words)
         self.verbose = False
 
@@ -192,20 +235,15 @@ class _Teller:
             put(f"request id: {value['request_id']}\n")
         return status
 
-    def misused(self, error: CycloptsError) -> int:
+    def misused(self, text: str, hint: str) -> int:
         """Tell what is wrong with the command line."""
-        text = clean_text(str(error))
-        verb = " ".join(["ocidist", *(error.command_chain or ())])
-        hint = f"Try: {verb} --help"
-        if isinstance(error, UnknownCommandError):
-            text, hint = text.partition(" Available commands")[0], "Try: ocidist --help"
         value = {"type": "UsageError", "message": text, "hint": hint, "exit_code": USAGE}
         self._tell(text, hint, value)
         return USAGE
 
     def interrupted(self, status: int, kept: str | None) -> int:
         """Tell that somebody ended the command, and how to go on."""
-        again = shlex.join(["ocidist", *self._words])
+        again = " ".join(map(quoted, [*self._program, *self._words]))
         value: dict[str, object] = {"type": "Interrupted", "message": "interrupted", "exit_code": status}
         if self._json:
             self._tell("", None, value if kept is None else {**value, "hint": kept, "resume": again})
@@ -231,6 +269,33 @@ class _Teller:
         put(f"{red}error:{plain} {text}\n")
         if hint:
             put(f"hint: {hint}\n")
+
+
+def program() -> list[str]:
+    """Return the words that started this program, as they can be typed again."""
+    script = Path(sys.argv[0])
+    if script.name == "__main__.py":
+        # python -m ocidist
+        return sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
+    found = shutil.which("ocidist")
+    if script.name != "ocidist" or found is None or not script.exists() or not script.samefile(found):
+        return [sys.argv[0]]
+    return ["ocidist"]
+
+
+def quoted(word: str) -> str:
+    """Return a word as a shell reads it; what a terminal cannot show is spelled out, as bash, zsh and ksh read it."""
+    if word.isprintable():
+        return shlex.quote(word)
+    spelled = (
+        f"\\{char}"
+        if char in "\\'"
+        else char
+        if char.isprintable()
+        else "".join(f"\\{byte:03o}" for byte in char.encode(errors="surrogateescape"))
+        for char in word
+    )
+    return f"$'{''.join(spelled)}'"
 
 
 def _wants_json(words: Sequence[str]) -> bool:
