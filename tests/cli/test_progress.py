@@ -78,7 +78,35 @@ def test_bars_fit_into_the_terminal(width: int) -> None:
         assert lines[0].startswith("111111111111 ")
         assert lines[0].endswith("5.0 MiB/10.0 MiB")
         assert lines[1].endswith("3.0 MiB/?")
-        assert lines[2].startswith("0/1 images, 0 blobs and manifests sent, 1 mounted, 8.0 MiB, "[: width - 1])
+        assert lines[2].startswith("0/1 images, 0 sent, 1 mounted, 8.0 MiB, "[: width - 1])
+
+
+def test_what_is_said_does_not_come_in_the_midst_of_data() -> None:
+    bars = Bars(Tally(), Voice())
+    shown = io.StringIO()
+    bars._console = Console(file=shown, force_terminal=True)
+    bars._live.console = bars._console
+    begun, over = threading.Event(), threading.Event()
+
+    def write() -> None:
+        shown.write("first half, ")
+        begun.set()
+        over.wait(5)
+        shown.write("second half\n")
+
+    bars.begin()
+    data = threading.Thread(target=bars.aside, args=(write,))
+    data.start()
+    assert begun.wait(5)
+    words = threading.Thread(target=bars._above, args=("words\n",))
+    words.start()
+    words.join(0.1)
+    over.set()
+    for thread in (data, words):
+        thread.join()
+    bars.end()
+    assert "first half, second half\n" in shown.getvalue()
+    assert "words\n" in shown.getvalue()
 
 
 def test_many_transfers_take_a_few_lines() -> None:

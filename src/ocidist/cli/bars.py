@@ -6,6 +6,7 @@ whenever a task is added, which is writing to the terminal within the event loop
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -44,6 +45,8 @@ class Bars:
     def __init__(self, tally: Tally, voice: Voice) -> None:
         self._tally = tally
         self._voice = voice
+        # Words and data come from threads of their own, and what is drawn in the midst of one would stay there.
+        self._lock = threading.Lock()
         self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._live = Live(
             get_renderable=self._draw,
@@ -64,23 +67,27 @@ class Bars:
 
     def begin(self) -> None:
         """Begin to draw; blocks."""
-        self._live.start()
+        with self._lock:
+            self._live.start()
         self._voice.write = self._above
 
     def end(self) -> None:
         """Clear what was drawn; blocks."""
-        self._live.stop()
+        with self._lock:
+            self._live.stop()
 
     def aside(self, write: Callable[[], None]) -> None:
         """Let something else write to the terminal, above the bars; blocks."""
-        self._live.stop()
-        try:
-            write()
-        finally:
-            self._live.start()
+        with self._lock:
+            self._live.stop()
+            try:
+                write()
+            finally:
+                self._live.start()
 
     def _above(self, text: str) -> None:
-        self._console.print(Text(text), soft_wrap=True, end="")
+        with self._lock:
+            self._console.print(Text(text), soft_wrap=True, end="")
 
     def _draw(self) -> RenderableType:
         tally = self._tally
@@ -109,5 +116,5 @@ class Bars:
             text = f"{counted(tally.finished, 'blob')}, {rate}"
         else:
             images = f"{tally.copied}/{max(tally.expected, tally.copies)} images"
-            text = f"{images}, {tally.finished} blobs and manifests sent, {tally.mounted} mounted, {rate}"
+            text = f"{images}, {tally.finished} sent, {tally.mounted} mounted, {rate}"
         return Text(text, no_wrap=True, overflow="ellipsis")
