@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = run(arguments)
     except KeyboardInterrupt:
         # Before anything had begun.
-        sys.stderr.write("interrupted\n")
+        if sys.stderr is not None:
+            sys.stderr.write("interrupted\n")
         status = INTERRUPTED
     if arguments is None and status > 128:
         # Interrupted: a thread that waits for a terminal or a pipe must not hold the process back.
