@@ -232,6 +232,10 @@ class TokenSource:
         return await self._send(request)
 
     async def _post(self, realm: str, owner: TokenOwner, scopes: ScopeSet, credential: Credential) -> Answer:
+        # The form is made elsewhere: the error of who is cancelled while this waits keeps what is in this frame.
+        return await self._send(self._post_request(realm, owner, scopes, credential))
+
+    def _post_request(self, realm: str, owner: TokenOwner, scopes: ScopeSet, credential: Credential) -> httpx.Request:
         form = post_form(
             owner.service,
             scopes,
@@ -241,7 +245,7 @@ class TokenSource:
             refresh_token=credential.token if isinstance(credential, IdentityToken) else None,
             offline=self._options.offline_token,
         )
-        return await self._send(self._request("POST", realm, owner, form))
+        return self._request("POST", realm, owner, form)
 
     def _request(self, method: str, url: str, owner: TokenOwner, form: bytes | None = None) -> httpx.Request:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}

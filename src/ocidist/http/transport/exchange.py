@@ -84,15 +84,14 @@ class Exchange:
             httpx.LocalProtocolError: The request cannot be sent as it is.
             Exception: Whatever the source of the body raises.
         """
-        io, head, stream = self._io, head_of(self._request), self._request.stream
+        # The head says who asks, and has no name here: the error of who is cancelled while this waits keeps its frame.
+        io, stream = self._io, self._request.stream
         try:
             if isinstance(stream, httpx.ByteStream):
-                # In one piece: a small request is one packet, and one system call.
-                data = head if stream is NO_BODY else head + b"".join(stream)
-                sent = io.send_now(data)
-                self.complete = sent == len(data) or await self._send_rest(data, sent)
+                rest = self._send_now(stream)
+                self.complete = not rest or await self._send_rest(rest)
             else:
-                await self._send_streamed(head, stream)
+                await self._send_streamed(stream)
         except httpx.WriteError:
             # The server may have said why before it hung up. A success without the whole body is none.
             if not await self._last_words() or (self._found is not None and self._found.status < _REFUSAL):
@@ -107,15 +106,20 @@ class Exchange:
 
     # --- the body ----------------------------------------------------------------------------------------------------
 
-    async def _send_rest(self, data: bytes, sent: int) -> bool:
-        pace = Pace(self.timeouts.get("floor"), httpx.WriteTimeout)
-        with memoryview(data) as view, view[sent:] as rest:
-            return await self._io.send(rest, self.timeouts.get("write"), pace, stop=self._answered)
+    def _send_now(self, stream: httpx.ByteStream) -> memoryview:
+        """Send the request in one piece and return what is left: a small one is one packet, and one system call."""
+        head = head_of(self._request)
+        data = head if stream is NO_BODY else head + b"".join(stream)
+        return memoryview(data)[self._io.send_now(data) :]
 
-    async def _send_streamed(self, head: bytes, stream: Any) -> None:  # noqa: ANN401 -- as httpx types it
+    async def _send_rest(self, rest: memoryview) -> bool:
+        pace = Pace(self.timeouts.get("floor"), httpx.WriteTimeout)
+        return await self._io.send(rest, self.timeouts.get("write"), pace, stop=self._answered)
+
+    async def _send_streamed(self, stream: Any) -> None:  # noqa: ANN401 -- as httpx types it
         timeout = self.timeouts.get("write")
         pace = Pace(self.timeouts.get("floor"), httpx.WriteTimeout)
-        await self._io.send(head, timeout)
+        await self._io.send(memoryview(head_of(self._request)), timeout)
         file: FileSource | None = getattr(stream, "file", None)
         if file is not None and self._io.unwatch():
             self.complete = await send_file(self._io, file, patience=timeout, pace=pace, stop=self._answered)
