@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 from blockbuster import blockbuster_ctx
 
@@ -41,6 +42,10 @@ from tests.turns import choose
 if TYPE_CHECKING:
     from pathlib import Path
 
+# A loaded machine is not a slow parser.
+hypothesis.settings.register_profile("ours", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("ours")
+
 _ENVIRONMENT = re.compile(
     r"(.*_proxy|docker_.*|registry_auth_file|xdg_.*|ssl_cert_(file|dir)|netrc|ocidist_.*|no_color)", re.IGNORECASE
 )
@@ -54,9 +59,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish() -> None:
     """Hide what was collected from the garbage collector, which tests that look for leaks run hundreds of times."""
-    # Its plugin imports it at the end of every run, and takes what is frozen for garbage.
-    import hypothesis  # noqa: F401 -- see above
-
     gc.collect()
     gc.freeze()
 

@@ -13,8 +13,7 @@ from ocidist.errors import EgressError
 from ocidist.wire._url import address_of
 from ocidist.wire.egress import AddressKind, Origin, check_link, check_location, check_realm, check_redirect, resolve
 
-# No deadline: a loaded machine is not a slow parser.
-MANY = settings(deadline=None, max_examples=300)
+MANY = settings(max_examples=300)
 
 REGISTRY = "https://registry.acme.io/v2/app/blobs/x"
 PIECES = [

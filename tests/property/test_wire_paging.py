@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from ocidist.errors import LimitExceededError, PaginationLoopError
 from ocidist.wire.paging import Listing, NextPage, Pager, parse_next
 
-# No deadline: a loaded machine is not a slow parser.
-MANY = settings(deadline=None, max_examples=300)
+MANY = settings(max_examples=300)
 
 URL = "https://r.example/v2/a/tags/list"
 TAGS = st.lists(st.text("abcABC012", min_size=1, max_size=3), unique=True, max_size=25)
