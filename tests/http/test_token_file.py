@@ -24,7 +24,7 @@ from ocidist.wire.scope import NO_SCOPES, ScopeSet
 from tests.http.support import ALICE, PULL, PUSH, SOME_TAGS, TAGS, alice_at, guarded, list_tags
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.peers.token_server import TokenServer
     from tests.peers.wire_server import WireServer
@@ -70,6 +70,11 @@ def put(path: Path, text: str) -> None:
 def change_mode(path: Path, mode: int) -> None:
     """Say who may do what with a file."""
     path.chmod(mode)
+
+
+def make_pipe(path: Path) -> None:
+    path.parent.mkdir()
+    os.mkfifo(path)
 
 
 def make_directory(path: Path) -> None:
@@ -279,10 +284,11 @@ async def test_a_newer_file_is_left_alone(path: Path, caplog: pytest.LogCaptureF
     assert text_of(path) == '{"version":2,"what":"ever"}'
 
 
+@pytest.mark.parametrize("make", [make_directory, make_pipe])
 async def test_something_that_is_no_file_is_a_warning_and_an_error_for_those_who_save(
-    path: Path, caplog: pytest.LogCaptureFixture
+    path: Path, caplog: pytest.LogCaptureFixture, make: Callable[[Path], None]
 ) -> None:
-    make_directory(path)
+    make(path)
     with caplog.at_level(logging.WARNING, "ocidist"):
         await keep(path, token())
     assert "not kept" in caplog.text
@@ -291,6 +297,8 @@ async def test_something_that_is_no_file_is_a_warning_and_an_error_for_those_who
     with pytest.raises(CredentialStoreError) as caught:
         await cache.save()
     assert SECRET not in str(caught.value)
+    # As root, it could be /dev/null.
+    assert not await anyio.Path(path).is_file()
 
 
 # --- several at once -------------------------------------------------------------------------------------------------

@@ -133,18 +133,9 @@ class AtomicFile:
 
     def _create(self) -> None:
         with self._lock:
-            self._check_target()
+            check_replaceable(self._path)
             if not self._over:
                 self._file = create_private(self._part)
-
-    def _check_target(self) -> None:
-        if self._path.is_dir():
-            raise IsADirectoryError(None, "it is a directory")
-        with contextlib.suppress(FileNotFoundError):
-            kind = self._path.lstat().st_mode
-            # The rename would put a file in the place of /dev/null.
-            if not stat.S_ISREG(kind) and not stat.S_ISLNK(kind):
-                raise FileExistsError(None, "it is a device, a pipe or a socket")
 
     def _write(self, pieces: Iterable[bytes | memoryview]) -> None:
         with self._lock:
@@ -181,6 +172,20 @@ class AtomicFile:
         if os.name != "posix":
             file.close()
         self._part.unlink(missing_ok=True)
+
+
+def check_replaceable(path: Path) -> None:
+    """Check that a file, a link or nothing is there: a rename would put a file in the place of ``/dev/null``, too.
+
+    Raises:
+        OSError: It is something else.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(None, "it is a directory")
+    with contextlib.suppress(FileNotFoundError):
+        kind = path.lstat().st_mode
+        if not stat.S_ISREG(kind) and not stat.S_ISLNK(kind):
+            raise FileExistsError(None, "it is a device, a pipe or a socket")
 
 
 def temporary_name(directory: Path) -> Path:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import anyio.to_thread
 
-from ocidist._io.files import CLOEXEC, NOFOLLOW, NONBLOCK, AtomicFile, create_private, is_named
+from ocidist._io.files import CLOEXEC, NOFOLLOW, NONBLOCK, AtomicFile, check_replaceable, create_private, is_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,14 +150,14 @@ class PartialFile(AtomicFile):
 
     def _find(self) -> bool:
         with self._lock:
-            self._check_target()
+            check_replaceable(self._path)
             if not self._over:
                 self._take_over()
             return self._file is not None
 
     def _create(self) -> None:
         with self._lock:
-            self._check_target()
+            check_replaceable(self._path)
             if self._over:
                 return
             if self._lasting:

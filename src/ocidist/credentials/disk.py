@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import attrs
 
+from ocidist._io.files import check_replaceable
 from ocidist.errors import CredentialStoreError, ProtocolError
 from ocidist.model import strictjson
 
@@ -223,6 +224,7 @@ def replace_file(target: Path, document: dict[str, object]) -> None:
     part = target.parent / f".{target.name}.{secrets.token_hex(8)}.part"
     problem: OSError | None = None
     try:
+        check_replaceable(target)
         _sweep(target)
         _write(part, data, target)
         part.replace(target)

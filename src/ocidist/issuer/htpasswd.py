@@ -28,6 +28,7 @@ import attrs
 import bcrypt
 from anyio.lowlevel import RunVar
 
+from ocidist._io.files import check_replaceable
 from ocidist.errors import CredentialStoreError, InvalidCredentialError, UsageError
 from ocidist.issuer.paths import read_capped, sync_directory, write_private
 from ocidist.issuer.users import check_user_name
@@ -130,9 +131,11 @@ class Htpasswd:
     def __init__(self, path: Path | str, *, rounds: int = DEFAULT_ROUNDS, concurrency: int | None = None) -> None:
         if not MIN_ROUNDS <= rounds <= MAX_ROUNDS:
             raise UsageError(f"rounds is a number from {MIN_ROUNDS} to {MAX_ROUNDS}")
+        if concurrency is not None and concurrency < 1:
+            raise UsageError("concurrency is a number of at least 1")
         self._path = Path(path)
         self._rounds = rounds
-        self._concurrency = concurrency or os.cpu_count() or 1
+        self._concurrency = os.cpu_count() or 1 if concurrency is None else concurrency
         # One for each event loop that uses this object.
         self._limiter: RunVar[anyio.CapacityLimiter] = RunVar(f"threads of htpasswd {next(_numbers)}")
         self._loaded: _Loaded | None = None
@@ -195,7 +198,11 @@ class Htpasswd:
         del users  # passwords are not for whoever shows the variables of this frame
         lines: dict[str, str] = {}
         async with aclosing(wanted):
-            async for name, secret in wanted:
+            async for named in wanted:
+                if named is None:
+                    # Raised here, where no variable holds what it is instead: that may be a password.
+                    raise UsageError("a user is a HashedUser, or a pair of a name and a password")
+                name, secret = named
                 user = secret if isinstance(secret, HashedUser) else await self._hash(name, secret)
                 if user.name in lines:
                     raise InvalidCredentialError(f"the user {user.name!r} is there twice")
@@ -280,7 +287,7 @@ def _cost(text: str) -> int | None:
     return cost if MIN_ROUNDS <= cost <= MAX_ROUNDS else None
 
 
-async def _each(users: object) -> AsyncGenerator[tuple[str, HashedUser | Hidden]]:
+async def _each(users: object) -> AsyncGenerator[tuple[str, HashedUser | Hidden] | None]:
     if callable(users):
         made = users()
         users = await made if isawaitable(made) else made
@@ -306,8 +313,13 @@ async def _closing(source: object) -> AsyncIterator[None]:
             await source.aclose()
 
 
-def _named(user: HashedUser | tuple[str, str]) -> tuple[str, HashedUser | Hidden]:
-    return (user.name, user) if isinstance(user, HashedUser) else (user[0], Hidden.of(user[1]))
+def _named(user: object) -> tuple[str, HashedUser | Hidden] | None:
+    if isinstance(user, HashedUser):
+        return user.name, user
+    if not isinstance(user, tuple | list) or len(user) != 2 or not isinstance(user[0], str):
+        return None
+    name, password = user
+    return name, Hidden.of(password) if isinstance(password, str) else Hidden(b"nothing", "is not text")
 
 
 # --- the file, in worker threads -------------------------------------------------------------------------------------
@@ -365,6 +377,7 @@ def _replace(path: Path, data: bytes) -> None:
     target = Path(os.path.realpath(path))
     part = target.with_name(f".ocidist-{secrets.token_hex(8)}.part")
     try:
+        check_replaceable(target)
         write_private(part, data)
         with contextlib.suppress(OSError):
             # Only root may: the registry that owns the file has to go on reading it.

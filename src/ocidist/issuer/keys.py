@@ -190,7 +190,11 @@ class KeyMaterial:
         files = load_or_create(place, create)
         if is_readable_by_others(place.key):
             _logger.warning("the signing key %s can be read by others than its owner: chmod 600 it", place.key)
-        return cls.from_files(files)
+        found = cls.from_files(files)
+        ends = found.certificate.not_valid_after_utc
+        if ends <= dt.datetime.now(dt.UTC):
+            _logger.warning("the certificate %s ended at %s: registries refuse its tokens", place.certificate, ends)
+        return found
 
     @classmethod
     def from_files(cls, files: KeyFiles) -> Self:

@@ -122,10 +122,25 @@ async def test_users_come_from_anywhere(path: Path, users: Any) -> None:  # noqa
     assert not await users_file.check("bob", SECRET)
 
 
-@pytest.mark.parametrize("users", [None, "alice:x", 7, lambda: None])
+@pytest.mark.parametrize(
+    "users",
+    [
+        *(None, "alice:x", 7, lambda: None),
+        *(
+            {"alice": None},
+            {"alice": SECRET.encode()},
+            {7: SECRET},
+            [("alice",)],
+            [("alice", SECRET, "x")],
+            [7],
+            ["ab"],
+        ),
+    ],
+)
 async def test_what_is_no_source_is_refused(path: Path, users: Any) -> None:  # noqa: ANN401 -- that is the point
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError) as caught:
         await made(path).replace(users)
+    assert SECRET not in str(caught.value)
     assert _names(path.parent) == []
 
 
@@ -174,7 +189,11 @@ async def test_a_place_that_cannot_be_written_to_is_an_error(tmp_path: Path) -> 
     _make(tmp_path / "directory")
     with pytest.raises(CredentialStoreError, match="directory"):
         await made(tmp_path / "directory").replace({"alice": SECRET})
-    assert _names(tmp_path) == ["directory"]
+    os.mkfifo(tmp_path / "pipe")
+    # Root could, and that would be the end of /dev/null.
+    with pytest.raises(CredentialStoreError, match="a device, a pipe or a socket"):
+        await made(tmp_path / "pipe").replace({"alice": SECRET})
+    assert _names(tmp_path) == ["directory", "pipe"]
 
 
 async def test_a_file_larger_than_could_be_read_is_not_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -428,6 +447,8 @@ async def test_t60_no_password_is_hashed_on_the_event_loop_and_only_some_at_once
 def test_costs_that_are_too_low_or_too_high_are_refused(rounds: int, path: Path) -> None:
     with pytest.raises(UsageError, match="from 4 to 16"):
         Htpasswd(path, rounds=rounds)
+    with pytest.raises(UsageError, match="at least 1"):
+        Htpasswd(path, concurrency=rounds - 17)
 
 
 # --- static users ----------------------------------------------------------------------------------------------------

@@ -297,6 +297,12 @@ async def test_a_key_that_others_can_read_is_warned_about(tmp_path: Path, caplog
     assert "chmod 600" in caplog.text
 
 
+async def test_a_certificate_that_ended_is_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    where = KeyPaths.inside(tmp_path)
+    await KeyMaterial.load_or_create(where, kind=KeyKind.EC, valid_days=1e-9)
+    assert f"the certificate {where.certificate} ended at" in caplog.text
+
+
 def test_three_names_for_one_file_are_refused() -> None:
     with pytest.raises(UsageError, match="three files"):
         KeyPaths("a", "b", "a")
