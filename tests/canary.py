@@ -24,6 +24,8 @@ from _pytest.raises import RaisesExc
 import ocidist
 from ocidist import OciError
 from ocidist.http import session
+from ocidist.observe import hooks
+from ocidist.transfer import moving, one_copy
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -48,6 +50,9 @@ SECRETS: Final = (
     *("canary-bearer-1f0d-of-the-registry", "canary-refresh-2e1c-of-the-registry"),
     *("canary-cookie-3d2b-of-the-registry", "canary-kept-token-7a1b", "canary-kept-refresh-8b2c"),
 )
+EMITTING: Final = (session, moving, one_copy)
+"""The modules that hand out events."""
+
 _SOURCE: Final = str(Path(ocidist.__file__).parent)
 _MOST: Final = 256 * 1024
 _MIB: Final = 1024 * 1024
@@ -157,19 +162,20 @@ def no_secret_escapes(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
         return
     # Asked for now, so that it is there afterwards.
     place = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
-    real_exit, real_emit = RaisesExc.__exit__, vars(session)["emit"]
+    real_exit, real_emit = RaisesExc.__exit__, hooks.emit
 
     def searched(self: RaisesExc[BaseException], kind: object, error: BaseException | None, at: object) -> bool:
         if error is not None:
             CANARIES.search_exception("an error", error)
         return real_exit(self, kind, error, at)  # type: ignore[arg-type]  # passed on as they came
 
-    def emitted(hooks: Iterable[Hook], event: Event) -> None:
+    def emitted(told: Iterable[Hook], event: Event) -> None:
         CANARIES.search("an event", repr(event))
-        real_emit(hooks, event)
+        real_emit(told, event)
 
     monkeypatch.setattr(RaisesExc, "__exit__", searched)
-    monkeypatch.setattr(session, "emit", emitted)
+    for module in EMITTING:
+        monkeypatch.setattr(module, "emit", emitted)
     handler, loggers = _Logs(logging.DEBUG), [logging.getLogger(name) for name in ("ocidist", "httpx", "httpcore")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import base64
 import inspect
 import logging
+import re
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
 
+import ocidist
 from ocidist import Basic, IdentityToken, OciError, RegistryToken, Token, errors
 from ocidist.errors import ErrorInfo
 from ocidist.wire.errorbody import error_for
-from tests.canary import ALICE_PASSWORD, CANARIES, PASSWORD, REFRESH, SIGNATURE, TOKEN, USER, forms
+from tests.canary import ALICE_PASSWORD, CANARIES, EMITTING, PASSWORD, REFRESH, SIGNATURE, TOKEN, USER, forms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -128,6 +131,12 @@ def test_t45_every_way_to_leak_fails_the_test_that_does(pytester: Pytester) -> N
         "test_variable_of_a_frame",
         "test_file",
     }
+
+
+def test_t45_events_are_searched_wherever_they_are_handed_out() -> None:
+    source = Path(ocidist.__file__).parent
+    names = {path for path in source.rglob("*.py") if re.search(r"hooks import .*\bemit\b", path.read_text())}
+    assert {Path(module.__file__ or "") for module in EMITTING} == names
 
 
 # --- every class of error --------------------------------------------------------------------------------------------

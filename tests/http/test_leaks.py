@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+import httpx
 import pytest
 
 import ocidist
 from ocidist import Basic, Client, Digest, EgressPolicy, HostConfig, IdentityToken, OciError, RegistryToken
 from tests.canary import COOKIE, PASSWORD, REFRESH, SIGNATURE, STATE, TOKEN, USER
 from tests.http.support import NAME, QUICK, client_for
-from tests.peers.answers import chain, close, error, respond, respond_json
+from tests.peers.answers import chain, close, error, raw, respond, respond_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -214,6 +215,37 @@ async def test_t45_no_secret_is_told_when_nobody_answers(logs: Logs) -> None:
         with pytest.raises(OciError) as caught:
             await client.repository(f"127.0.0.1:1/{NAME}").blobs.push(BLOB)
     assert found_in(told(caught.value)) == []
+    assert found_in("\n".join(logs.lines)) == []
+
+
+BREAKS: dict[str, Handler] = {
+    "before the answer": close,
+    "in its head": chain(raw(b"HTTP/1.1 200 OK\r\nContent-"), close),
+    "in its body": chain(respond(200, {"Content-Length": "500"}, b"{"), close),
+}
+
+
+@pytest.mark.parametrize("breaks", BREAKS)
+@pytest.mark.parametrize("credential", [Basic(USER, PASSWORD), RegistryToken(TOKEN)], ids=repr)
+async def test_t45_no_secret_is_told_when_a_connection_breaks(
+    wire_server: WireServer, logs: Logs, breaks: str, credential: ocidist.Credential
+) -> None:
+    def answer(request: Request, connection: Connection) -> None:
+        known = request.header("Authorization") is not None
+        (BREAKS[breaks] if known else respond(401, {"WWW-Authenticate": 'Basic realm="r"'}))(request, connection)
+
+    wire_server.on("*", "*", answer)
+    async with client_for(wire_server, credentials={wire_server.host: credential}) as client:
+        repository = client.repository(f"{wire_server.host}/{NAME}")
+        for work in (
+            lambda: repository.tags.list().collect(),
+            lambda: repository.blobs.push(BLOB),
+            lambda: client.get(f"{wire_server.origin}/v2/{NAME}/tags/list"),
+        ):
+            with pytest.raises((OciError, httpx.HTTPError)) as caught:
+                await work()
+            assert found_in(told(caught.value)) == []
+    assert b"Authorization" in wire_server.received
     assert found_in("\n".join(logs.lines)) == []
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import httpx
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_CHAIN = 10
+_E = TypeVar("_E", bound=BaseException)
 _SHOWN = 300
 _PHASES = {
     httpx.ConnectTimeout: "opening the connection",
@@ -73,6 +74,13 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             return
         yield link
         link = link.__cause__ or link.__context__
+
+
+def bare(error: _E) -> _E:
+    """Forget the frames behind an error and behind all that led to it: their variables hold what was sent."""
+    for link in _chain(error):
+        link.__traceback__ = None
+    return error
 
 
 def tls_failure(error: BaseException) -> ssl.SSLError | None:

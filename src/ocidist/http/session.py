@@ -31,7 +31,7 @@ from ocidist.errors import (
 )
 from ocidist.http.asking import Asking
 from ocidist.http.auth import NOTHING, Answered, Authenticator, Proof, Turn
-from ocidist.http.failure import translate
+from ocidist.http.failure import bare, translate
 from ocidist.http.guard import CHECK, AddressGuard
 from ocidist.http.lean import LeanRequest, Request, is_authorized, origin_of
 from ocidist.http.message import MAX_ERROR_BODY, ClientFields, build, failure_of
@@ -501,7 +501,7 @@ class Session:
         try:
             return await self._parts.wire(sent)
         except httpx.RequestError as error:
-            failure = error if call.endpoint is None else translate(error)
+            failure = bare(error) if call.endpoint is None else translate(error)
         finally:
             if isinstance(sent.stream, RequestStream) and sent.stream.half_read:
                 with anyio.move_on_after(CLEANUP_SECONDS, shield=True):
