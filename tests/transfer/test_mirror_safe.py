@@ -170,6 +170,19 @@ async def test_a_tag_that_is_gone_already_is_no_failure(registries: Pair, client
     assert set(tags(destination, "acme/app0")) == {"v1"}
 
 
+async def test_a_tag_that_names_something_else_since_the_plan_was_made_stays(registries: Pair, client: Client) -> None:
+    source, destination = registries
+    fill(source, 1, ["v1"])
+    destination.add("acme/app0", images("x", ["v0", "v2"]))
+    plan = await make_plan(config(*registries, DELETE), client=client)
+    # Somebody pushes it meanwhile.
+    destination.add("acme/app0", images("y", ["v0"]))
+    report = await run_plan(MirrorPlan.from_json(plan.to_json()), client=client)
+    assert report.deleted == (f"{destination.host}/acme/app0:v2",)
+    assert any("v0: it names something else" in warning for warning in report.warnings)
+    assert set(tags(destination, "acme/app0")) == {"v0", "v1"}
+
+
 async def test_nothing_is_deleted_where_no_tag_of_the_source_is_accepted(registries: Pair, client: Client) -> None:
     source, destination = registries
     fill(source, 1, ["1.0", "2.0"])

@@ -31,7 +31,7 @@ from ocidist.transfer.mirror_report import MirroredImage, MirrorOutcome, MirrorR
 from ocidist.transfer.moving import Outcome
 from ocidist.transfer.options import CopyOptions
 from ocidist.transfer.plan import DeleteTask, MirrorFailure, PlannedBlob, registry_of, task_from_json, task_to_json
-from ocidist.transfer.running import COUNTED, copy_task, delete_task, outcome_of
+from ocidist.transfer.running import COUNTED, copy_task, delete_task, kept, outcome_of
 from ocidist.transfer.stores import Stores
 from ocidist.transfer.surveys import Surveys
 
@@ -259,14 +259,16 @@ async def copy_image(
     raise AssertionError  # pragma: no cover -- the last attempt returns
 
 
-async def delete_tag(job: str, repository: str, tag: str, limits: list[tuple[str, int]]) -> dict[str, Any]:
+async def delete_tag(
+    job: str, repository: str, tag: str, digest: str | None, limits: list[tuple[str, int]]
+) -> dict[str, Any]:
     """Delete a tag, and return what failed as plain values."""
     async with _within(limits):
         try:
-            await delete_task(DeleteTask(repository, Tag(tag)), _tools(job).stores)
+            task = DeleteTask(repository, Tag(tag), None if digest is None else Digest(digest))
+            return {"deleted": await delete_task(task, _tools(job).stores)}
         except OciError as error:
             return {"failure": MirrorFailure("", f"{repository}:{tag}", error).to_json()}
-    return {}
 
 
 # --- the job ---------------------------------------------------------------------------------------------------------
@@ -284,6 +286,7 @@ class _Job:
         self._images: dict[str, MirroredImage] = {}
         self._failures: list[MirrorFailure] = []
         self._deleted: list[str] = []
+        self._warnings: list[str] = []
         self._counts: Counter[str] = Counter()
         for task in plan.tasks:
             self._learn(task)
@@ -308,7 +311,7 @@ class _Job:
             images=tuple(self._images[task.key] for task in self._plan.tasks if task.key in self._images),
             failures=(*self._plan.failures, *self._failures),
             deleted=tuple(self._deleted),
-            warnings=self._plan.warnings,
+            warnings=(*self._plan.warnings, *self._warnings),
             shard="",
             seconds=time.monotonic() - began,
             **{name: self._counts[name] for name in COUNTED},
@@ -373,8 +376,10 @@ class _Job:
         elif "counts" in found:
             self._counts.update(found["counts"])
             self._finish(task, MirrorOutcome(found["outcome"]), found["counts"]["bytes_copied"])  # type: ignore[arg-type]  # deletions count nothing
-        else:
+        elif found["deleted"]:
             self._deleted.append(task.destination)
+        else:
+            self._warnings.append(kept(task))  # type: ignore[arg-type]  # images are never deleted
 
     def _finish(self, task: CopyTask, outcome: MirrorOutcome, sent: int) -> None:
         self._images[task.key] = MirroredImage(task.source, task.destination, task.digest, outcome, sent)
@@ -422,7 +427,7 @@ class _Job:
         places = self._places(task.repository)
         key = f"{task.key}#{self._name}"
         future = self._cluster.submit(
-            delete_tag, self._name, task.repository, str(task.tag), places, key=key, pure=False
+            delete_tag, self._name, task.repository, str(task.tag), task.digest, places, key=key, pure=False
         )
         return future, task
 

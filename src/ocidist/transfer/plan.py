@@ -10,7 +10,7 @@ from zlib import crc32
 import attrs
 
 from ocidist import errors
-from ocidist.errors import OciError, ProtocolError, UsageError
+from ocidist.errors import CopyError, OciError, ProtocolError, ResponseError, UsageError
 from ocidist.errors._transfer import Side
 from ocidist.model import strictjson
 from ocidist.model.descriptor import Descriptor, check_size
@@ -139,10 +139,12 @@ class DeleteTask:
     Attributes:
         repository: The repository it is in.
         tag: The tag.
+        digest: What it named when the plan was made: naming something else, it stays. None deletes it all the same.
     """
 
     repository: str
     tag: Tag = attrs.field(converter=Tag)
+    digest: Digest | None = None
 
     @property
     def key(self) -> str:
@@ -191,18 +193,29 @@ class MirrorFailure:
         """
         names = ("source", "destination", "error", "message", "side", "repository")
         fields = {name: typed(text, str, name) for name, text in json_object(value, "a failure", names).items()}
-        kind = getattr(errors, fields.get("error", ""), OciError)
-        if not isinstance(kind, type) or not issubclass(kind, OciError) or issubclass(kind, BaseExceptionGroup):
-            kind = OciError
-        error = kind.__new__(kind)
-        OciError.__init__(error, fields.get("message", ""))
-        if "side" in fields:
-            error.side = Side(fields["side"])  # type: ignore[attr-defined]  # of CopyError, as the file says
+        error = _error(fields.get("error", ""), fields.get("message", ""), fields.get("side"))
         return cls(fields.get("source", ""), fields.get("destination", ""), error, fields.get("repository", ""))
 
     def __str__(self) -> str:
         what = f"{self.source} -> {self.destination}" if self.source else self.destination
         return f"{what}: {self.error}"
+
+
+def _error(name: str, message: str, side: str | None) -> OciError:
+    """Return an error of a class that is named; of what it was about, the text alone is known."""
+    kind = getattr(errors, name, OciError)
+    if not isinstance(kind, type) or not issubclass(kind, OciError) or issubclass(kind, BaseExceptionGroup):
+        kind = OciError
+    if issubclass(kind, CopyError):
+        made: OciError = OciError(message) if side is None else CopyError(message, Side(side))
+    else:
+        made = kind.__new__(kind)
+        if isinstance(made, ResponseError):
+            ResponseError.__init__(made, 0)
+        OciError.__init__(made, message)
+    # It is in the text already.
+    made.hint = None
+    return made
 
 
 @attrs.frozen(kw_only=True, getstate_setstate=False)
@@ -272,7 +285,7 @@ class MirrorPlan:
                 "blobs_at_once": self.blobs_at_once,
                 "blobs": list(blobs.items()),
                 "tasks": [_task_to_json(task, numbers) for task in self.tasks],
-                "deletions": [[task.repository, task.tag] for task in self.deletions],
+                "deletions": [[task.repository, task.tag, task.digest] for task in self.deletions],
                 "failures": [failure.to_json() | {"repository": failure.repository} for failure in self.failures],
                 "warnings": list(self.warnings),
                 "shared": self.shared,
@@ -360,8 +373,8 @@ def _index(value: object) -> int:
 
 
 def _deletion(value: object) -> DeleteTask:
-    repository, tag = texts(value, "a deletion")
-    return DeleteTask(_repository(repository), Tag(tag))
+    repository, tag, digest = typed(value, list, "a deletion")
+    return DeleteTask(_repository(repository), Tag(tag), None if digest is None else Digest(digest))
 
 
 _NAMES: Final = (

@@ -101,7 +101,7 @@ class Planner:
             images_at_once=self._config.images_at_once,
             blobs_at_once=self._config.blobs_at_once,
             tasks=tuple(tasks),
-            deletions=tuple(self._safe_deletions()),
+            deletions=await self._safe_deletions(),
             failures=tuple(self._failures),
             warnings=tuple(self._warnings),
             shared=shared_blobs(tasks),
@@ -335,7 +335,7 @@ class Planner:
                 if not is_digest_tag(tag):
                     self._deletions[f"{pair.destination}:{tag}"] = DeleteTask(pair.destination, tag)
 
-    def _safe_deletions(self) -> list[DeleteTask]:
+    async def _safe_deletions(self) -> tuple[DeleteTask, ...]:
         """Return the deletions in repositories of which everything is known that is meant to be there."""
         failed = {failure.destination for failure in self._failures}
         safe = [
@@ -346,7 +346,20 @@ class Planner:
         ]
         if len(safe) < len(self._deletions) and not self._complete:
             self._warnings.append("not all repositories are known, so nothing is deleted")
-        return safe
+        found = await each(safe, self._pinned, at_once=IMAGES_AT_ONCE)
+        return tuple(task for task in found if task is not None)
+
+    async def _pinned(self, task: DeleteTask) -> DeleteTask | None:
+        """Return a deletion of what a tag names now, None if that cannot be told."""
+        try:
+            digest = await named_by(self._stores.place(task.repository, task.tag), task.tag)
+        except OciError as error:
+            self._fail("", task.destination, error, task.repository)
+            return None
+        if digest is None:
+            self._warnings.append(f"{task.destination}: nobody can tell what it names, so it is not deleted")
+            return None
+        return attrs.evolve(task, digest=digest)
 
 
 def _both(first: CopyTask, second: CopyTask) -> CopyTask:

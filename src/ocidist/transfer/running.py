@@ -175,11 +175,14 @@ class Runner:
 
     async def _delete(self, task: DeleteTask) -> None:
         try:
-            await delete_task(task, self._stores)
+            done = await delete_task(task, self._stores)
         except OciError as error:
             self._failures.append(MirrorFailure("", task.destination, lightened(error), task.repository))
         else:
-            self._deleted.append(task.destination)
+            if done:
+                self._deleted.append(task.destination)
+            else:
+                self._warnings.append(kept(task))
 
 
 async def copy_task(
@@ -198,8 +201,16 @@ async def copy_task(
         return await copier.copy(source, destination, task.options, survey=survey, absent=absent)
 
 
-async def delete_task(task: DeleteTask, stores: Stores) -> None:
+def kept(task: DeleteTask) -> str:
+    """Return the warning that a tag was not deleted."""
+    return f"{task.destination}: it names something else since the plan was made, so it is not deleted"
+
+
+async def delete_task(task: DeleteTask, stores: Stores) -> bool:
     """Delete a tag, and nothing else, whatever else has its digest. That it is gone already is as good.
+
+    Returns:
+        Whether it is gone; it stays if it names something else by now.
 
     Raises:
         UnsupportedError: The registry deletes neither tags nor manifests.
@@ -207,6 +218,8 @@ async def delete_task(task: DeleteTask, stores: Stores) -> None:
     """
     place = stores.place(task.repository, task.tag)
     try:
+        if task.digest is not None and await named_by(place, task.tag) not in {None, task.digest}:
+            return False
         if isinstance(place.repository, Repository):
             await place.repository.tags.delete(task.tag, strategy=TagDelete.DUMMY)
         else:
@@ -215,6 +228,7 @@ async def delete_task(task: DeleteTask, stores: Stores) -> None:
         # A registry may also answer so because it does not know the request.
         if await named_by(place, task.tag) is not None:
             raise
+    return True
 
 
 def outcome_of(report: CopyReport) -> MirrorOutcome:

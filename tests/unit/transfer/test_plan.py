@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from ocidist import CopyError, Digest, LimitExceededError, ManifestUnknownError, OciError, Side, Tag, UsageError
+from ocidist import (
+    CopyError,
+    Digest,
+    DigestUnsupportedError,
+    LimitExceededError,
+    ManifestUnknownError,
+    OciError,
+    Side,
+    Tag,
+    UsageError,
+)
 from ocidist.transfer.options import CopyOptions, Referrers
 from ocidist.transfer.plan import (
     CopyTask,
@@ -56,7 +66,10 @@ PLAN = MirrorPlan(
         task("pinned", source_tag=None, tag=None),
         task("local", repository="oci:/srv/in", destination_repository="oci:/srv/out"),
     ),
-    deletions=(DeleteTask("localhost:5000/app", Tag("v0")),),
+    deletions=(
+        DeleteTask("localhost:5000/app", Tag("v0"), Digest.of(b"v0")),
+        DeleteTask("localhost:5000/app", Tag("v00")),
+    ),
     failures=(
         MirrorFailure("ghcr.io/acme/gone:v1", "localhost:5000/gone:v1", OciError("it vanished"), "localhost:5000/gone"),
         MirrorFailure("ghcr.io", "localhost:5000", CopyError("at the source: no", Side.SOURCE)),
@@ -99,6 +112,13 @@ def test_failures_keep_their_class_and_side() -> None:
         written = MirrorFailure("a", "b", error).to_json()
         read = MirrorFailure.from_json(json.loads(json.dumps(written))).error
         assert (type(read), str(read)) == (type(error), str(error))
+    missing = MirrorFailure.from_json({"error": "ManifestUnknownError", "message": "it is gone"}).error
+    assert isinstance(missing, ManifestUnknownError)
+    assert (missing.errors, missing.request_id, missing.retry_after, str(missing)) == ((), None, None, "it is gone")
+    # What its class advises is in the text.
+    advised = DigestUnsupportedError("md5")
+    assert str(MirrorFailure.from_json(MirrorFailure("a", "b", advised).to_json()).error) == str(advised)
+    assert type(MirrorFailure.from_json({"error": "CopyError", "message": "no side"}).error) is OciError
     # Only errors of this package are made, whatever a file says.
     for name in ("SystemExit", "MirrorError", "Side", "__name__", ""):
         assert type(MirrorFailure.from_json({"error": name, "message": "x"}).error) is OciError
@@ -122,9 +142,10 @@ def _without(name: str) -> Callable[[dict[str, Any]], object]:
         lambda plan: plan.update(shared=[]),
         lambda plan: plan.update(shared={"a.io": {"x": "a.io/b"}}),
         lambda plan: plan.update(deletions=[["a.io/b"]]),
-        lambda plan: plan.update(deletions=[["a.io/b", ""]]),
-        lambda plan: plan.update(deletions=[["a.io/b:v1", "v2"]]),
-        lambda plan: plan.update(deletions=[["../../etc", "v2"]]),
+        lambda plan: plan.update(deletions=[["a.io/b", "", None]]),
+        lambda plan: plan.update(deletions=[["a.io/b:v1", "v2", None]]),
+        lambda plan: plan.update(deletions=[["../../etc", "v2", None]]),
+        lambda plan: plan.update(deletions=[["a.io/b", "v2", "sha256:0"]]),
         lambda plan: plan.update(warnings=[1]),
         lambda plan: plan["blobs"].append([1]),
         lambda plan: plan["blobs"].append(["sha256:0", 1]),
