@@ -104,13 +104,23 @@ def _said(known: Mapping[str, HostConfig], key: str, default: HostConfig, nothin
         return found
     if key.startswith(WILDCARD):
         return _domain(known, key.removeprefix(WILDCARD)) or default
-    host, slash, rest = key.partition("/")
-    if slash:
-        # Its mirrors are its own; that the whole is blocked, it cannot be taken out of.
-        whole = _said(known, f"{host}/{rest.rpartition('/')[0]}".rstrip("/"), default, nothing)
-        return attrs.evolve(nothing, blocked=whole.blocked)
-    registry = RegistryName.parse(key)
-    return named(known, registry) or covering(known, registry) or default
+    host, _, repository = key.partition("/")
+    registry = RegistryName.parse(host)
+    whole = named(known, registry) or covering(known, registry) or default
+    if not repository:
+        return whole
+    # Its mirrors are its own; that the whole is blocked, it cannot be taken out of.
+    return attrs.evolve(nothing, blocked=(_part(known, registry, repository) or whole).blocked)
+
+
+def _part(known: Mapping[str, HostConfig], registry: RegistryName, repository: str) -> HostConfig | None:
+    while repository:
+        for name in spellings(registry):
+            found = known.get(f"{name}/{repository}")
+            if found is not None:
+                return found
+        repository = repository.rpartition("/")[0]
+    return None
 
 
 def _domain(known: Mapping[str, HostConfig], host: str) -> HostConfig | None:

@@ -260,7 +260,7 @@ def test_n7_to_know_more_of_a_host_keeps_what_is_said_of_all() -> None:
         assert of(both, "ok.lan") == HostConfig(concurrency=4)
 
 
-@pytest.mark.parametrize("blocked", ["evil.lan", "*.lan", "evil.lan/team", "evil.lan:443"])
+@pytest.mark.parametrize("blocked", ["evil.lan", "*.lan", "evil.lan/team", "evil.lan:443", "evil.lan:443/team"])
 def test_n7_to_know_more_of_a_namespace_does_not_unblock_it(blocked: str) -> None:
     rule = HostsConfig({blocked: HostConfig(blocked=True)})
     mirror = Mirror("https://m.example", namespace="hub")
