@@ -195,6 +195,8 @@ def test_common_options_may_stand_before_the_verb(full_registry: LoopbackRegistr
     assert ocidist("--output=json", "-v", "ls", "--", full_registry.url).out == expected
     assert ocidist("--insecure-host", full_registry.host, "--output", "json", "ls", full_registry.url).out == expected
     assert ocidist("-ojson", "ls", full_registry.url).out == expected
+    assert ocidist("-o", "JSON", "ls", full_registry.url).out == expected
+    assert ocidist("-o", "JSON", "ls", f"{full_registry.url}/acme/none").error["exit_code"] == 3
     assert ocidist("--nonsense", "ls", full_registry.url).status == 2
     assert ocidist("-o").status == 2
 

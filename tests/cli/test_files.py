@@ -64,13 +64,13 @@ def test_files_come_back_as_they_were(
 
 
 def test_what_is_there_is_replaced_by_force_only(registry: LoopbackRegistry, ocidist: Command, tmp_path: Path) -> None:
-    reference = put(registry, "one.txt", "two.txt")
+    reference = put(registry, "deep/one.txt", "two.txt")
     (tmp_path / "two.txt").write_bytes(b"mine")
     done = ocidist("pull", reference, "--dir", tmp_path)
     assert done.status == 1
     assert "two.txt is there already\nhint: --force" in done.err
     # Looked at before anything is written.
-    assert not (tmp_path / "one.txt").exists()
+    assert not (tmp_path / "deep").exists()
     assert (tmp_path / "two.txt").read_bytes() == b"mine"
     assert ocidist("pull", reference, "--dir", tmp_path, "--force").status == 0
     assert (tmp_path / "two.txt").read_bytes() == b"some data"

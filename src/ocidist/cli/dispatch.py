@@ -308,4 +308,5 @@ def _wants_json(words: Sequence[str]) -> bool:
             wanted = "".join(words[number + 1 : number + 2])
         elif word.startswith(("--output=", "-o")):
             wanted = word.partition("=")[2] if "=" in word else word[2:]
-    return wanted in {Format.JSON.value, Format.JSONL.value}
+    # Values may be written in capitals, too.
+    return wanted.lower() in {Format.JSON.value, Format.JSONL.value}

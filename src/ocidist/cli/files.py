@@ -73,11 +73,11 @@ def unfit(names: Iterable[str]) -> str | None:
     return None
 
 
-def prepared(folder: Path, name: str, *, force: bool) -> Path:
-    """Return where a file of a safe name goes, with its directory made; blocks.
+def place_for(folder: Path, name: str, *, force: bool) -> Path:
+    """Return where a file of a safe name goes; blocks.
 
     Raises:
-        StorageError: There is one already and *force* is off; or its directory is a link, or cannot be made.
+        StorageError: There is one already and *force* is off; or its directory is a link.
     """
     path = folder.joinpath(*PurePosixPath(name).parts)
     for parent in reversed(path.relative_to(folder).parents[:-1]):
@@ -88,8 +88,16 @@ def prepared(folder: Path, name: str, *, force: bool) -> Path:
         refuse_existing(path)
     elif path.is_dir() and not path.is_symlink():
         raise StorageError(f"cannot write {path}: it is a directory")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot make {path.parent}: {error.strerror or error}") from None
     return path
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory, if it is missing; blocks.
+
+    Raises:
+        StorageError: It cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot make {path}: {error.strerror or error}") from None

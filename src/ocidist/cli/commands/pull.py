@@ -11,7 +11,7 @@ from ocidist._io.fanout import each
 from ocidist.cli.commands.push import TITLE
 from ocidist.cli.connecting import connected
 from ocidist.cli.failure import hinted
-from ocidist.cli.files import download, prepared, unfit
+from ocidist.cli.files import download, make_directory, place_for, unfit
 from ocidist.cli.options import DEFAULTS, Common, Flag
 from ocidist.cli.output import descriptor_value
 from ocidist.cli.picking import picked
@@ -57,10 +57,13 @@ async def pull(
             raise ProtocolError(f"the artifact has {reason}")
         paths = {
             layer.annotations[TITLE]: await anyio.to_thread.run_sync(
-                lambda name: prepared(dir, name, force=force), layer.annotations[TITLE]
+                lambda name: place_for(dir, name, force=force), layer.annotations[TITLE]
             )
             for layer in files
         }
+        # Only now, when all of them can be written.
+        for folder in dict.fromkeys(path.parent for path in paths.values()):
+            await anyio.to_thread.run_sync(make_directory, folder)
 
         async def one(layer: Descriptor) -> None:
             await download(place.repository, layer, paths[layer.annotations[TITLE]])
