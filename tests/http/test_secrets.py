@@ -72,7 +72,9 @@ async def test_t45_a_token_server_that_repeats_the_request_is_not_quoted(
 ) -> None:
     def repeat(request: Request, connection: Connection) -> None:
         said = {"got": request.header("authorization"), "form": request.body.decode(), "password": password}
-        respond_json(403, said)(request, connection)
+        escaped = "".join(f"\\u{ord(char):04x}" for char in password)
+        body = json.dumps(said).encode() if grant else f'{{"errors":[{{"message":"{escaped}"}}]}}'.encode()
+        respond(403, {}, body)(request, connection)
 
     wire_server.on("*", "/token*", repeat)
     wire_server.on("GET", TAGS, unauthorized(challenge(f"{wire_server.origin}/token", PULL)))

@@ -194,6 +194,7 @@ async def test_n15_a_wrong_password_is_told_as_one(started: Started, fresh_name:
             with pytest.raises(CredentialsRejectedError) as caught:
                 await client.repository(f"{registry.host}/{fresh_name}").manifests.get("v1")
         assert ALICE not in str(caught.value)
+        assert "401: the user name or password is" in str(caught.value)
 
 
 async def test_n15_many_clients_at_once_get_their_tokens(started: Started, fresh_name: str) -> None:

@@ -36,6 +36,7 @@ from ocidist.http.guard import CHECK, AddressGuard
 from ocidist.http.retry import monotonic
 from ocidist.wire.domains import public_suffixes
 from ocidist.wire.egress import Origin, check_realm, resolve
+from ocidist.wire.errorbody import parse_errors
 from ocidist.wire.redact import MASK, clean_text, redact_url
 from ocidist.wire.scope import NO_SCOPES, PULL
 from ocidist.wire.token import Token, append_query, get_query, parse_token, post_form
@@ -295,12 +296,19 @@ def _refusal(
 
 
 def _said(body: bytes, secrets: tuple[Credential | None, ...]) -> str:
-    text = body[:4096].decode("utf-8", "replace")
     # Some servers repeat what they refuse. The longest first: one spelling may be part of another.
-    for spelling in sorted({each for secret in secrets for each in _spellings(secret)}, key=len, reverse=True):
-        text = text.replace(spelling, MASK)
-    text = clean_text(text, 200)
+    spellings = sorted({each for secret in secrets for each in _spellings(secret)}, key=len, reverse=True)
+    text = _without(spellings, body[:4096].decode("utf-8", "replace"))
+    told = "; ".join(info.message for info in parse_errors(text.encode()) if info.message)
+    # Once more, because JSON has yet other spellings.
+    text = clean_text(_without(spellings, told or text), 200)
     return f": {text}" if text else ""
+
+
+def _without(spellings: list[str], text: str) -> str:
+    for spelling in spellings:
+        text = text.replace(spelling, MASK)
+    return text
 
 
 def _spellings(credential: Credential | None) -> Iterator[str]:
