@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
 from ocidist import HostConfig, HostsConfig, RegistryBlockedError
@@ -97,6 +98,20 @@ async def test_n7_a_blocked_registry_is_read_from_its_mirrors_alone(group: Group
         with pytest.raises(RegistryBlockedError) as caught:
             await repository.manifests.get("v1")
     assert len(caught.value.mirrors) == 1
+    assert not group.home.connections
+
+
+@pytest.mark.parametrize("tags", [MirrorTags.CHECKED, MirrorTags.NEVER])
+async def test_n7_a_mirrors_word_counts_where_the_registry_is_blocked(group: Group, tags: MirrorTags) -> None:
+    config = attrs.evolve(group.config(tags=tags), blocked=True)
+    async with group.client(config) as client:
+        repository = group.repository(client)
+        if tags is MirrorTags.CHECKED:
+            await read_all(repository)
+        else:
+            assert await repository.blobs.get(DIGEST) == BLOB
+            with pytest.raises(RegistryBlockedError):
+                await repository.manifests.get("v1")
     assert not group.home.connections
 
 

@@ -33,7 +33,7 @@ class MirrorTags(enum.Enum):
 
     Attributes:
         CHECKED: The registry is asked what the tag names now, and a mirror that says something else is passed over and
-            reported. Only while the registry cannot be reached a mirror's word counts.
+            reported. Only while the registry cannot be reached, or where it is blocked, a mirror's word counts.
         TRUSTED: The first mirror that answers decides, as in containerd and podman; the answer may be old.
         NEVER: The mirror is not asked about tags.
     """

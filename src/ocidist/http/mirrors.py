@@ -389,12 +389,14 @@ class Mirrors:
             await reply.aclose()
 
     async def _reached(self, read: _Read, endpoint: Endpoint, call: Call) -> HttpReply | None:
-        """Ask the registry once, within the time that mirrors have; None if it cannot be reached.
+        """Ask the registry once, within the time that mirrors have; None if it cannot be reached, or must not be.
 
         Raises:
             OciError: What it answers instead.
         """
         route, registry = read.route, read.registry
+        if route.config.blocked:
+            return None
         standing = self._standings.setdefault(f"the registry {registry.api_host}", Standing())
         patience = min(mirror.patience for mirror in route.config.mirrors)
         if standing.left(patience) is not None:
