@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import errno
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ocidist import (
+    Digest,
     Layout,
     MirrorConfig,
     MirrorPlan,
     MirrorRule,
     RetryPolicy,
     Shard,
+    TagFilter,
+    UsageError,
     make_plan,
     mirror,
     run_plan,
@@ -208,6 +211,49 @@ async def test_one_layout_by_two_names_is_one_destination(registries: Pair, clie
         report = await mirror(MirrorConfig(rules=rules), client=client)
         assert report.deleted == ()
         assert [str(tag) async for tag in Layout(tmp_path / "all").tags.list()] == ["other", "v1", "v7"]
+
+
+# --- what callers may get wrong ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"delete": "false"},
+        {"delete": 1},
+        {"tags": ["v*"]},
+        {"tags": None},
+        {"options": {"referrers": True}},
+        {"source": None},
+        {"destination": 5},
+    ],
+)
+def test_a_rule_of_other_types_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        MirrorRule(**{"source": "a.io/b", "destination": "c.io/d", **wrong})
+
+
+async def test_what_is_not_what_it_should_be_is_refused_before_anything_is_done(client: Client) -> None:
+    rule = MirrorRule(source="a.io/b", destination="c.io/d")
+    plan = MirrorPlan(config=Digest.of(b"x"), images_at_once=1, blobs_at_once=1)
+    given: Any = "mirror.toml"
+    with pytest.raises(UsageError, match="from_file"):
+        await mirror(given, client=client)
+    with pytest.raises(UsageError, match="from_file"):
+        await make_plan(given, client=client)
+    with pytest.raises(UsageError, match="make_plan"):
+        await run_plan(given, client=client)
+    given = "0/4"
+    with pytest.raises(UsageError, match="parse"):
+        await run_plan(plan, client=client, shard=given)
+    with pytest.raises(UsageError, match="patience"):
+        await run_plan(plan, client=client, patience=float("nan"))
+    given = rule
+    with pytest.raises(UsageError, match="list"):
+        MirrorConfig(rules=given)
+    given = 5
+    with pytest.raises(UsageError, match="list"):
+        TagFilter(allow=given)
 
 
 # --- what a report says ----------------------------------------------------------------------------------------------

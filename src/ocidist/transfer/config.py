@@ -48,7 +48,7 @@ class MirrorRule:
             ``sha256-...``.
 
     Raises:
-        UsageError: A source or destination is none, or they do not go together.
+        UsageError: A source or destination is none, they do not go together, or something is of another type.
     """
 
     source: str
@@ -58,6 +58,10 @@ class MirrorRule:
     delete: bool = False
 
     def __attrs_post_init__(self) -> None:
+        for name, kind in (("tags", TagFilter), ("options", CopyOptions), ("delete", bool)):
+            if not isinstance(getattr(self, name), kind):
+                # Most of all, "false" must not delete anything.
+                raise UsageError(f"{name} is a {kind.__name__}, not {type(getattr(self, name)).__name__}")
         source, destination = self.ends
         check_pair(source, destination)
         if source.is_image and not self.tags.is_empty:
@@ -82,6 +86,8 @@ class MirrorRule:
 
 
 def _rules(value: Iterable[MirrorRule]) -> tuple[MirrorRule, ...]:
+    if isinstance(value, MirrorRule):
+        raise UsageError("rules are given as a list: rules=[rule]")
     found = tuple(value)
     for rule in found:
         if not isinstance(rule, MirrorRule):

@@ -75,7 +75,10 @@ def _checked(glob: str, grammar: re.Pattern[str], what: str) -> str:
 def _globs(value: Iterable[str]) -> tuple[str, ...]:
     if isinstance(value, str):
         raise UsageError(f"patterns are given as a list: [{value!r}]")
-    found = tuple(value)
+    try:
+        found = tuple(value)
+    except TypeError:
+        raise UsageError(f"patterns are given as a list, not {type(value).__name__}") from None
     if len(found) > MAX_PATTERNS:
         raise UsageError(f"there are at most {MAX_PATTERNS} patterns, not {len(found)}")
     return tuple(_checked(glob, _TAG_GLOB, "tag") for glob in found)

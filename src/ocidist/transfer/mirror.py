@@ -12,10 +12,13 @@ import attrs
 from ocidist.client import Client
 from ocidist.errors import UsageError
 from ocidist.transfer.checkpoint import Checkpoint
+from ocidist.transfer.config import MirrorConfig
 from ocidist.transfer.copying import Copier
 from ocidist.transfer.options import CopyOptions
+from ocidist.transfer.plan import MirrorPlan
 from ocidist.transfer.planning import Planner
 from ocidist.transfer.running import Runner
+from ocidist.transfer.shard import Shard
 from ocidist.transfer.sharing import PATIENCE_S
 from ocidist.transfer.stores import Stores
 from ocidist.transfer.surveys import Memory, Surveys
@@ -23,12 +26,15 @@ from ocidist.transfer.surveys import Memory, Surveys
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from os import PathLike
+    from types import UnionType
 
     from ocidist.observe.hooks import Hook
-    from ocidist.transfer.config import MirrorConfig
     from ocidist.transfer.mirror_report import MirrorReport
-    from ocidist.transfer.plan import MirrorPlan
-    from ocidist.transfer.shard import Shard
+
+
+def _check(value: object, kind: type | UnionType, instead: str) -> None:
+    if not isinstance(value, kind):
+        raise UsageError(f"this takes no {type(value).__name__}: {instead}")
 
 
 async def make_plan(config: MirrorConfig, *, client: Client | None, shard: Shard | None = None) -> MirrorPlan:
@@ -48,6 +54,8 @@ async def make_plan(config: MirrorConfig, *, client: Client | None, shard: Shard
     Returns:
         The plan. What could not be read is among its ``failures``.
     """
+    _check(config, MirrorConfig, "MirrorConfig.from_file() reads a file")
+    _check(shard, Shard | None, "Shard.parse('0/4') reads one")
     began = time.monotonic()
     surveys = Surveys(Copier())
     planner = Planner(config, Stores(client), surveys, shard=shard)
@@ -87,7 +95,10 @@ async def run_plan(
         UsageError: The checkpoint is one of another mirror, or in use.
         StorageError: The checkpoint cannot be read or made. That it cannot be written later is a warning in the report.
     """
-    if patience < 0:
+    _check(plan, MirrorPlan, "make_plan() makes one, MirrorPlan.from_json() reads one")
+    _check(shard, Shard | None, "Shard.parse('0/4') reads one")
+    # Written so that what is no number is refused, too.
+    if not patience >= 0:
         raise UsageError("patience is a number of seconds, and not negative")
     copier = Copier(options=CopyOptions(at_once=plan.blobs_at_once), hooks=hooks)
     began = time.monotonic()
@@ -143,6 +154,7 @@ async def mirror(
         UsageError: The checkpoint is one of another mirror, or in use.
         StorageError: The checkpoint cannot be read or made. That it cannot be written later is a warning in the report.
     """
+    _check(config, MirrorConfig, "MirrorConfig.from_file() reads a file")
     async with AsyncExitStack() as stack:
         if client is None:
             client = await stack.enter_async_context(Client(hosts=config.hosts, hooks=hooks))
