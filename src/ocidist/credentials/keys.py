@@ -59,10 +59,13 @@ class AuthKey:
         registry, path = str(name), path.strip("/")
         if text == name.credential_key:
             return cls(text, registry)
+        if text == registry:
+            # What Podman calls Docker Hub.
+            return cls(text, registry, rank=1)
         if scheme or _API.fullmatch(path):
             # As Docker and Podman do: with a scheme, whatever comes after the host says nothing.
             known = _API_PATH.fullmatch(path) is not None
-            return cls(text, registry, rank=(1 if not scheme else 2) if known else 3)
+            return cls(text, registry, rank=(2 if not scheme else 3) if known else 4)
         return cls(text, registry, path)
 
 

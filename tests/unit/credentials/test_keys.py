@@ -71,8 +71,8 @@ def test_q5_the_plainest_of_several_spellings_counts() -> None:
     keys = ["https://x.io/what", "http://x.io/v1/", "x.io/v2/", "x.io"]
     assert KeyIndex(keys).find("x.io") == ("x.io", "x.io/v2/", "http://x.io/v1/", "https://x.io/what")
     # Docker Desktop keeps tokens of its own beside the login.
-    hub = ["https://index.docker.io/v1/access-token", "docker.io", HUB_KEY]
-    assert KeyIndex(hub).find("docker.io")[0] == HUB_KEY
+    hub = ["https://index.docker.io/v1/access-token", "index.docker.io", "docker.io", HUB_KEY]
+    assert KeyIndex(hub).find("docker.io") == (HUB_KEY, "docker.io", "index.docker.io", hub[0])
 
 
 @pytest.mark.parametrize(
