@@ -62,6 +62,27 @@ async def test_what_is_no_longer_there_is_copied_again_whatever_the_checkpoint_s
         assert destination.call(repository.manifests.exists, task.digest)
 
 
+async def test_what_an_old_plan_says_is_there_is_looked_at(registries: Pair, client: Client) -> None:
+    source, destination = registries
+    fill(source, 2)
+    await mirror(config(*registries), client=client)
+    plan = await make_plan(config(*registries), client=client)
+    assert all(task.present for task in plan.tasks)
+    old = MirrorPlan.from_json(plan.to_json())
+    for registry in registries:
+        registry.requests.clear()
+    # Whoever has just looked need not look again.
+    assert (await run_plan(plan, client=client)).present == 4
+    assert not [*source.requests, *destination.requests]
+    assert (await run_plan(old, client=client)).present == 4
+    assert [each.method for each in destination.requests] == ["HEAD"] * 4
+    destination.call(destination.store.repository("acme/app1").tags.delete, "v2")
+    for again in (plan, old):
+        report = await run_plan(again, client=client)
+        assert (report.copied, report.present) == ((1, 3) if again is plan else (0, 4))
+    assert contents(destination) == contents(source)
+
+
 async def test_a_checkpoint_that_cannot_be_written_costs_no_image_and_no_report(
     registries: Pair, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ from ocidist.transfer.running import Runner
 from ocidist.transfer.shard import Shard
 from ocidist.transfer.sharing import PATIENCE_S
 from ocidist.transfer.stores import Stores
-from ocidist.transfer.surveys import Memory, Surveys
+from ocidist.transfer.surveys import Memory, Recalled, Surveys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -102,13 +102,10 @@ async def run_plan(
         raise UsageError("patience is a number of seconds, and not negative")
     copier = Copier(options=CopyOptions(at_once=plan.blobs_at_once), hooks=hooks)
     began = time.monotonic()
-    known: Surveys | None = None
-    absent: set[str] = set()
+    known = Recalled()
     if isinstance(plan._memory, Memory):  # noqa: SLF001 -- it is put there above
         # What was read to make the plan is not read again, as far as there was room for it.
-        known, absent, planning = plan._memory.recall(client)  # noqa: SLF001 -- see above
-        began -= planning
-    surveys = Surveys(copier) if known is None else known
+        known = plan._memory.recall(client)  # noqa: SLF001 -- see above
     async with AsyncExitStack() as stack:
         noted = None
         if checkpoint is not None:
@@ -117,12 +114,12 @@ async def run_plan(
             plan,
             Stores(client),
             copier,
-            surveys,
+            known.surveys or Surveys(copier),
             shard=shard,
             checkpoint=noted,
             patience=patience,
-            absent=absent,
-            began=began,
+            known=known,
+            began=began - known.seconds,
         )
         return await runner.run()
 

@@ -90,7 +90,7 @@ class CopyTask:
         digest: Digest of what the destination has afterwards; another one where only some platforms are wanted.
         options: What is copied along.
         blobs: The blobs that it needs, as far as they are known.
-        present: Whether the destination had it when the plan was made.
+        present: Whether the destination had it when the plan was made; it is looked at again if that is a while ago.
     """
 
     repository: str

@@ -19,7 +19,7 @@ from ocidist.transfer.planning import lightened
 from ocidist.transfer.sharing import Sharing
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Sequence
+    from collections.abc import Awaitable, Sequence
 
     from ocidist.transfer.checkpoint import Checkpoint
     from ocidist.transfer.copying import Copier
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ocidist.transfer.report import CopyReport
     from ocidist.transfer.shard import Shard
     from ocidist.transfer.stores import Stores
-    from ocidist.transfer.surveys import Surveys
+    from ocidist.transfer.surveys import Recalled, Surveys
 
 DELETIONS_AT_ONCE: Final = 8
 """Tags that are deleted at any moment."""
@@ -49,7 +49,7 @@ class Runner:
         shard: Which part; None for all of it.
         checkpoint: What is done already, and where to write what is done now; None for nothing.
         patience: Seconds that another shard has to begin with blobs that this one shares with it.
-        absent: Destinations that were found not to have the tag, just now.
+        known: What is known of destinations, just now.
         began: When the work began, as ``time.monotonic()`` has it.
     """
 
@@ -63,8 +63,8 @@ class Runner:
         shard: Shard | None,
         checkpoint: Checkpoint | None,
         patience: float,
-        absent: Iterable[str] = (),
-        began: float | None = None,
+        known: Recalled,
+        began: float,
     ) -> None:
         self._plan = plan
         self._stores = stores
@@ -72,8 +72,9 @@ class Runner:
         self._surveys = surveys
         self._shard = shard
         self._checkpoint = checkpoint
-        self._absent = set(absent)
-        self._began = time.monotonic() if began is None else began
+        self._absent = set(known.absent)
+        self._is_fresh = known.fresh
+        self._began = began
         self._sharing = Sharing(plan, copier, stores, shard=shard, patience=patience)
         self._images: dict[str, MirroredImage] = {}
         self._failures: list[MirrorFailure] = []
@@ -111,14 +112,13 @@ class Runner:
     # --- copying -----------------------------------------------------------------------------------------------------
 
     async def _take_note(self, task: CopyTask) -> None:
-        """Take note of what is there already."""
-        if task.present or (
-            self._checkpoint is not None and task.key in self._checkpoint and await self._is_there(task)
-        ):
+        """Take note of what is there already. What an older plan or run says of it may not be true any more."""
+        done = task.present or (self._checkpoint is not None and task.key in self._checkpoint)
+        if done and ((task.present and self._is_fresh) or await self._is_there(task)):
             self._finish(task, MirrorOutcome.PRESENT)
 
     async def _is_there(self, task: CopyTask) -> bool:
-        """Return whether the destination still has what was copied before the run was interrupted."""
+        """Return whether the destination still has what it had."""
         try:
             if task.tag is None:
                 return await has_manifest(self._stores.place(task.destination_repository, None), task.digest)

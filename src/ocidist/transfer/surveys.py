@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from ocidist._io.flight import SingleFlight
 
 if TYPE_CHECKING:
@@ -69,6 +71,23 @@ class Surveys:
             self._bytes -= _size(self._kept.popitem(last=False)[1])
 
 
+@attrs.frozen
+class Recalled:
+    """What is remembered of making a plan.
+
+    Attributes:
+        surveys: What images are made of; None if nothing is remembered.
+        absent: Destinations that did not have the tag a moment ago.
+        seconds: How long it took to make the plan.
+        fresh: Whether what the plan says of destinations was true a moment ago.
+    """
+
+    surveys: Surveys | None = None
+    absent: frozenset[str] = frozenset()
+    seconds: float = 0.0
+    fresh: bool = attrs.field(default=False, kw_only=True)
+
+
 class Memory:
     """What was learned while a plan was made: only good for the client that it was made with.
 
@@ -84,14 +103,16 @@ class Memory:
         self._surveys = surveys
         self._absent = absent
         self._seconds = seconds
+        self._fresh = True
 
-    def recall(self, client: Client | None) -> tuple[Surveys | None, set[str], float]:
+    def recall(self, client: Client | None) -> Recalled:
         """Return what a client may use; what is only true for a moment is returned once."""
         if client is not self._client:
-            return None, set(), 0.0
-        absent, self._absent = self._absent, set()
-        seconds, self._seconds = self._seconds, 0.0
-        return self._surveys, absent, seconds
+            return Recalled()
+        if not self._fresh:
+            return Recalled(self._surveys)
+        self._fresh = False
+        return Recalled(self._surveys, frozenset(self._absent), self._seconds, fresh=True)
 
 
 def _key(source: Place, digest: Digest, options: CopyOptions) -> tuple[object, ...]:
