@@ -39,9 +39,9 @@ class ConfigDocument:
         self._auths = value if legacy else self._object("auths")
         self._helpers = {} if legacy else self._object("credHelpers")
         store = None if legacy else value.get("credsStore")
-        if not isinstance(store, str | None) or not all(isinstance(name, str) for name in self._helpers.values()):
+        if not all(isinstance(name, str | None) for name in (store, *self._helpers.values())):
             raise CredentialStoreError(f"cannot read {source}: a credential helper is not named by text")
-        self._store: str | None = store
+        self._store = cast("str | None", store)
         self._keys = KeyIndex(self._auths)
         self._helper_keys = KeyIndex(self._helpers)
 
@@ -117,7 +117,7 @@ class ConfigDocument:
         A host that is given the empty name has none, whatever the others have.
         """
         for key in self._helper_keys.find(host, repository):
-            return cast("str", self._helpers[key]) or None
+            return cast("str | None", self._helpers[key]) or None
         return self._store or None
 
     def servers(self, host: str, repository: str | None = None) -> tuple[str, ...]:

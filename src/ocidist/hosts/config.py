@@ -167,7 +167,8 @@ class HostsConfig:
 
     ``configured | {"registry.lan": HostConfig(ca="lan.pem")}`` puts explicit settings on top of those of a file: what
     is said explicitly wins, value by value. A host that only one side has an entry for keeps what the other side says
-    of its domain (``*.lan``) or, as its default, of every host, so that it stays blocked, for example.
+    of its domain (``*.lan``) or, as its default, of every host, so that it stays blocked, for example; only a default's
+    ``insecure`` and ``verify=False`` are not for hosts that have an entry.
 
     Args:
         entries: Configurations by registry name. Of keys with a namespace (``host/team``) only ``mirrors``,
@@ -300,7 +301,12 @@ class HostsConfig:
         """Return both together; what *other* says wins, value by value."""
         given = other if isinstance(other, HostsConfig) else HostsConfig(other)
         return HostsConfig(
-            layered(self._by_key(), given._by_key(), defaults=(self._default, given._default), nothing=_DEFAULT),
+            layered(
+                self._by_key(),
+                given._by_key(),
+                defaults=(_safe(self._default), _safe(given._default)),
+                nothing=_DEFAULT,
+            ),
             default=self._default | given._default,
             insecure_networks=dict.fromkeys((*self._networks, *given._networks)),
             short_names=given._short_names or self._short_names,
@@ -341,7 +347,7 @@ class HostsConfig:
     def _of(self, registry: RegistryName) -> HostConfig:
         own, mirror = named(self._entries, registry), named(self._mirror_hosts, registry)
         if own is not None:
-            found = own if mirror is None else mirror | own
+            found = own if mirror is None else _safe(mirror) | own
         else:
             found = mirror or covering(self._entries, registry) or self._default
         if self._insecure.has(registry.host):
@@ -373,6 +379,11 @@ class HostsConfig:
         for name in reversed(spellings(registry) if self._namespaces else ()):
             found |= self._namespaces.get(name, {})
         return found
+
+
+def _safe(config: HostConfig) -> HostConfig:
+    """Return what is said elsewhere of a host with an entry of its own: that it is insecure has to be said there."""
+    return attrs.evolve(config, insecure=False, verify=True)
 
 
 async def _in_thread(read: Callable[[Path], dict[str, Any]], path: File) -> dict[str, Any]:

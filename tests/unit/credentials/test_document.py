@@ -40,6 +40,7 @@ def test_s12_the_helper_of_a_host_goes_before_that_of_all() -> None:
     assert found.helper_for("other.io") == "all"
     assert document(credsStore="").helper_for("x.io") is None
     assert document(credHelpers=None, auths=None).helper_for("x.io") is None
+    assert document(credsStore="all", credHelpers={"x.io": None}).helper_for("x.io") is None
 
 
 def test_q6_a_helper_is_asked_in_the_spelling_it_was_told() -> None:

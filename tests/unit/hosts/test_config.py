@@ -168,9 +168,11 @@ def test_n7_a_mirrors_own_settings_are_those_of_its_host() -> None:
 
 
 def test_n7_more_said_of_a_mirrors_host_takes_nothing_from_the_mirror() -> None:
-    mirror = Mirror("https://m.lan", host=HostConfig(ca="m.pem", insecure=True))
+    mirror = Mirror("https://m.lan", host=HostConfig(ca="m.pem", insecure=True, verify=False))
     hosts = HostsConfig({"docker.io": HostConfig(mirrors=[mirror]), "m.lan": HostConfig(concurrency=4)})
-    assert of(hosts, "m.lan") == HostConfig(ca="m.pem", insecure=True, concurrency=4)
+    # Pushes go there, too: an entry of its own has to say itself that it is insecure.
+    assert of(hosts, "m.lan") == HostConfig(ca="m.pem", concurrency=4)
+    assert of(HostsConfig({"docker.io": HostConfig(mirrors=[mirror])}), "m.lan") == mirror.host
 
 
 def test_n7_two_mirrors_at_one_host_must_agree() -> None:
@@ -253,11 +255,14 @@ def test_n7_to_know_more_of_a_host_does_not_unblock_it(key: str) -> None:
 
 
 def test_n7_to_know_more_of_a_host_keeps_what_is_said_of_all() -> None:
-    all_of_them = HostsConfig({"ok.lan": HostConfig()}, default=HostConfig(blocked=True, ca="corp.pem"))
+    default = HostConfig(blocked=True, ca="corp.pem", insecure=True, verify=False)
+    all_of_them = HostsConfig({"ok.lan": HostConfig()}, default=default)
     more = {"a.lan": HostConfig(concurrency=4), "ok.lan": HostConfig(concurrency=4)}
     for both in (all_of_them | more, HostsConfig(more) | all_of_them):
         assert of(both, "a.lan") == HostConfig(blocked=True, ca="corp.pem", concurrency=4)
         assert of(both, "ok.lan") == HostConfig(concurrency=4)
+        # Each host that has an entry has to be said to be insecure.
+        assert of(both, "b.lan") == default
 
 
 @pytest.mark.parametrize("blocked", ["evil.lan", "*.lan", "evil.lan/team", "evil.lan:443", "evil.lan:443/team"])
