@@ -80,8 +80,8 @@ class Mirror:
             registries need to know.
         patience: Seconds within which it has to answer before the next host is asked, and for which it may be silent
             while it sends what the answer holds. Waiting for a free slot does not count.
-        host: Certificates, header fields and the like of its host. They hold for every connection to that host. An entry
-            of its own in the client's ``hosts`` wins, value by value, and it alone makes that host insecure.
+        host: Certificates, header fields and the like of its host. They hold for every connection to that host. An
+            entry of its own in the client's ``hosts`` wins, value by value, and it alone makes that host insecure.
         registry: The mirror as a registry name, from ``url``.
         root: Path in place of ``/v2``, from ``url`` and ``override_path``.
         inside: Repository path under which it keeps everything, or the empty text, from ``url``.
