@@ -26,6 +26,7 @@ from ocidist.errors import (
     DigestMismatchError,
     HostsFileError,
     InvalidDigestError,
+    ManifestInvalidError,
     ManifestUnknownError,
     PlatformUnknownError,
     RegistryBlockedError,
@@ -33,14 +34,18 @@ from ocidist.errors import (
     TlsError,
     TruncatedBodyError,
     UnauthorizedError,
+    UsageError,
 )
 from ocidist.errors._transfer import Side
 from ocidist.http import session
 from ocidist.http.failure import _CERTIFICATE_HINT
+from ocidist.remote._untag import _ADVICE
 from ocidist.server.faults import FOREVER, Fault
 from ocidist.server.limits import Limits
 from ocidist.testing.content import Content
 from ocidist.testing.registry import serve
+from ocidist.transfer.blame import copy_error
+from ocidist.transfer.one_copy import _LEFT_OUT
 from ocidist.wire.endpoints import GetBlob, GetManifest, ListTags
 from tests.cli.support import SNAPSHOTS
 
@@ -239,6 +244,12 @@ def test_what_the_library_advises_is_said_in_words_of_the_command_line() -> None
     plain = session._explained(turn, AuthError("why"))
     assert message_of(plain).endswith("was only found out: write http:// before its name if they may be sent")
     assert hint_of(plain) is None
+    assert message_of(UsageError(_ADVICE)) == (
+        "this registry does not delete single tags: ocidist manifest delete deletes all its tags, with the manifest"
+    )
+    copied = copy_error(ManifestInvalidError(400), Side.DESTINATION, None, hint=_LEFT_OUT)
+    assert str(hint_of(copied)).endswith("; --foreign-layers copies them")
+    assert _LEFT_OUT not in message_of(copied)
     assert message_of(TlsError(_CERTIFICATE_HINT)).endswith("given with --config can name one")
     assert hint_of(TlsError("[SSL: WRONG_VERSION_NUMBER] wrong version number")) == (
         "If it speaks plain http: --insecure, or http:// before its name"

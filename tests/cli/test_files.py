@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.cli.support import Command
 
 TITLE = "org.opencontainers.image.title"
+OTHER = f"sha256:{'0' * 64}"
 
 
 def put(registry: LoopbackRegistry, *titles: str, data: bytes = b"some data") -> str:
@@ -98,6 +99,21 @@ def test_names_that_exclude_each_other_are_refused(
 ) -> None:
     assert ocidist("pull", put(registry, *titles), "--dir", tmp_path / "out").status == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_directory_in_the_place_of_a_file_is_not_to_be_replaced(
+    full_registry: LoopbackRegistry, ocidist: Command, tmp_path: Path
+) -> None:
+    done = ocidist("blob", "get", f"{full_registry.url}/acme/app@{OTHER}", tmp_path)
+    assert (done.status, done.err) == (1, f"error: cannot write {tmp_path}: it is a directory\n")
+
+
+def test_a_manifest_that_is_not_what_its_digest_names_is_the_files_fault(
+    registry: LoopbackRegistry, ocidist: Command
+) -> None:
+    done = ocidist("manifest", "put", f"{registry.url}/acme/app@{OTHER}", "-", stdin=b'{"schemaVersion":2}')
+    assert done.status == 5
+    assert done.err.endswith("hint: standard input is not what the digest names\n")
 
 
 def test_a_link_in_the_way_is_not_followed(registry: LoopbackRegistry, ocidist: Command, tmp_path: Path) -> None:

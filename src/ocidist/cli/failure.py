@@ -80,13 +80,19 @@ class OutputError(CommandError):
     """Raised when standard output cannot be written to."""
 
 
-# The same, where it is in the midst of a message.
+# The same, where it is in the midst of a message or of a hint.
 _WORDS: Final = (
     (
         '. Say so with HostConfig(scheme="http"), or allow it with EgressPolicy(allow_plaintext_credentials=True)',
         ": write http:// before its name if they may be sent",
     ),
+    (
+        "; delete the manifest with every tag it has (manifests.delete)",
+        ": ocidist manifest delete deletes all its tags",
+    ),
+    (", or use tags.delete(..., strategy=TagDelete.DUMMY)", ", with the manifest"),
     ("give them to the client, as credentials", "ocidist login keeps them"),
+    ("foreign_layers=True copies them", "--foreign-layers copies them"),
     ("give one with HostConfig(client_cert=...)", "a hosts.toml or certs.d given with --config can name one"),
 )
 
@@ -127,22 +133,27 @@ def message_of(error: BaseException) -> str:
         text = str(error).removesuffix(f". {error.hint}") if error.hint else str(error)
     else:
         text = str(error) or type(error).__name__
-    for words, ours in _WORDS:
-        text = text.replace(words, ours)
+    text = _in_our_words(text)
     if isinstance(error, NotFoundError) and not error.errors:
         # An answer to HEAD has no words of its own.
         text = f"{text}: {next((said for kind, said in _MISSING if isinstance(error, kind)), 'there is none')}"
     return clean_text(text)
 
 
+def _in_our_words(text: str) -> str:
+    for words, ours in _WORDS:
+        text = text.replace(words, ours)
+    return text
+
+
 def hint_of(error: BaseException) -> str | None:
     """Return what can be done about it, in the words of the command line; None if nobody knows."""
     if not isinstance(error, OciError):
         return None
-    if isinstance(error, CopyError) and error.__cause__ is not None:
+    if isinstance(error, CopyError) and error.hint is None and error.__cause__ is not None:
         return hint_of(error.__cause__)
     if "hint" in vars(error):
-        return error.hint
+        return None if error.hint is None else _in_our_words(error.hint)
     if isinstance(error, SchemeDetectionError):
         tried = any(cause.startswith("http:") for cause in error.causes)
         return None if tried else "If it speaks plain http only: --insecure"

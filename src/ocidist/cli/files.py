@@ -48,6 +48,8 @@ def refuse_existing(path: Path) -> None:
         is_there = os.path.lexists(path)
     except ValueError as error:
         raise StorageError(f"cannot write {path}: {error}") from None
+    if is_there and path.is_dir():
+        raise StorageError(f"cannot write {path}: it is a directory")
     if is_there:
         raise hinted(StorageError(f"{path} is there already"), "--force replaces it")
 

@@ -8,9 +8,10 @@ from cyclopts import Parameter
 
 from ocidist.cli import naming, sources
 from ocidist.cli.connecting import connected
+from ocidist.cli.failure import hinted
 from ocidist.cli.options import DEFAULTS, FILE, Common, FileName
 from ocidist.cli.output import descriptor_value
-from ocidist.errors import MalformedManifestError, UsageError
+from ocidist.errors import DigestMismatchError, MalformedManifestError, UsageError
 from ocidist.model.manifest import Manifest
 
 MAX_MANIFEST: Final = 4 * 1024 * 1024
@@ -40,6 +41,8 @@ async def manifest_put(
             manifest = Manifest.of(data, media_type, expected=named.digest)
         except MalformedManifestError as error:
             raise UsageError(f"{sources.shown(file)} cannot be stored: {error.message}") from None
+        except DigestMismatchError as error:
+            raise hinted(error, f"{sources.shown(file)} is not what the digest names") from None
         repository = session.repository(named)
         done = await repository.manifests.push(manifest, tags=[named.tag] if named.tag else [])
         for failure in done.failed.values():
