@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 
-from ocidist import Basic, CredentialsRejectedError, HostConfig, HostLimits, TransportError, TransportTimeoutError
+from ocidist import (
+    Basic,
+    CredentialsRejectedError,
+    Digest,
+    HostConfig,
+    HostLimits,
+    TransportError,
+    TransportTimeoutError,
+)
 from ocidist.http import auth
+from ocidist.model.mediatype import OCI_MANIFEST
 from tests.http.support import (
     ALICE,
     NAME,
@@ -105,6 +115,46 @@ async def test_t64_five_hundred_cold_tasks_ask_for_one_token_and_survive_the_fir
     assert found == [["v1"]] * 499
     # The cancelled request was under way; its connection is closed, and one other took its place.
     assert len(token_server.wire.requests) == 2
+
+
+async def test_q25_a_token_that_was_revoked_among_many_is_replaced_for_all_of_them(wire_server: WireServer) -> None:
+    given: list[str] = []
+    good: set[str] = set()
+    served: list[Request] = []
+    slow, replaced = threading.Event(), threading.Event()
+
+    def token(request: Request, connection: Connection) -> None:
+        given.append(f"token-number-{len(given)}")
+        good.add(given[-1])
+        token_answer(token=given[-1])(request, connection)
+
+    def answer(request: Request, connection: Connection) -> None:
+        found = (request.header("Authorization") or "").removeprefix("Bearer ")
+        if found and request.path.endswith("/slow") and not replaced.is_set():
+            slow.set()
+            replaced.wait(10)
+        if found not in good:
+            unauthorized(challenge(f"{wire_server.origin}/token", PULL))(request, connection)
+        else:
+            served.append(request)
+            said = {"Docker-Content-Digest": str(Digest.of(b"x")), "Content-Type": OCI_MANIFEST}
+            respond(200, said, b"x")(request, connection)
+
+    wire_server.on("GET", "/token*", token)
+    wire_server.on("*", "/v2/*", answer)
+    async with alice_at(wire_server) as client:
+        repository = client.repository(f"{wire_server.host}/{NAME}")
+        async with anyio.create_task_group() as group:
+            for tag in ("slow", "quick"):
+                group.start_soon(repository.manifests.stat, tag)
+            await until(slow.is_set)
+            await until(
+                lambda: any("quick" in each.path and each.header("Authorization") for each in wire_server.requests)
+            )
+            good.clear()
+            await repository.manifests.stat("later")
+            replaced.set()
+    assert given == ["token-number-0", "token-number-1"]
 
 
 async def test_t64_without_a_cancellation_it_is_one(wire_server: WireServer, token_server: TokenServer) -> None:

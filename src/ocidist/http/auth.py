@@ -429,6 +429,10 @@ class Authenticator:
         self._tokens.discard(self._source.owner(turn.origin, challenge, turn.credential), token)
         turn.rounds += 1
         if sent.asked is not None:
+            newer = self._remembered(turn, challenge, needed)
+            if newer is not None and newer.token is not token and turn.rounds <= MAX_ROUNDS:
+                # Somebody had to replace it meanwhile: it was good once, and was revoked.
+                return newer
             if turn.widened or sent.asked.covers(needed):
                 raise self._refused(turn, sent, token, challenge)
             turn.widened = True
