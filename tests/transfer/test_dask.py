@@ -7,6 +7,7 @@ import base64
 import json
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 from distributed import Client as Cluster
 from distributed import LocalCluster
@@ -82,6 +83,8 @@ def test_two_dask_workers_make_the_same_mirror_send_shared_layers_once_and_are_s
         ):
             report = await run_plan_on_dask(plan, cluster, hosts=hosts, limits={destination.host: 6})
             again = await run_plan_on_dask(plan, cluster, hosts=hosts)
+            destination.call(destination.store.repository("kept").tags.delete, "v1")
+            later = await run_plan_on_dask(_present(plan), cluster, hosts=hosts)
             # With other limits than the first time.
             gone = await run_plan_on_dask(_spoiled(plan), cluster, hosts=hosts, limits={destination.host: 3})
             with pytest.raises(OciError, match="the workers cannot make their clients: ModuleNotFoundError"):
@@ -92,6 +95,8 @@ def test_two_dask_workers_make_the_same_mirror_send_shared_layers_once_and_are_s
         assert report.deleted == (f"{destination.host}/kept:v0",)
         assert (again.copied, again.present, again.blobs_copied) == (0, 12, 0)
         assert again.failures == ()
+        # What an old plan calls present is looked at.
+        assert (later.copied, later.present, later.failures) == (1, 11, ())
         assert len(gone.failures) == 1
         assert report.blobs_copied == len(traffic(destination).sent) == 2 + 10 * 2
 
@@ -104,6 +109,13 @@ def test_two_dask_workers_make_the_same_mirror_send_shared_layers_once_and_are_s
     assert b"sha256:" in wire
     for secret in (SECRET.encode(), base64.b64encode(f"{USER}:{SECRET}".encode())):
         assert secret not in wire
+
+
+def _present(plan: MirrorPlan) -> MirrorPlan:
+    """Return a plan that was written down when everything was there."""
+    return MirrorPlan.from_json(
+        attrs.evolve(plan, tasks=tuple(attrs.evolve(each, present=True) for each in plan.tasks)).to_json()
+    )
 
 
 def _spoiled(plan: MirrorPlan) -> MirrorPlan:

@@ -300,10 +300,12 @@ class _Job:
 
     async def run(self) -> MirrorReport:
         began = time.monotonic()
+        # What was written down may be old: workers look whether what it calls present still is.
+        fresh = self._plan._memory is not None  # noqa: SLF001 -- make_plan() puts it there
         for task in self._plan.tasks:
-            if task.present:
+            if task.present and fresh:
                 self._finish(task, MirrorOutcome.PRESENT, 0)
-        todo = ((number, task) for number, task in enumerate(self._plan.tasks) if not task.present)
+        todo = [(number, task) for number, task in enumerate(self._plan.tasks) if task.key not in self._images]
         await self._all(self._image(number, task) for number, task in todo)
         await self._count_blobs()
         await self._all(self._deletion(task) for task in self._plan.deletions)
