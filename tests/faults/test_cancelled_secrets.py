@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from ocidist import Basic, IdentityToken, RegistryToken, TokenOptions
+from ocidist import Basic, Digest, IdentityToken, RegistryToken, TokenOptions
 from ocidist.legacy import v1
-from tests.canary import ALICE_PASSWORD, REFRESH, TOKEN
+from tests.canary import ALICE_PASSWORD, REFRESH, SIGNATURE, STATE, TOKEN
 from tests.peers.answers import respond, respond_json, silence
 from tests.remote.support import MANIFESTS, client_for
 
@@ -94,3 +94,31 @@ async def test_t45_who_gives_up_on_an_account_or_a_layer_of_version_1_is_not_tol
         data = await session.push_index("acme/app", [])
         with pytest.raises(TimeoutError), anyio.fail_after(PATIENCE_S):
             await session.push_layer("0" * 64, b"x" * 10_000_000, b"{}", data)
+
+
+async def test_t45_who_gives_up_on_a_place_that_is_a_secret_is_not_told_it(wire_server: WireServer) -> None:
+    place = f"/v2/acme/app/blobs/uploads/1?_state={STATE}"
+    signed = f"{wire_server.origin.replace('127.0.0.1', 'localhost')}/data?X-Amz-Signature={SIGNATURE}"
+    blob = b"x" * 5_000_000
+    wire_server.on("POST", "/v2/*", respond(202, {"Location": place}))
+    wire_server.on("PUT", "/v2/*", silence)
+    wire_server.on("PATCH", "/v2/*", silence)
+    wire_server.on("HEAD", "/v2/*", respond(404))
+    wire_server.on("GET", "/v2/acme/app/blobs/*", respond(307, {"Location": signed}))
+    wire_server.on("GET", "/data*", silence)
+    async with client_for(wire_server) as client:
+        repository = client.repository(f"{wire_server.host}/acme/app")
+        for ask in (
+            lambda: repository.blobs.push(blob),
+            lambda: push(repository),
+            lambda: repository.blobs.get(Digest.of(blob)),
+        ):
+            with pytest.raises(TimeoutError), anyio.fail_after(PATIENCE_S):
+                await ask()
+
+
+async def test_t45_what_a_request_of_ones_own_says_is_not_in_the_frames_below_it(wire_server: WireServer) -> None:
+    wire_server.on("GET", "/v2/", respond(401, PASSWORD), silence)
+    async with client_for(wire_server, credentials={wire_server.host: ALICE}) as client:
+        with pytest.raises(TimeoutError), anyio.fail_after(PATIENCE_S):
+            await client.get(f"{wire_server.origin}/v2/")

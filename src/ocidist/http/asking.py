@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio
+
 from ocidist.errors import OciError
-from ocidist.http.message import scrubbed
+from ocidist.http.message import forget_frames, scrubbed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +53,9 @@ class Asking:
             self._reply = await self._ask(self._registry, self._endpoint, self._call)
         except OciError as error:
             raise self._told(error) from error.__cause__
+        except anyio.get_cancelled_exc_class() as error:
+            forget_frames(error)
+            raise
         return self._reply
 
     async def __aexit__(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+import anyio
 import httpx
 
 from ocidist.errors import AuthError, OciError, RateLimitedError, ResponseError, UnexpectedStatusError, UsageError
@@ -164,6 +165,18 @@ def _subject(endpoint: Endpoint) -> Subject:
             return Subject.UPLOAD
         case _:
             return endpoint.about
+
+
+def forget_frames(error: BaseException) -> None:
+    """Forget the frames below of a cancellation, for the same reason as ``scrubbed``.
+
+    What it came after stays: anyio looks there for the scope that is cancelled, and it may be the caller's.
+    """
+    error.__traceback__ = None
+    before = error.__context__
+    while isinstance(before, anyio.get_cancelled_exc_class()):
+        before.__traceback__ = None
+        before = before.__context__
 
 
 def scrubbed(error: OciError) -> OciError:
