@@ -15,6 +15,7 @@ import attrs
 
 from ocidist.cli import main
 from ocidist.testing.content import Content
+from tests.canary import CANARIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +98,9 @@ class Command:
             status = main([str(word) for word in words])
             sys.stdout.flush()
             sys.stderr.flush()
-            return Done(status, out.getvalue(), err.getvalue().decode())
+            done = Done(status, out.getvalue(), err.getvalue().decode())
+        CANARIES.search(f"what {words[:2]} wrote", f"{done.out.decode('latin-1')}\n{done.err}")
+        return done
 
 
 def filled(registry: LoopbackRegistry) -> None:
