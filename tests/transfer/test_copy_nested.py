@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ocidist import CopyError, Layout, LimitExceededError, MemoryRegistry, PlatformUnknownError, copy
+from ocidist import CopyError, Layout, LimitExceededError, MemoryRegistry, PlatformUnknownError, Referrers, copy
+from ocidist.server import Fault
 from ocidist.testing import serve
+from ocidist.wire.endpoints import PutManifest
 from tests.faults.copying import blob, client_for, index_of, listing, put
 from tests.peers.images import Content, Image, image, index
 from tests.transfer.stores import contents, expected, in_memory
@@ -105,3 +107,17 @@ async def test_a_referrer_of_the_withdrawn_kind_is_copied_with_its_blobs(parts: 
             assert (report.referrers_copied, report.blobs_copied) == (1, len(app.blobs) + parts)
             assert [each.digest async for each in there.referrers(app.digest)] == [old.digest]
             assert await contents(there, old.digest) == expected(old)
+
+
+async def test_where_a_withdrawn_kind_is_refused_it_is_said_how_to_leave_it_out() -> None:
+    app = image()
+    old = old_artifact(app, blob("part"))
+    memory = await in_memory(app, "v1")
+    await put(memory, old)
+    async with serve() as destination, client_for(destination) as client:
+        name = f"{destination.host}/acme/app"
+        destination.faults.add(Fault(on=PutManifest, reference=old.digest, status=400))
+        with pytest.raises(CopyError, match="artifact_types"):
+            await copy((memory, "v1"), name, client=client, referrers=True)
+        await copy((memory, "v1"), name, client=client, referrers=Referrers(artifact_types=["a/c"]))
+        assert await contents(client.repository(name), "v1") == expected(app)

@@ -15,7 +15,7 @@ from ocidist._io.locks import Locks
 from ocidist.errors import DigestInvalidError, DigestMismatchError, ManifestBlobUnknownError, ManifestInvalidError
 from ocidist.errors._transfer import Side
 from ocidist.model.digest import Digest
-from ocidist.model.mediatype import INDEX_TYPES
+from ocidist.model.mediatype import INDEX_TYPES, OCI_ARTIFACT
 from ocidist.model.reference import Tag
 from ocidist.observe.events import ContentCopied, ContentSkipped, CopyFinished, CopyStarted
 from ocidist.observe.hooks import emit
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _MISSES: Final = 2
 """Manifests that may be missing before the rest is taken to be missing, too."""
+_WITHDRAWN: Final = "Not every registry takes manifests of this kind; Referrers(artifact_types=...) says which to copy"
 _LEFT_OUT: Final = "Layers that it names were left out because of their licence; foreign_layers=True copies them"
 
 
@@ -261,8 +262,10 @@ class OneCopy:
 
     async def _push(self, digest: Digest, tags: Sequence[Tag] = ()) -> None:
         manifest = self._survey.manifests[digest]
-        left_out = any(part.digest in self._foreign for part in manifest.references)
-        with blaming(Side.DESTINATION, digest, hint=_LEFT_OUT if left_out else None):
+        hint = _WITHDRAWN if manifest.media_type == OCI_ARTIFACT else None
+        if any(part.digest in self._foreign for part in manifest.references):
+            hint = _LEFT_OUT
+        with blaming(Side.DESTINATION, digest, hint=hint):
             try:
                 await self._push_once(manifest, tags)
             except ManifestBlobUnknownError:
