@@ -233,6 +233,22 @@ def test_a_variable_that_is_set_to_nothing_is_not_set(
     assert ocidist("ls", full_registry.url).text == "acme/app\nacme/empty\n"
 
 
+@pytest.mark.parametrize("proxy", ["garbage://", "http://[::1"])
+def test_a_proxy_that_is_none_is_no_bug(proxy: str, ocidist: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    done = ocidist("ls", "registry.invalid")
+    assert done.status == 2
+    assert done.err.startswith("error: a proxy that the environment names cannot be used: ")
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "7"])
+def test_help_has_room_on_any_terminal(columns: str, ocidist: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    done = ocidist("ping", "--help")
+    assert (done.status, done.err) == (0, "")
+    assert max(len(line) for line in done.text.splitlines()) <= 20
+
+
 def test_no_verb_has_two_options_of_one_name() -> None:
     for path in SNAPSHOTS.glob("*.help.txt"):
         names = re.findall(r"^ (?:\*  )?(--[a-z-]+)", path.read_text(), re.MULTILINE)

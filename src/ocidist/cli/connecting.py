@@ -16,7 +16,7 @@ from ocidist.cli.debugging import watching
 from ocidist.cli.output import Output
 from ocidist.cli.people import PATIENCE_S, Telling, Voice
 from ocidist.cli.progress import view_of
-from ocidist.errors import HostsFileError
+from ocidist.errors import HostsFileError, OciError, UsageError
 from ocidist.hosts.config import HostConfig, HostsConfig
 from ocidist.model.digest import Digest
 from ocidist.model.places import ARCHIVE, LAYOUT, is_local
@@ -149,18 +149,21 @@ async def connected(
     from ocidist.client import Client  # noqa: PLC0415 -- help and version do without
 
     found = await _hosts(common, [naming.registry_in(text) for text in where if not is_local(text)])
-    async with (
-        _speaking(common) as voice,
-        view_of(common.progress, voice) as view,
-        Client(
-            credentials=credentials,
-            hosts=found if hosts is None else hosts | found,
-            egress=EgressPolicy(trusted_realms=common.trust_realm, allow_anonymous_realm=anonymous),
-            hooks=(view.hook, log_events()),
-            event_hooks=watching(voice) if common.debug_http else None,
-        ) as client,
-    ):
-        yield Session(client, Output(common.output, view.aside), voice, view)
+    async with _speaking(common) as voice, view_of(common.progress, voice) as view:
+        try:
+            opened = Client(
+                credentials=credentials,
+                hosts=found if hosts is None else hosts | found,
+                egress=EgressPolicy(trusted_realms=common.trust_realm, allow_anonymous_realm=anonymous),
+                hooks=(view.hook, log_events()),
+                event_hooks=watching(voice) if common.debug_http else None,
+            )
+        except OciError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- what httpx raises has no name here
+            raise UsageError(f"a proxy that the environment names cannot be used: {error}") from None
+        async with opened as client:
+            yield Session(client, Output(common.output, view.aside), voice, view)
 
 
 async def _hosts(common: Common, named: Iterable[RegistryName]) -> HostsConfig:

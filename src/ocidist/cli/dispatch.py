@@ -92,6 +92,9 @@ COMMON: Final = {
 ENVIRONMENT: Final = "OCIDIST_"
 """What the names of variables that stand for options begin with."""
 
+NARROWEST: Final = 20
+"""Columns that help needs."""
+
 RESUMED: Final = {
     "mirror": "what is complete is at its destination, and is not sent again",
     "cp": "what is at the destination is not sent again",
@@ -161,8 +164,10 @@ def run(words: Sequence[str] | None) -> int:
     # Set to nothing is not set: an empty path would be the directory that one happens to be in.
     for name in [name for name, text in os.environ.items() if name.startswith(ENVIRONMENT) and not text]:
         del os.environ[name]
+    ordered = _verb_first(given)
+    if len(ordered) < 2 or not {"--help", "-h"}.isdisjoint(ordered):
+        _make_room()
     try:
-        ordered = _verb_first(given)
         command, bound, _ = application(ordered).parse_args(ordered, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         return teller.misused(*_explained(error))
@@ -172,7 +177,8 @@ def run(words: Sequence[str] | None) -> int:
     try:
         found = _call(command, partial(command, *bound.args, **bound.kwargs))
     except InterruptedCommandError as error:
-        # What was read from standard input cannot be read again.
+        # What was read from standard input cannot be read again, nor what was printed be taken back.
+        bound.apply_defaults()
         kept = None if sources.STDIN in bound.args or sources.STDIN in bound.kwargs.values() else command.__name__
         return teller.interrupted(error.status, RESUMED.get(kept or ""))
     except KeyboardInterrupt:
@@ -192,6 +198,12 @@ def _call(command: Callable[..., Any], work: Callable[[], Any]) -> object:
     import_module("ocidist.client")
     carry_out(work)
     return 0
+
+
+def _make_room() -> None:
+    # Help never ends where there is no room for a word, and knows no terminal without columns.
+    if shutil.get_terminal_size().columns < NARROWEST or os.environ.get("COLUMNS") == "0":
+        os.environ["COLUMNS"] = str(NARROWEST)
 
 
 def _is_empty(word: str) -> bool:
