@@ -45,7 +45,7 @@ from ocidist.server.limits import Limits
 from ocidist.testing.content import Content
 from ocidist.testing.registry import serve
 from ocidist.transfer.blame import copy_error
-from ocidist.transfer.one_copy import _LEFT_OUT
+from ocidist.transfer.one_copy import _LEFT_OUT, _WITHDRAWN
 from ocidist.wire.endpoints import GetBlob, GetManifest, ListTags
 from tests.cli.support import SNAPSHOTS
 
@@ -265,6 +265,8 @@ def test_what_the_library_advises_is_said_in_words_of_the_command_line() -> None
     )
     copied = copy_error(ManifestInvalidError(400), Side.DESTINATION, None, hint=_LEFT_OUT)
     assert str(hint_of(copied)).endswith("; --foreign-layers copies them")
+    copied = copy_error(ManifestInvalidError(400), Side.DESTINATION, None, hint=_WITHDRAWN)
+    assert str(hint_of(copied)).endswith("; without --referrers they are left out")
     assert _LEFT_OUT not in message_of(copied)
     assert message_of(TlsError(_CERTIFICATE_HINT)).endswith("given with --config can name one")
     assert hint_of(TlsError("[SSL: WRONG_VERSION_NUMBER] wrong version number")) == (

@@ -93,6 +93,7 @@ _WORDS: Final = (
     (", or use tags.delete(..., strategy=TagDelete.DUMMY)", ", with the manifest"),
     ("give them to the client, as credentials", "ocidist login keeps them"),
     ("foreign_layers=True copies them", "--foreign-layers copies them"),
+    ("Referrers(artifact_types=...) says which to copy", "without --referrers they are left out"),
     ("give one with HostConfig(client_cert=...)", "a hosts.toml or certs.d given with --config can name one"),
 )
 
