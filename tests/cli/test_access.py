@@ -49,7 +49,7 @@ def test_a_login_is_kept_once_it_is_good(private: LoopbackRegistry, ocidist: Com
 
     done = ocidist("login", private.url, "-u", "alice", "--password-stdin", stdin=PASSWORD)
     assert (done.status, done.text) == (0, f"logged in to {private.host} as alice\n")
-    assert "in base64: whoever can read the file" in done.err
+    assert "not encrypted: whoever can read the file" in done.err
     assert file.stat().st_mode & 0o077 == 0
     assert list(json.loads(file.read_bytes())["auths"]) == [private.host]
     assert ocidist("ls", f"{private.url}/acme/app").out == b"v1\n"
@@ -94,7 +94,13 @@ def test_a_token_server_elsewhere_has_to_be_trusted(
     assert refused.status == 4
     assert f"--trust-realm {server.origin}" in refused.err
     trusted = ("--trust-realm", server.origin)
-    assert ocidist(*words, *trusted, stdin=PASSWORD).status == 0
+    done = ocidist(*words, *trusted, "-o", "json", stdin=PASSWORD)
+    assert done.status == 0
+    # What the token server gave for the password is kept, as by docker login, and is enough for all that follows.
+    assert done.json["kept"] == "identity token"
+    kept = (tmp_path / "docker" / "config.json").read_text()
+    assert "identitytoken" in kept
+    assert base64.b64encode(b"alice:" + PASSWORD.strip()).decode() not in kept
 
     reference = f"{token_registry.origin}/{fresh_name}:v1"
     (tmp_path / "data").write_bytes(b"some data")

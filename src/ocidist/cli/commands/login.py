@@ -18,8 +18,9 @@ from ocidist.cli.running import carry_out
 from ocidist.credentials import AuthFile
 from ocidist.credentials import login as keep
 from ocidist.credentials.paths import places
-from ocidist.credentials.store import Anonymous, Basic
+from ocidist.credentials.store import Anonymous, Basic, IdentityToken
 from ocidist.errors import CredentialStoreError, UsageError
+from ocidist.remote.registry import LOGGED_IN
 
 if TYPE_CHECKING:
     from ocidist.credentials.paths import CredentialPlace
@@ -40,6 +41,8 @@ def login(
     """Tell a registry who you are, and keep that for Docker, Podman and ocidist.
 
     The password is asked for, or read from standard input; it is kept only if the registry accepts it.
+
+    If the registry's token server gives an identity token for it, that is kept in its place.
 
     Args:
         registry: The registry; Docker Hub unless given.
@@ -67,16 +70,19 @@ async def _login(registry: str, credential: Basic, common: Common) -> None:
     name = naming.registry(registry)
     # Nobody in particular is welcome at many registries: that would not prove the password.
     async with connected(common, registry, credentials={str(name): credential}, anonymous=False) as session:
-        info = await session.client.registry(name).ping()
-        if not info.authenticated:
+        answer = await session.client.registry(name).login(credential)
+        authenticated = answer.status == LOGGED_IN
+        if not authenticated:
             session.voice.say(f"{name} did not ask who you are")
-        kept = await keep(str(name), credential)
+        secret = "identity token" if answer.identity_token else "password"
+        kept = await keep(str(name), IdentityToken(answer.identity_token) if answer.identity_token else credential)
         if kept.helper is None:
-            session.voice.say(f"kept in {kept.path}, in base64: whoever can read the file can read the password")
+            session.voice.say(f"kept in {kept.path}, not encrypted: whoever can read the file can read the {secret}")
         value: Value = {
             "registry": str(name),
             "username": credential.username,
-            "authenticated": info.authenticated,
+            "authenticated": authenticated,
+            "kept": secret,
             "file": str(kept.path),
             "helper": kept.helper,
         }
