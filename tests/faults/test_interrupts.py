@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -45,16 +46,19 @@ def registry() -> Iterator[LoopbackRegistry]:
         yield found
 
 
+@contextmanager
 def command(
     folder: Path, *words: str, program: tuple[str, ...] = ("-m", "ocidist"), stdin: int | None = None
-) -> subprocess.Popen[str]:
+) -> Iterator[subprocess.Popen[str]]:
+    """Begin a command; it is killed if it is still there in the end."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(folder)}
 
     def heed() -> None:
-        # Shells have what they run aside ignore it, and so would a command of these tests.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        # Shells have what they run aside ignore them, and so would a command of these tests.
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
 
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, *program, *words],
         cwd=folder,
         stdin=stdin,
@@ -63,7 +67,11 @@ def command(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def until_met(registry: LoopbackRegistry, process: subprocess.Popen[str]) -> None:
