@@ -143,6 +143,7 @@ class Journalled:
         self.journal.unlink(missing_ok=True)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("resumed", [False, True], ids=["begun", "gone on with"])
 async def test_f195_a_push_with_a_journal_may_be_cancelled_anywhere_and_gone_on_with(
     server: WireServer, registry: UploadRegistry, cancelled: Cancelling, tmp_path: Path, *, resumed: bool
@@ -292,6 +293,7 @@ async def _after_turns(work: Callable[[], Awaitable[object]], turns: int) -> boo
     return scope.cancelled_caught
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("begun", [False, True], ids=["new", "gone on with"])
 async def test_f195_the_tasks_of_a_download_in_parts_end_whenever_it_is_cancelled(
     server: WireServer, tmp_path: Path, *, begun: bool

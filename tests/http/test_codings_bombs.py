@@ -124,6 +124,7 @@ REFUSALS = {
 }
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("size", [10 * MIB, None], ids=["10 MiB", "within the limits"])
 async def test_t31_a_bomb_goes_off_nowhere(
     wire_server: WireServer, anyio_backend: str | tuple[str, object], size: int | None

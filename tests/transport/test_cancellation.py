@@ -60,6 +60,7 @@ def _tasks(backend: object) -> int:
     return trio.lowlevel.current_statistics().tasks_living if _on_trio(backend) else len(asyncio.all_tasks())
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("most", CANCELS, ids=["free", "contended"])
 async def test_t70_after_a_storm_of_cancellations_nothing_is_left_and_everything_works(
     transports: Transports, anyio_backend: object, most: int | None
