@@ -11,12 +11,12 @@ from collections import OrderedDict
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
+from ocidist._io.locks import Locks
 from ocidist.client import Client
 from ocidist.errors import CopyError
 from ocidist.model.digest import Digest
 from ocidist.model.mediatype import MANIFEST_TYPES, OCI_ARTIFACT, manifest_accept
 from ocidist.observe.hooks import checked
-from ocidist.remote._memory import turn
 from ocidist.remote.repository import Repository
 from ocidist.transfer.graph import Survey, Walk
 from ocidist.transfer.moving import Mover, Outcome
@@ -119,6 +119,7 @@ class Copier:
     def __init__(self, *, options: CopyOptions = CopyOptions(), hooks: Iterable[Hook] = ()) -> None:  # noqa: B008 -- a frozen value
         self._options = options
         self._mover = Mover(at_once=options.at_once, hooks=checked(hooks))
+        self._locks = Locks()
         self._kept: OrderedDict[tuple[str, str, Digest], Manifest] = OrderedDict()
         self._kept_bytes = 0
         self._digest_tags: dict[tuple[str, str], tuple[Tag, ...]] = {}
@@ -200,7 +201,7 @@ class Copier:
 
     async def _tags_like_digests(self, source: Place) -> tuple[Tag, ...]:
         key = (source.registry, str(source.repository.name))
-        async with turn(f"copy {id(self)} tags {key}"):
+        async with self._locks.hold(key):
             if key not in self._digest_tags:
                 self._digest_tags[key] = tuple(
                     [
