@@ -38,6 +38,7 @@ class Connection:
     Attributes:
         received: Every byte the client has sent so far, heads and bodies alike.
         number: Which connection of its server this is, from 0.
+        closed: Whether the end is on its way to the client.
     """
 
     def __init__(self, sock: socket.socket, number: int) -> None:
@@ -94,10 +95,12 @@ class Connection:
         """End the connection with FIN; over TLS without ``close_notify``, as a crashed server does."""
         if self.closed:
             return
-        self.closed = True
         with contextlib.suppress(OSError):
             self._sock.settimeout(_LINGER_S)
-            self._sock.shutdown(socket.SHUT_WR)
+            try:
+                self._sock.shutdown(socket.SHUT_WR)
+            finally:
+                self.closed = True
             # Unread input would turn the FIN into an RST, so let the client finish first.
             while self._fill():
                 pass
@@ -107,9 +110,9 @@ class Connection:
         """End the connection with RST: what is still under way is lost."""
         if self.closed:
             return
-        self.closed = True
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._sock.close()
+        self.closed = True
 
     def interrupt(self) -> None:
         """Wake the thread that serves this connection; called from another thread when the server stops."""
