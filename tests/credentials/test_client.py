@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from ocidist import Client, CredentialsRejectedError, CredentialStoreError, HostConfig
-from ocidist.credentials import CredentialHelper
+from ocidist.credentials import CredentialHelper, files
 from ocidist.credentials.disk import MAX_FILE_SIZE
 from ocidist.credentials.files import FileCredentials
 from tests.credentials.support import config, put_json, told
@@ -88,12 +88,14 @@ async def test_t47_asyncios_own_cancellation_kills_a_helper_too(
 ) -> None:
     make_helper("slow", f"echo $$ > {tmp_path}/self; sleep 60")
     task = asyncio.create_task(CredentialHelper("slow").get("x.io"))
-    await anyio.sleep(0.4)
+    with anyio.fail_after(30):
+        while not (tmp_path / "self").exists():  # noqa: ASYNC110 -- another process sets no event
+            await anyio.sleep(0.01)
     task.cancel()
     started = time.monotonic()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 30
     assert await is_gone(tmp_path / "self")
 
 
@@ -118,13 +120,12 @@ async def test_a_large_file_is_read_beside_the_event_loop(tmp_path: Path) -> Non
     assert ticks > 3
 
 
-async def test_asking_again_takes_no_time_to_speak_of(tmp_path: Path) -> None:
+async def test_asking_again_reads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "config.json"
     path.write_text(config(x="ci"))
+    monkeypatch.setattr(files, "RECHECK", 1e6)
     found = FileCredentials(path)
     await found.get("x.io")
-    started = time.perf_counter()
+    monkeypatch.setattr(files, "_read", None)
     for _ in range(2000):
-        await found.get("x.io", repository="acme/app")
-    # Measured: about a microsecond each. This only says that nothing is read.
-    assert time.perf_counter() - started < 0.2
+        assert await found.get("x.io", repository="acme/app")

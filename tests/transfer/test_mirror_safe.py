@@ -284,10 +284,9 @@ async def test_the_time_of_a_mirror_is_the_time_of_its_plan_too(registries: Pair
     source, _ = registries
     fill(source, 1, ["v1"])
     source.faults.add(Fault(on=ListRepositories, latency=0.3))
-    began = time.monotonic()
     plan = await make_plan(config(*registries), client=client)
     report = await run_plan(plan, client=client)
-    assert time.monotonic() - began - report.seconds < 0.25
+    assert report.seconds >= 0.3
     # It was made once.
     began = time.monotonic()
     report = await run_plan(plan, client=client)

@@ -214,18 +214,20 @@ ENDS: dict[str, Handler] = {
 async def test_f010_an_idle_connection_that_the_server_ended_is_not_used(
     start_wire_server: StartWireServer, transports: Transports, authority: Authority, end: Handler, method: str
 ) -> None:
-    answered = threading.Event()
+    answered, ended = threading.Event(), threading.Event()
 
     def answer(request: Request, connection: Connection) -> None:
         respond(200, (), b"hello")(request, connection)
         if not connection.number:
             answered.wait(10)
             end(request, connection)
+            ended.set()
 
     server = start_wire_server(answer, tls=authority)
     async with transports.open(tls=authority.client_context()) as transport:
         assert (await ask(transport, server.origin)).body == b"hello"
         answered.set()
+        await until(lambda: ended.is_set() or server.connections[0].closed)
         await anyio.sleep(0.02)
         assert (await ask(transport, server.origin, method)).body == b"hello"
     assert [request.connection.number for request in server.requests] == [0, 1]
