@@ -166,10 +166,14 @@ def test_long_transfers_say_now_and_then_how_far_they_are(monkeypatch: pytest.Mo
 def test_a_terminal_that_was_stopped_does_not_hold_up_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(people, "PATIENCE_S", 0.05)
     stopped = threading.Event()
+
+    def write(_text: str) -> None:
+        stopped.wait(60)
+
     began = time.monotonic()
     try:
         with Voice() as voice:
-            voice.write = lambda _text: stopped.wait(60)
+            voice.write = write
             for number in range(100):
                 voice.say(f"line {number}")
         assert time.monotonic() - began < 30
