@@ -36,7 +36,8 @@ class RefreshGrant:
     Attributes:
         account: The account it was given to.
         service: The service it gets tokens for.
-        client_id: The client it was given to; empty if that did not say who it is.
+        client_id: The client it was given to, as that called itself; empty if it did not. It is there to be looked at:
+            programs share what one of them has stored in ``config.json``, so any client may use it.
         stamp: What ``Users.stamp`` said then: the token ends when the password changes.
     """
 

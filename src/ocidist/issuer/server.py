@@ -268,7 +268,7 @@ class TokenApp:
         if self._refresh is not None and asker.refresh_token is not None:
             digest = asker.refresh_token.digest
             found = await self._refresh.get(digest)
-            if found is not None and found.service == self._service and found.client_id in {"", asker.client_id}:
+            if found is not None and found.service == self._service:
                 if found.stamp == await self._users.stamp(found.account):
                     return attrs.evolve(asker, account=found.account, stamp=found.stamp)
                 await self._refresh.revoke(digest)
