@@ -39,10 +39,6 @@ def _networks(values: Iterable[Network | str]) -> tuple[Network, ...]:
         raise UsageError(f"not a network: {error}") from None
 
 
-def _insecure(values: Iterable[Network | str]) -> tuple[Network, ...]:
-    return tuple(dict.fromkeys((*_networks(values), *LOOPBACK)))
-
-
 def _indexes(values: Mapping[str, IndexInfo]) -> Mapping[str, IndexInfo]:
     return FrozenMap({_key(host): info for host, info in values.items()})
 
@@ -59,7 +55,8 @@ class ServiceConfig:
         allow_nondistributable_cidrs: Networks to whose registries layers may be pushed that their licence keeps off
             others.
         allow_nondistributable_hostnames: Registries of which the same holds.
-        insecure_cidrs: Networks whose registries need no TLS; loopback is always among them.
+        insecure_cidrs: Networks whose registries need no TLS. Loopback needs none, whether it is among them or not: the
+            Engine adds it to what is configured.
         index_configs: Registries that have something of their own, by ``host[:port]``.
         mirrors: URLs that are asked before Docker Hub.
 
@@ -69,7 +66,7 @@ class ServiceConfig:
 
     allow_nondistributable_cidrs: tuple[Network, ...] = attrs.field(default=(), converter=_networks)
     allow_nondistributable_hostnames: tuple[str, ...] = attrs.field(default=(), converter=strings)
-    insecure_cidrs: tuple[Network, ...] = attrs.field(default=(), converter=_insecure)
+    insecure_cidrs: tuple[Network, ...] = attrs.field(default=LOOPBACK, converter=_networks)
     index_configs: Mapping[str, IndexInfo] = attrs.field(factory=dict, converter=_indexes, hash=False)
     mirrors: tuple[str, ...] = attrs.field(default=(), converter=strings)
 
@@ -150,7 +147,7 @@ class ServiceConfig:
             return known.secure
         if name.is_loopback:
             return False
-        return not _within(name.host, addresses, self.insecure_cidrs)
+        return not _within(name.host, addresses, (*self.insecure_cidrs, *LOOPBACK))
 
     def allows_nondistributable(self, host: str, *, addresses: Iterable[str] = ()) -> bool:
         """Return whether layers may be pushed to a registry that their licence keeps off others.
@@ -192,8 +189,8 @@ class ServiceConfig:
         return {**self.index_configs, DOCKER_HUB: self.index(DOCKER_HUB)}
 
 
-def _texts(values: Iterable[object]) -> list[str] | None:
-    return [str(value) for value in values] or None
+def _texts(values: Iterable[object]) -> list[str]:
+    return [str(value) for value in values]
 
 
 def _within(host: str, addresses: Iterable[str], networks: tuple[Network, ...]) -> bool:

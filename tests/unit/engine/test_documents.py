@@ -84,20 +84,29 @@ def test_a_name_that_is_none_is_refused(text: str) -> None:
 # --- configuration ---------------------------------------------------------------------------------------------------
 
 
-def test_a_configuration_is_read_and_written_to_the_letter() -> None:
-    config = ServiceConfig.from_json(CONFIG)
-    assert config.to_json().decode() == CONFIG
+# What dockerd 20.10 answers when it was told nothing.
+UNTOLD = (
+    '{"AllowNondistributableArtifactsCIDRs":[],"AllowNondistributableArtifactsHostnames":[],'
+    '"InsecureRegistryCIDRs":["127.0.0.0/8"],"IndexConfigs":{"docker.io":'
+    '{"Name":"docker.io","Mirrors":[],"Secure":true,"Official":true}},"Mirrors":[]}'
+)
+
+
+@pytest.mark.parametrize("document", [CONFIG, UNTOLD])
+def test_a_configuration_is_read_and_written_to_the_letter(document: str) -> None:
+    config = ServiceConfig.from_json(document)
+    assert config.to_json().decode() == document
     assert IndexInfo.from_json(HUB).to_json().decode() == HUB
 
 
-def test_what_is_not_configured_is_null_as_the_engine_has_it() -> None:
+def test_what_is_not_configured_is_an_empty_list_as_the_engine_has_it() -> None:
     value = json.loads(ServiceConfig().to_json())
-    assert value["Mirrors"] is None
-    assert value["AllowNondistributableArtifactsCIDRs"] is None
+    assert value["Mirrors"] == []
+    assert value["AllowNondistributableArtifactsCIDRs"] == []
     # In the order in which the Engine adds them to what is configured.
     assert value["InsecureRegistryCIDRs"] == ["::1/128", "127.0.0.0/8"]
     assert value["IndexConfigs"]["docker.io"]["Mirrors"] == []
-    assert ServiceConfig.from_json(b'{"Mirrors":null,"IndexConfigs":null}') == ServiceConfig()
+    assert ServiceConfig.from_json(b'{"Mirrors":null,"IndexConfigs":null}') == ServiceConfig(insecure_cidrs=[])
 
 
 @pytest.mark.parametrize(
