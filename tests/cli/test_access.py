@@ -58,7 +58,9 @@ def test_a_login_is_kept_once_it_is_good(private: LoopbackRegistry, ocidist: Com
     sources = ocidist("login", private.url, "--show-sources", "-o", "json").json["sources"]
     assert [each["user"] for each in sources if each["used"]] == ["alice"]
     assert "* DOCKER_CONFIG: " in ocidist("login", private.url, "--show-sources").text
-    assert ocidist("logout", private.host, "-o", "json").json == {"registry": private.host, "known": True}
+    # As Docker calls registries.
+    address = f"{private.url}/v1/"
+    assert ocidist("logout", address, "-o", "json").json == {"registry": private.host, "known": True}
     assert ocidist("logout", private.host, "-o", "json").json["known"] is False
     assert ocidist("ls", f"{private.url}/acme/app").status == 4
 

@@ -217,6 +217,21 @@ async def test_docker_hub_is_asked_at_its_index_by_any_of_its_names() -> None:
     assert not any("X-Mine" in request.headers for request in asked)
 
 
+@pytest.mark.parametrize(("status", "expected"), [(401, CredentialsRejectedError), (403, DeniedError)])
+async def test_what_docker_hub_refuses_is_refused(status: int, expected: type[AuthError]) -> None:
+    """Its index is at another host than its registry, and speaks for it none the less."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.url.host == "index.docker.io"
+        return httpx.Response(status, json={"detail": "Incorrect authentication credentials"})
+
+    async with Client(transport=httpx.MockTransport(answer), credentials={}) as client:
+        with pytest.raises(expected):
+            await hub.check_login(client, Basic("alice", "wrong"))
+        with pytest.raises(expected):
+            await hub.search(client, "app", credential=Basic("alice", "wrong"))
+
+
 async def test_nobody_else_answers_for_an_index() -> None:
     seen: list[str] = []
 

@@ -15,16 +15,19 @@ import pytest
 from ocidist import (
     BlobExistsError,
     CredentialsRejectedError,
+    NameUnknownError,
     NotFoundError,
     ProtocolError,
     RedirectRefusedError,
     ResponseError,
+    ServerError,
     UnexpectedStatusError,
     UsageError,
 )
 from ocidist._io.body import as_body
 from ocidist.legacy import v1
 from ocidist.legacy.v1._sent import HashedBody
+from ocidist.legacy.v1.models import cookies_of
 from tests.legacy.support import NAME, USERS, filled, session_with
 from tests.legacy.v1_server import V1Server, payload_checksum
 from tests.peers.answers import respond
@@ -73,11 +76,14 @@ async def test_an_image_is_pushed_and_pulled(start_wire_server: StartWireServer,
     images = [v1.ImageData(id=image) for image in IDS]
     async with session_with(index) as session:
         data = await session.push_index(NAME, images)
+        reading = await session.repository_data(NAME)
+        with pytest.raises(CredentialsRejectedError):
+            await session.has_image(IDS[0], data)
         for number, (image, text, layer) in enumerate(zip(images, texts, layers, strict=True)):
-            assert not await session.has_image(image.id, data)
+            assert not await session.has_image(image.id, reading)
             await session.push_image_json(image.id, text, data)
             # Not yet: whoever finds a push that broke off may begin again.
-            assert not await session.has_image(image.id, data)
+            assert not await session.has_image(image.id, reading)
             path = tmp_path / "layer"
             path.write_bytes(layer)
             sources: dict[str, Source] = {"bytes": layer, "file": path, "stream": stream(layer)}
@@ -116,12 +122,51 @@ async def test_what_a_registry_refuses_is_told(start_wire_server: StartWireServe
             await session.push_image_json(IDS[1], image_json(IDS[1], IDS[0]), data)
         with pytest.raises(NotFoundError):
             await session.push_layer(IDS[0], b"x", image_json(IDS[0]), data)
-        with pytest.raises(NotFoundError):
+        with pytest.raises(NotFoundError) as missing:
             await session.push_tag("v1", IDS[1], data)
+        # It is the image that is not there.
+        assert not isinstance(missing.value, NameUnknownError)
         await session.push_image_json(IDS[0], image_json(IDS[0]), data)
         await session.push_layer(IDS[0], b"x", image_json(IDS[0]), data)
         with pytest.raises(UnexpectedStatusError, match="Checksum mismatch"):
             await session.push_checksum(v1.ImageData(id=IDS[0], checksum_payload="sha256:" + "0" * 64), data)
+
+
+async def test_the_cookies_of_a_layer_come_with_its_checksum_and_with_nothing_else(
+    start_wire_server: StartWireServer,
+) -> None:
+    state = V1Server()
+    state.cookies = True
+    server = start_wire_server(state)
+    text = image_json(IDS[0])
+    async with session_with(server) as session:
+        data = await session.push_index(NAME, [v1.ImageData(id=IDS[0])])
+        await session.push_image_json(IDS[0], text, data)
+        sums = await session.push_layer(IDS[0], b"x", text, data)
+        image = v1.ImageData(id=IDS[0], checksum_payload=sums.payload)
+        state.blocked.add("checksum")
+        with pytest.raises(ServerError):
+            await session.push_checksum(image, data)
+        state.blocked.clear()
+        await session.push_checksum(image, data)
+        await session.push_tag("v1", IDS[0], data)
+        assert "sum-of" not in repr(session.__dict__["_registries"])
+    assert {request.path.rpartition("/")[2] for request in server.requests if request.header("Cookie")} == {"checksum"}
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        (["a=1"], "a=1"),
+        (['a="1"; Path=/; HttpOnly', "b=2"], 'a="1"; b=2'),
+        (["a", "=1", "", ";"], ""),
+        (["a=\u00fc"], ""),
+        (["a=1\r\nX: 1"], ""),
+        (["a=" + "1" * 8192], ""),
+    ],
+)
+def test_only_what_can_be_sent_is_a_cookie(values: list[str], shown: str) -> None:
+    assert cookies_of(values) == shown
 
 
 def test_a_layer_that_was_not_sent_proves_nothing() -> None:

@@ -40,6 +40,7 @@ class V1Server:
         ranges: Whether layers can be asked for in parts.
         checksummed: Whether the registry says what proves a layer.
         proof: The header in which it says so.
+        cookies: Whether the checksum of a layer is in a cookie that has to come back, as it was before 0.7.
         blocked: Parts of paths that are answered with 503.
     """
 
@@ -55,6 +56,7 @@ class V1Server:
         self.ranges = True
         self.checksummed = True
         self.proof = "X-Docker-Payload-Checksum"
+        self.cookies = False
         self.blocked: set[str] = set()
         self._routes: list[tuple[str, str, Callable[..., None]]] = [
             ("GET", r"_ping", self._ping),
@@ -109,7 +111,9 @@ class V1Server:
     def _may(self, request: Request, connection: Connection) -> bool:
         """Whether a request may be answered: with the index's token, or a password where the registry stands alone."""
         scheme, _, value = (request.header("Authorization") or "").partition(" ")
-        allowed = scheme == "Token" and value in self.given
+        # What is given out for writing is good for nothing else.
+        access = "read" if request.method == "GET" else "write"
+        allowed = scheme == "Token" and value in self.given and value.endswith(f"access={access}")
         if allowed or (self.standalone and self._user(request)):
             return True
         respond_json(401, {"error": "Requires authorization"}, REALM)(request, connection)
@@ -240,11 +244,18 @@ class V1Server:
                 respond_json(404, {"error": "Image not found"})(request, connection)
                 return
             self.images[image]["layer"] = request.body
-            respond(200, {}, b"true")(request, connection)
+            headers = [
+                ("Set-Cookie", "theme=dark; Path=/"),
+                ("Set-Cookie", f'session="sum-of-{image}"; Path=/; HttpOnly'),
+            ]
+            respond(200, headers if self.cookies else [], b"true")(request, connection)
 
     def _put_checksum(self, request: Request, connection: Connection, image: str) -> None:
         if self._may(request, connection):
             found = self.images[image]
+            if self.cookies and request.header("Cookie") != f'theme=dark; session="sum-of-{image}"':
+                respond_json(400, {"error": "Checksum not found in Cookie"})(request, connection)
+                return
             said = request.header("X-Docker-Checksum-Payload") or ""
             actual = payload_checksum(found["json"], found["layer"])
             if said != actual:

@@ -101,7 +101,7 @@ class AuthFile:
         entries the one with the longest matching namespace counts. Cancelling kills a helper that runs.
 
         Args:
-            host: The registry, ``host[:port]``.
+            host: The registry, ``host[:port]``; or the address of its API, ``https://host/v1/``, as Docker names it.
             repository: The repository, for entries that are for a part of a registry.
 
         Raises:

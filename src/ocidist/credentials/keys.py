@@ -104,13 +104,21 @@ class KeyIndex:
         return tuple(key.text for key in candidates if key.namespace == namespace)
 
 
+def without_api(text: str) -> str:
+    """Return what names a registry, without the path of its API, ``/v1/`` or ``/v2/``: Docker names registries so."""
+    scheme = _SCHEME.match(text)
+    start = scheme.end() if scheme else 0
+    end = text.find("/", start)
+    return text[:end] if end > start and _API.fullmatch(text[end:].strip("/")) else text
+
+
 def registry_of(host: str) -> str:
     """Return ``host[:port]`` in its one spelling; ``docker.io`` for every name of Docker Hub.
 
     Raises:
-        InvalidReferenceError: *host* is not a registry name.
+        InvalidReferenceError: *host* is neither a registry name nor the address of a registry's API.
     """
-    return str(attrs.evolve(RegistryName.parse(host), scheme=None))
+    return str(attrs.evolve(RegistryName.parse(without_api(host)), scheme=None))
 
 
 def key_of(host: str, namespace: str = "") -> str:
@@ -119,7 +127,7 @@ def key_of(host: str, namespace: str = "") -> str:
     Raises:
         InvalidReferenceError: *host* is not a registry name, or *namespace* no repository's.
     """
-    name = attrs.evolve(RegistryName.parse(host), scheme=None)
+    name = attrs.evolve(RegistryName.parse(without_api(host)), scheme=None)
     return f"{name}/{RepositoryName(namespace)}" if namespace else name.credential_key
 
 

@@ -12,8 +12,8 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
+from ocidist.credentials.keys import registry_of
 from ocidist.errors import InvalidCredentialError, UsageError
-from ocidist.model.reference import RegistryName
 
 _CONTROL = frozenset(map(chr, (*range(32), 127)))
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -133,7 +133,8 @@ class StaticCredentials:
     """A provider over a fixed mapping from host to credential.
 
     Args:
-        entries: Credentials by ``host[:port]``; Docker Hub under any of its names.
+        entries: Credentials by ``host[:port]``; Docker Hub under any of its names. The address of a registry's API,
+            ``https://host/v1/``, is that registry, as in credential files.
 
     Raises:
         InvalidReferenceError: A key is not a registry name.
@@ -141,9 +142,7 @@ class StaticCredentials:
     """
 
     def __init__(self, entries: Mapping[str, Credential]) -> None:
-        self._entries = {
-            str(attrs.evolve(RegistryName.parse(host), scheme=None)): _checked(found) for host, found in entries.items()
-        }
+        self._entries = {registry_of(host): _checked(found) for host, found in entries.items()}
 
     async def get(self, host: str, *, repository: str | None = None) -> Credential:  # noqa: ARG002 -- the protocol's
         """Return the entry of *host*, or ``ANONYMOUS``."""

@@ -5,6 +5,7 @@ Spec: Docker Engine API v1.44, "Get system information" (``RegistryServiceConfig
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Final, Self, TypeAlias
@@ -13,7 +14,7 @@ import attrs
 
 from ocidist.engine import _json
 from ocidist.engine.names import IndexInfo
-from ocidist.errors import ProtocolError, UsageError
+from ocidist.errors import InvalidReferenceError, ProtocolError, UsageError
 from ocidist.hosts.config import HostConfig, HostsConfig
 from ocidist.hosts.mirror import Mirror, MirrorTags
 from ocidist.model.fields import FrozenMap, strings
@@ -29,6 +30,9 @@ _WHAT: Final = "the configuration of registries"
 LOOPBACK: Final = (IPv6Network("::1/128"), IPv4Network("127.0.0.0/8"))
 """Where no TLS is asked for, whatever is configured."""
 
+# Engines of old did not look at what they were told, and those of today take IPv6 addresses without brackets.
+_ENGINES: Final = re.compile(r"[\w.:/\[\]-]+", re.ASCII)
+
 
 def _networks(values: Iterable[Network | str]) -> tuple[Network, ...]:
     if isinstance(values, str):
@@ -40,11 +44,27 @@ def _networks(values: Iterable[Network | str]) -> tuple[Network, ...]:
 
 
 def _indexes(values: Mapping[str, IndexInfo]) -> Mapping[str, IndexInfo]:
-    return FrozenMap({_key(host): info for host, info in values.items()})
+    return FrozenMap({_configured(host): info for host, info in values.items()})
 
 
 def _key(host: str) -> str:
     return str(attrs.evolve(RegistryName.parse(host), scheme=None))
+
+
+def _configured(host: str) -> str:
+    """Return a host as it is asked for later; what only the Engine takes for one stays as it is.
+
+    Raises:
+        InvalidReferenceError: Nobody takes it for one.
+    """
+    with suppress(ValueError):
+        return _key(f"[{IPv6Address(host)}]")
+    try:
+        return _key(host)
+    except InvalidReferenceError:
+        if _ENGINES.fullmatch(host) is None:
+            raise
+        return host
 
 
 @attrs.frozen(kw_only=True)
@@ -57,7 +77,8 @@ class ServiceConfig:
         allow_nondistributable_hostnames: Registries of which the same holds.
         insecure_cidrs: Networks whose registries need no TLS. Loopback needs none, whether it is among them or not: the
             Engine adds it to what is configured.
-        index_configs: Registries that have something of their own, by ``host[:port]``.
+        index_configs: Registries that have something of their own, by ``host[:port]``. Those that a client cannot name,
+            such as ``old_host:5000``, are kept for the document only.
         mirrors: URLs that are asked before Docker Hub.
 
     Raises:
@@ -162,9 +183,8 @@ class ServiceConfig:
         """
         name = RegistryName.parse(host)
         key = str(attrs.evolve(name, scheme=None))
-        return key in self.allow_nondistributable_hostnames or _within(
-            name.host, addresses, self.allow_nondistributable_cidrs
-        )
+        named = key in {hostname.lower() for hostname in self.allow_nondistributable_hostnames}
+        return named or _within(name.host, addresses, self.allow_nondistributable_cidrs)
 
     def to_hosts(self) -> HostsConfig:
         """Return the same as a client takes it: ``Client(hosts=service.to_hosts())``.
@@ -175,9 +195,14 @@ class ServiceConfig:
         """
         hosts: dict[str, HostConfig] = {}
         for key, info in self._indexes().items():
+            try:
+                host = RegistryName.parse(key).host
+            except InvalidReferenceError:
+                # No client can name it.
+                continue
             mirrors = [Mirror(url, tags=MirrorTags.TRUSTED, ns=False) for url in info.mirrors]
             lax = not info.secure
-            if info.secure and _within(RegistryName.parse(key).host, (), self.insecure_cidrs):
+            if info.secure and _within(host, (), self.insecure_cidrs):
                 raise UsageError(f"{key} is in a network whose registries need no TLS, and is to have it")
             if mirrors or lax:
                 hosts[key] = HostConfig(mirrors=mirrors, insecure=lax, verify=not lax)

@@ -127,12 +127,18 @@ def raw_call(request: httpx.Request, *, direct: bool) -> Call:
     return Call(scopes=scopes, direct=direct)
 
 
-async def failure_of(response: httpx.Response, endpoint: Endpoint, base: str) -> ResponseError:
-    """Close an answer whose status means failure and return the error for it."""
+async def failure_of(response: httpx.Response, endpoint: Endpoint, home: Origin) -> ResponseError:
+    """Close an answer whose status means failure and return the error for it.
+
+    Args:
+        response: The answer.
+        endpoint: What was asked.
+        home: Whom it was asked: another origin, to which a redirect led, does not speak for it.
+    """
     url = str(response.request.url)
     attempts = response.extensions.get("ocidist_attempts")
     kept = await snapshot(response, MAX_ERROR_BODY)
-    abroad = Origin.of(url) != Origin.of(base)
+    abroad = Origin.of(url) != home
     infos = () if abroad else parse_errors(kept.content)
     wait = retry_after_of(kept)
     made = error_for(

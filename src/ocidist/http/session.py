@@ -233,7 +233,7 @@ class Session:
         if response.status_code in endpoint.success:
             return reply
         try:
-            failure = await failure_of(response, endpoint, site.base)
+            failure = await failure_of(response, endpoint, request.origin if endpoint.roams else site.origin)
         finally:
             await reply.aclose()
         if failure.status == TLS_PORT_ANSWER and not failure.errors and site.origin.scheme == "http":

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from ocidist import InvalidReferenceError
-from ocidist.credentials.keys import HUB_KEY, AuthKey, KeyIndex, key_of
+from ocidist import AuthFile, Basic, InvalidReferenceError
+from ocidist.credentials.keys import HUB_KEY, AuthKey, KeyIndex, key_of, registry_of
+from ocidist.credentials.store import StaticCredentials
 
 HUB_SPELLINGS = (
     HUB_KEY,
@@ -86,6 +87,21 @@ def test_q5_keys_that_name_no_registry_are_let_be(key: str) -> None:
 def test_q5_addresses_are_keys_too() -> None:
     assert KeyIndex(["[::1]:5000"]).find("[0:0::1]:5000") == ("[::1]:5000",)
     assert KeyIndex(["https://127.0.0.1:5000/v2/"]).find("127.0.0.1:5000") == ("https://127.0.0.1:5000/v2/",)
+
+
+@pytest.mark.parametrize("host", [HUB_KEY, "https://index.docker.io/v2", "index.docker.io/v1/", "http://docker.io/"])
+def test_a_registry_is_named_by_the_address_of_its_api_too(host: str) -> None:
+    """As Docker's own index is called everywhere in Docker."""
+    assert KeyIndex([HUB_KEY]).find(host, "library/alpine") == (HUB_KEY,)
+    assert key_of(host) == HUB_KEY
+    assert AuthFile.parse(b'{"auths": {"docker.io": {"auth": "YTpi"}}}').resolve(host) == Basic("a", "b")
+    assert repr(StaticCredentials({host: Basic("a", "b")})) == "StaticCredentials(['docker.io'])"
+
+
+@pytest.mark.parametrize("host", ["https://quay.io/acme", "quay.io/acme", "/v1/", "https:///v1/", "quay.io/v3/"])
+def test_any_other_path_is_no_part_of_a_registry(host: str) -> None:
+    with pytest.raises(InvalidReferenceError):
+        registry_of(host)
 
 
 def test_new_entries_are_written_where_docker_and_podman_look_first() -> None:

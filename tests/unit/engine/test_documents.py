@@ -99,6 +99,24 @@ def test_a_configuration_is_read_and_written_to_the_letter(document: str) -> Non
     assert IndexInfo.from_json(HUB).to_json().decode() == HUB
 
 
+def test_hosts_that_only_the_engine_takes_for_hosts_do_not_spoil_the_others() -> None:
+    """All of these are in documents that Engines wrote."""
+    insecure = {"Mirrors": [], "Secure": False, "Official": False}
+    names = ["old_host:5000", "mirror.acme.io/v1", "2001:db8::1", "[2001:db8::2]:80", "Mine.acme.io"]
+    document = {"IndexConfigs": {name: {"Name": name} | insecure for name in names}}
+    config = ServiceConfig.from_json(json.dumps(document))
+    assert sorted(info["Name"] for info in json.loads(config.to_json())["IndexConfigs"].values()) == sorted(
+        [*names, "docker.io"]
+    )
+    assert not any(map(config.is_secure, ["[2001:db8::1]", "[2001:db8::2]:80", "mine.acme.io"]))
+    assert config.is_secure("ghcr.io")
+    hosts = config.to_hosts()
+    assert hosts.for_host(RegistryName.parse("[2001:db8::1]")).insecure
+    assert str(hosts) == "<HostsConfig of [2001:db8::1], [2001:db8::2]:80, mine.acme.io>"
+    allowing = ServiceConfig(allow_nondistributable_hostnames=["Layers.acme.io:5000"])
+    assert allowing.allows_nondistributable("layers.acme.io:5000")
+
+
 def test_what_is_not_configured_is_an_empty_list_as_the_engine_has_it() -> None:
     value = json.loads(ServiceConfig().to_json())
     assert value["Mirrors"] == []

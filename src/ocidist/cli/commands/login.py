@@ -17,6 +17,7 @@ from ocidist.cli.output import Value
 from ocidist.cli.running import carry_out
 from ocidist.credentials import AuthFile
 from ocidist.credentials import login as keep
+from ocidist.credentials.keys import without_api
 from ocidist.credentials.paths import places
 from ocidist.credentials.store import Anonymous, Basic, IdentityToken
 from ocidist.errors import CredentialStoreError, UsageError
@@ -51,6 +52,7 @@ def login(
         show_sources: Show where credentials for the registry are looked for, and which are used; log in nowhere.
         common: Options of every verb.
     """
+    registry = without_api(registry)
     naming.registry(registry)
     import_module("ocidist.client")
     if show_sources:

@@ -6,6 +6,7 @@ from ocidist.cli import naming
 from ocidist.cli.connecting import connected
 from ocidist.cli.options import DEFAULTS, Common
 from ocidist.credentials import logout as forget
+from ocidist.credentials.keys import without_api
 
 
 async def logout(registry: str = "docker.io", /, *, common: Common = DEFAULTS) -> None:
@@ -15,6 +16,7 @@ async def logout(registry: str = "docker.io", /, *, common: Common = DEFAULTS) -
         registry: The registry; Docker Hub unless given.
         common: Options of every verb.
     """
+    registry = without_api(registry)
     name = naming.registry(registry)
     async with connected(common, registry) as session:
         known = await forget(str(name))

@@ -123,6 +123,8 @@ class PutTag(_OfRepository):
 
     method = "PUT"
     operation = "set tag"
+    # It is the image that is missing.
+    about = Subject.OTHER
     success = _DONE
     fields = JSON_BODY
     tag: str = ""

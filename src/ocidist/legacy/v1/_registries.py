@@ -22,7 +22,7 @@ from ocidist.errors import (
     UsageError,
 )
 from ocidist.legacy._line import NOBODY, Identity
-from ocidist.legacy.v1.models import MAX_ENDPOINTS, ImageData, RepositoryData, tokens_of
+from ocidist.legacy.v1.models import MAX_ENDPOINTS, ImageData, RepositoryData, cookies_of, tokens_of
 from ocidist.model.reference import RegistryName
 from ocidist.wire.egress import Origin, check_endpoint
 from ocidist.wire.redact import clean_text
@@ -66,6 +66,7 @@ class Registries:
         self._endpoint = endpoint
         self._line = endpoint.line
         self._credential = credential
+        self._cookies: dict[tuple[str, str], str] = {}
 
     def told(self, name: str, images: tuple[ImageData, ...], reply: Reply) -> RepositoryData:
         """Return what the index said about a repository.
@@ -101,8 +102,20 @@ class Registries:
     async def put(self, data: RepositoryData, make: Callable[..., V1Endpoint], about: str, text: bytes = b"") -> None:
         """Send something to the registry that is written to."""
         root, identity = await self.written(data)
+        cookies = self._cookies.get((root, about))
+        if cookies is not None:
+            identity = Identity((*identity.fields, ("Cookie", cookies)))
         async with already(), self._line.exchange(make(root, identity=identity), body=BytesBody(text), about=about):
-            pass
+            self._cookies.pop((root, about), None)
+
+    def keep_cookies(self, root: str, about: str, reply: Reply) -> None:
+        """Keep what a registry wants to be shown with the next request about the same thing.
+
+        docker-registry before 0.7 had the checksum of a layer there.
+        """
+        cookies = cookies_of(reply.header_values("Set-Cookie"))
+        if cookies:
+            self._cookies[root, about] = cookies
 
     async def written(self, data: RepositoryData) -> tuple[str, Identity]:
         """Return where a repository is written, the first of its registries, and who does it."""

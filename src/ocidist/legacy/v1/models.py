@@ -41,7 +41,7 @@ MAX_ENDPOINTS: Final = 16
 """Registries that an index may name."""
 
 MAX_TOKEN: Final = 8192
-"""Longest token that is taken, in characters."""
+"""Longest token that is taken, in characters, and longest field of cookies."""
 
 _TOKEN_WORD: Final = "Token "  # noqa: S105 -- the name of a scheme
 # Not the tarsum, "tarsum+sha256:...", which stands beside it where a client of before 0.10 pushed the layer.
@@ -235,6 +235,16 @@ def tokens_of(values: Sequence[str]) -> tuple[str, ...]:
     if not all(token and token.isascii() and token.isprintable() for token in found):
         raise ProtocolError("the index gives out a token that cannot be sent")
     return found
+
+
+def cookies_of(values: Iterable[str]) -> str:
+    """Return the cookies of an answer as they are shown again, empty for none; what cannot be sent is none.
+
+    Spec: RFC 6265, "The Set-Cookie Header" and "The Cookie Header".
+    """
+    pairs = (value.partition(";")[0].strip() for value in values)
+    found = "; ".join(pair for pair in pairs if pair.find("=") > 0)
+    return found if len(found) <= MAX_TOKEN and found.isascii() and found.isprintable() else ""
 
 
 def checksums_of(values: Iterable[str]) -> tuple[Digest, ...]:

@@ -81,6 +81,8 @@ def _listed(image: ImageData) -> dict[str, str]:
 class Session:
     """Talks to an index and its registries, as one user. Get it from ``open``; it keeps no connection of its own.
 
+    Of cookies it keeps those of a layer that was pushed, for the request with its checksum.
+
     Args:
         endpoint: The index, or the registry that stands alone.
         credential: Identity to use instead of the client's own for it.
@@ -263,6 +265,7 @@ class Session:
 
         Raises:
             UsageError: The image is not named by 64 hexadecimal digits.
+            CredentialsRejectedError: The token is that of a push: registries behind an index let nobody read with it.
             OciError: A failure other than "not found", see the error's class.
         """
         try:
@@ -372,7 +375,8 @@ class Session:
         body = HashedBody(source, text + b"\n")
         root, identity = await self._registries.written(data)
         endpoint = _endpoints.PutLayer(root, check_image_id(image), identity=identity)
-        async with already(), self._line.exchange(endpoint, body=body, about=image):
+        async with already(), self._line.exchange(endpoint, body=body, about=image) as reply:
+            self._registries.keep_cookies(root, image, reply)
             return body.found
 
     async def push_checksum(self, image: ImageData, data: RepositoryData) -> None:
