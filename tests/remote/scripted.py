@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 import threading
@@ -66,6 +67,7 @@ class ScriptedRegistry:
         self.uploads: dict[str, bytearray] = {}
         self.requests: list[Request] = []
         self._lock = threading.Lock()
+        self._numbers = itertools.count()
 
     def __call__(self, request: Request, connection: Connection) -> None:
         """Answer a request."""
@@ -153,7 +155,7 @@ class ScriptedRegistry:
         return 201, {"Location": f"/v2/{name}/blobs/{digest}", "Docker-Content-Digest": digest}, b""
 
     def _begin(self, name: str, /) -> Answer:
-        upload = f"u-{len(self.uploads)}"
+        upload = f"u-{next(self._numbers)}"
         self.uploads[upload] = bytearray()
         return 202, {"Location": self._location(name, upload, 0), "Range": "0-0", "Docker-Upload-UUID": upload}, b""
 

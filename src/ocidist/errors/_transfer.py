@@ -20,7 +20,8 @@ class CopyError(OciError):
     """Raised when something cannot be copied; ``__cause__`` is the error that kept it from being copied.
 
     What was copied before stays where it is, and is not copied again the next time. A tag is only ever set once
-    everything that it leads to is there.
+    everything that it leads to is there. Where the destination refuses a referrer as such, all the rest is copied
+    and the tag is set before this is raised.
 
     Attributes:
         side: Which of the two stores failed.

@@ -502,6 +502,9 @@ class Session:
             return await self._parts.wire(sent)
         except httpx.RequestError as error:
             failure = bare(error) if call.endpoint is None else translate(error)
+            if guard is not None and isinstance(failure, TransportError):
+                # Otherwise it would read as if the registry itself did not answer.
+                failure.message = f"{failure.message}, at {guard.target}, which {guard.registry} named"
         finally:
             if isinstance(sent.stream, RequestStream) and sent.stream.half_read:
                 with anyio.move_on_after(CLEANUP_SECONDS, shield=True):

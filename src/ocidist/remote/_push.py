@@ -120,7 +120,7 @@ def _is_stored(reply: Reply, manifest: Manifest) -> bool:
         if stated != actual:
             raise DigestMismatchError(actual, stated)
         return True
-    # 200 and 202 are answers of real registries, but also of proxies that never passed the request on.
+    # 200, 202 and 204 are answers of real registries, but also of proxies that never passed the request on.
     return reply.status == 201 and not reply.early
 
 

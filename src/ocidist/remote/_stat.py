@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ocidist.errors import DigestMismatchError, ProtocolError, RangeInvalidError, ResponseError
+from ocidist.errors import (
+    DigestMismatchError,
+    ProtocolError,
+    RangeInvalidError,
+    ResponseError,
+    UnexpectedStatusError,
+)
 from ocidist.model.descriptor import Descriptor
 from ocidist.model.digest import Digest
 from ocidist.model.mediatype import OCTET_STREAM
@@ -33,7 +39,8 @@ class StatBlobToPush(StatBlob):
 async def stat(channel: Channel, digest: Digest, *, to_push: bool = False) -> Descriptor:
     """Return a blob's descriptor.
 
-    Where HEAD is not answered, or without a size, the blob's first byte is asked for: that answer states the size too.
+    Where HEAD is not answered, or without a size that can be true, the blob's first byte is asked for: that answer
+    states the size too.
 
     Args:
         channel: The repository.
@@ -53,11 +60,24 @@ async def stat(channel: Channel, digest: Digest, *, to_push: bool = False) -> De
             _check(reply, digest)
             size = _stated_size(reply)
     except ResponseError as error:
-        if error.status not in {405, 501}:
+        if not head_is_refused(error):
             raise
-    if size is None:
+    if size is None or (size == 0 and not _is_empty(digest)):
         size = await _size_by_reading(channel, digest)
     return Descriptor(OCTET_STREAM, digest, size)
+
+
+def head_is_refused(error: ResponseError) -> bool:
+    """Return whether it is HEAD that was refused: by the registry, or by a storage that it leads to.
+
+    A storage whose URLs are signed for GET refuses everything else with the status of a wrong signature. What the
+    registry itself refuses so is a ``DeniedError``.
+    """
+    return error.status in {405, 501} or (isinstance(error, UnexpectedStatusError) and error.status in {401, 403})
+
+
+def _is_empty(digest: Digest) -> bool:
+    return digest.verifiable and digest == Digest.of(b"", digest.algorithm)
 
 
 async def _size_by_reading(channel: Channel, digest: Digest) -> int:
@@ -67,7 +87,7 @@ async def _size_by_reading(channel: Channel, digest: Digest) -> int:
             size = _stated_size(reply)
     except RangeInvalidError:
         # There is no first byte.
-        size = 0 if digest.verifiable and digest == Digest.of(b"", digest.algorithm) else None
+        size = 0 if _is_empty(digest) else None
     if size is None:
         raise ProtocolError("the registry does not say how large the blob is").locate(
             operation=StatBlob.operation, reference=channel.name_of(digest), host=channel.host, attempts=1

@@ -360,8 +360,8 @@ class UploadSession:
         async with self._channel.exchange(endpoint, body=body, about=digest) as reply:
             proven = reply.status == 201 and not reply.early and is_home(self._channel, reply.url)
             check_stated(reply, digest)
-        # 202 and 204 are answers of real registries, but also of proxies that never passed the request on; and what
-        # another host has stored the registry may not have.
+        # 200, 202 and 204 are answers of real registries, but also of proxies that never passed the request on; and
+        # what another host has stored the registry may not have.
         if not proven and not await appeared(self._channel, digest, stop):
             raise missing(self._channel, endpoint.operation, digest)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from ocidist._io.body import as_body
 from ocidist._io.journal import Journal
-from ocidist.errors import NotFoundError, UnsupportedError, UsageError
+from ocidist.errors import NotFoundError, ResponseError, UsageError
 from ocidist.http.foreign import ForeignLayers
 from ocidist.model.descriptor import Descriptor
 from ocidist.model.reference import RepositoryName
@@ -23,7 +23,7 @@ from ocidist.remote._memory import profile_of
 from ocidist.remote._opening import CANCEL_S, end_session, open_session
 from ocidist.remote._pushing import BlobPush
 from ocidist.remote._resumed import ResumedWriter
-from ocidist.remote._stat import StatBlobToPush, stat
+from ocidist.remote._stat import StatBlobToPush, head_is_refused, stat
 from ocidist.remote._targets import digest_of
 from ocidist.remote._transfer import PUSH, Transfer
 from ocidist.remote._upload_answers import appeared, check_stated, missing, opened
@@ -102,7 +102,9 @@ class Blobs:
                 return True
         except NotFoundError:
             return False
-        except UnsupportedError:
+        except ResponseError as error:
+            if not head_is_refused(error):
+                raise
             try:
                 await stat(self._channel, name, to_push=to_push)
             except NotFoundError:

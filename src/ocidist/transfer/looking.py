@@ -1,14 +1,14 @@
 """Looking at a destination before something is sent there.
 
-A registry is asked itself, and none of its mirrors, with the rights that sending needs. Who may write and not read does
-not learn what is there: then everything is sent.
+A registry is asked itself, and none of its mirrors, with the rights that sending needs. Where it does not say what is
+there, to those who may write and not read for example, everything is sent.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from ocidist.errors import DeniedError, NotFoundError
+from ocidist.errors import NotFoundError, ResponseError
 from ocidist.remote.repository import Repository
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ async def has_blob(place: Place, digest: Digest) -> bool:
         if isinstance(place.repository, Repository):
             return await place.repository.blobs.exists(digest, to_push=True)
         return await place.repository.blobs.exists(digest)
-    except DeniedError:
-        return False
+    except ResponseError as error:
+        return _nothing(error)
 
 
 async def has_manifest(place: Place, digest: Digest) -> bool:
@@ -33,8 +33,8 @@ async def has_manifest(place: Place, digest: Digest) -> bool:
         if isinstance(place.repository, Repository):
             return await place.repository.manifests.exists(digest, to_push=True)
         return await place.repository.manifests.exists(digest)
-    except DeniedError:
-        return False
+    except ResponseError as error:
+        return _nothing(error)
 
 
 async def named_by(place: Place, tag: Tag) -> Digest | None:
@@ -43,5 +43,15 @@ async def named_by(place: Place, tag: Tag) -> Digest | None:
         if isinstance(place.repository, Repository):
             return (await place.repository.manifests.stat(tag, to_push=True)).digest
         return (await place.repository.manifests.stat(tag)).digest
-    except (DeniedError, NotFoundError):
+    except NotFoundError:
         return None
+    except ResponseError as error:
+        _nothing(error)
+        return None
+
+
+def _nothing(error: ResponseError) -> Literal[False]:
+    """Return that nothing is known; raise what says that the registry is overloaded or fails, as sending would."""
+    if error.status in {408, 429} or error.status >= 500:
+        raise error
+    return False

@@ -1,18 +1,27 @@
 """One copy: what is missing at the destination, in the order in which it has to come.
 
 Blobs go first, then manifests, those that others are made of before these, and tags last: whatever interrupts a copy,
-no tag names something that is not complete.
+no tag names something that is not complete. A referrer that the destination refuses for good is no part of the image:
+it is told once all the rest is there.
 """
 
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from ocidist._io.fanout import each
 from ocidist._io.locks import Locks
-from ocidist.errors import DigestInvalidError, DigestMismatchError, ManifestBlobUnknownError, ManifestInvalidError
+from ocidist.errors import (
+    AuthError,
+    CopyError,
+    DigestInvalidError,
+    DigestMismatchError,
+    ManifestBlobUnknownError,
+    ManifestInvalidError,
+    ResponseError,
+)
 from ocidist.errors._transfer import Side
 from ocidist.model.digest import Digest
 from ocidist.model.mediatype import INDEX_TYPES, OCI_ARTIFACT
@@ -26,7 +35,7 @@ from ocidist.transfer.moving import Mover, Outcome
 from ocidist.transfer.report import CopyReport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ocidist.model.descriptor import Descriptor
     from ocidist.model.manifest import Manifest
@@ -37,6 +46,10 @@ if TYPE_CHECKING:
 _MISSES: Final = 2
 """Manifests that may be missing before the rest is taken to be missing, too."""
 _WITHDRAWN: Final = "Not every registry takes manifests of this kind; Referrers(artifact_types=...) says which to copy"
+_REFUSED: Final = (
+    "All the rest was copied, and the tag is set, but the destination does not take {}; Referrers(artifact_types=...) "
+    "says which to copy"
+)
 _LEFT_OUT: Final = "Layers that it names were left out because of their licence; foreign_layers=True copies them"
 
 
@@ -75,6 +88,8 @@ class OneCopy:
         self._tags_set = 0
         self._misses = 0
         self._listed: dict[Digest, set[Digest]] = {}
+        self._image = frozenset(self._made_of(survey.root.digest))
+        self._refused: dict[Digest, CopyError] = {}
 
     async def run(self, began: float, *, absent: bool = False) -> CopyReport:
         """Copy, and return what was done.
@@ -84,7 +99,7 @@ class OneCopy:
             absent: Whether the destination is known not to have the tag.
 
         Raises:
-            CopyError: One of the stores failed.
+            CopyError: One of the stores failed; or the destination refused a referrer, and has all the rest.
         """
         survey, name = self._survey, self._destination.name_of(None)
         about = (self._destination.registry, self._source.name_of(survey.source_digest), name, survey.size)
@@ -97,12 +112,16 @@ class OneCopy:
         needed = await self._needed(roots, there={survey.root.digest} if named else set())
         await self._blobs(needed)
         for level in self._levels(needed):
-            await each(level, self._push, at_once=self._options.at_once)
+            await each(level, lambda digest: self._push_or_note(digest, needed), at_once=self._options.at_once)
         for other, digest in survey.tagged:
-            if digest in self._sent or not await self._names(other, digest):
-                await self._set(other, digest)
+            if digest not in self._refused and (digest in self._sent or not await self._names(other, digest)):
+                with self._noting(digest):
+                    await self._set(other, digest)
         if tag is not None and not named:
             await self._set(tag, survey.root.digest)
+        for error in self._refused.values():
+            error.hint = _REFUSED.format(f"{len(self._refused)} of its referrers")
+            raise error
         seconds = time.monotonic() - began
         emit(self._mover.hooks, CopyFinished(*about, seconds))
         return CopyReport(
@@ -250,6 +269,32 @@ class OneCopy:
             levels[-1].remove(root)
         return levels
 
+    async def _push_or_note(self, digest: Digest, needed: dict[Digest, Manifest]) -> None:
+        before = next((self._refused[other] for other in self._before(digest, needed) if other in self._refused), None)
+        with self._noting(digest):
+            if before is not None:
+                raise before
+            await self._push(digest)
+
+    @contextmanager
+    def _noting(self, digest: Digest) -> Iterator[None]:
+        """Take note of a refusal of what is no part of the image, instead of failing at once."""
+        try:
+            yield
+        except CopyError as error:
+            if digest in self._image or not _is_final(error):
+                raise
+            self._refused[digest] = error
+
+    def _made_of(self, digest: Digest) -> set[Digest]:
+        """Return a manifest and those that it is made of."""
+        found, level = {digest}, [digest]
+        while level:
+            parts = {part.digest for one in level for part in self._survey.parts(one)}
+            level = [part for part in parts if part in self._survey.manifests and part not in found]
+            found.update(level)
+        return found
+
     def _before(self, digest: Digest, needed: dict[Digest, Manifest]) -> list[Digest]:
         parts = [part.digest for part in self._survey.parts(digest) if part.digest in needed]
         subject = self._survey.manifests[digest].subject
@@ -317,3 +362,11 @@ class OneCopy:
                 await self._mover.send_again(blob, self._source, self._destination)
                 self._again.add(blob.digest)
                 self._outcomes[blob.digest] = Outcome.COPIED
+
+
+def _is_final(error: CopyError) -> bool:
+    """Return whether the destination refuses a thing as such: not for now, and not from these credentials."""
+    cause = error.__cause__
+    if error.side is not Side.DESTINATION or not isinstance(cause, ResponseError) or isinstance(cause, AuthError):
+        return False
+    return 400 <= cause.status < 500 and cause.status not in {408, 429}

@@ -139,6 +139,10 @@ class EgressPolicy:
 
 
 DEFAULT_POLICY: Final = EgressPolicy()
+PROXY_HINT: Final = (
+    "A registry behind a proxy has to be told its public address: by the proxy, with the header fields Host and "
+    "X-Forwarded-Proto, or in its own configuration"
+)
 
 
 @lru_cache(maxsize=256)
@@ -295,7 +299,8 @@ def check_location(
     """Decide about the Location of an upload session; each answer of a session is checked again.
 
     Another origin may take the bytes, without credentials, if it is https and public, or if it is on the loopback
-    interface as the registry is.
+    interface as the registry is. A Location with the scheme http on the same host, as registries behind a TLS proxy
+    write it, is read as https.
 
     Args:
         source: URL or origin of the upload request.
@@ -309,13 +314,20 @@ def check_location(
     Spec: distribution-spec, "Pushing blobs".
     """
     here, there = _resolve(source, target, LocationRefusedError)
+    there = _behind_proxy(here, there)
     named = _origin(here if registry is None else _own(registry))
-    _check_way(_origin(here), _origin(there), named, policy, LocationRefusedError)
-    same_origin = _origin(here) == _origin(there)
-    local = _origin(there).kind is AddressKind.LOOPBACK
-    if there.scheme != "https" and not same_origin and not local and _origin(there) != named:
-        raise LocationRefusedError(here.origin, there.origin, "uploads go to another host over https only")
-    return Location(str(there), same_origin)
+    try:
+        _check_session(_origin(here), _origin(there), named, policy)
+    except LocationRefusedError as error:
+        error.hint = PROXY_HINT
+        raise
+    return Location(str(there), _origin(here) == _origin(there))
+
+
+def _check_session(here: Origin, there: Origin, named: Origin, policy: EgressPolicy) -> None:
+    _check_way(here, there, named, policy, LocationRefusedError)
+    if there.scheme != "https" and there not in {here, named} and there.kind is not AddressKind.LOOPBACK:
+        raise LocationRefusedError(str(here), str(there), "uploads go to another host over https only")
 
 
 def check_link(source: str | Origin, target: str, policy: EgressPolicy = DEFAULT_POLICY) -> str:
@@ -328,10 +340,7 @@ def check_link(source: str | Origin, target: str, policy: EgressPolicy = DEFAULT
         LinkRefusedError: It may not be followed.
     """
     here, there = _resolve(source, target, LinkRefusedError)
-    if here.scheme == "https" and there.scheme == "http" and here.host == there.host:
-        written = there.port if there.explicit_port else here.port
-        if written in {here.port, _url.DEFAULT_PORTS["http"]}:
-            there = attrs.evolve(here, rest=there.rest)
+    there = _behind_proxy(here, there)
     if _origin(here) != _origin(there):
         raise LinkRefusedError(here.origin, there.origin, "the pages of a list are on one origin")
     _check_way(_origin(here), _origin(there), _origin(here), policy, LinkRefusedError)
@@ -409,6 +418,15 @@ def address_refusal(address: str, *, registry: str | None, policy: EgressPolicy 
 
 def _origin(url: SplitUrl) -> Origin:
     return Origin(url.scheme, url.host, url.port)
+
+
+def _behind_proxy(here: SplitUrl, there: SplitUrl) -> SplitUrl:
+    """Return a URL with the scheme that its host was asked with, where it was not told that this is https."""
+    if here.scheme == "https" and there.scheme == "http" and here.host == there.host:
+        written = there.port if there.explicit_port else here.port
+        if written in {here.port, _url.DEFAULT_PORTS["http"]}:
+            return attrs.evolve(here, rest=there.rest)
+    return there
 
 
 def _check_way(here: Origin, there: Origin, named: Origin, policy: EgressPolicy, refuse: type[EgressError]) -> None:

@@ -268,7 +268,8 @@ class StartUpload(_Push):
     id = "end-4a"
     method = "POST"
     operation = "start upload"
-    success: ClassVar[frozenset[int]] = frozenset({202})
+    # 200 and 204 instead of 202 are answers of registries in use; the Location tells a session from anything else.
+    success: ClassVar[frozenset[int]] = frozenset({200, 202, 204})
     algorithm: str | None = None
 
     @property
@@ -354,8 +355,8 @@ class PatchUpload(_UploadSession):
     id = "end-5"
     method = "PATCH"
     operation = "push chunk"
-    # 201: Amazon ECR. 204: seen from older Artifactory.
-    success: ClassVar[frozenset[int]] = frozenset({201, 202, 204})
+    # 201: Amazon ECR. 200 and 204: seen from older registries.
+    success: ClassVar[frozenset[int]] = frozenset({200, 201, 202, 204})
     start: int | None = None
     stop: int | None = None
 
@@ -381,8 +382,8 @@ class PutUpload(_UploadSession):
     method = "PUT"
     operation = "finish upload"
     final = True
-    # 202 and 204 instead of 201 are answers of registries in use.
-    success: ClassVar[frozenset[int]] = frozenset({201, 202, 204})
+    # 200, 202 and 204 instead of 201 are answers of registries in use.
+    success: ClassVar[frozenset[int]] = frozenset({200, 201, 202, 204})
     digest: Digest
     start: int | None = None
     stop: int | None = None
@@ -435,8 +436,8 @@ class PutManifest(_Push):
     method = "PUT"
     operation = "push manifest"
     final = True
-    # 200 and 202 instead of 201 are answers of registries in use.
-    success: ClassVar[frozenset[int]] = frozenset({200, 201, 202})
+    # 200, 202 and 204 instead of 201 are answers of registries in use.
+    success: ClassVar[frozenset[int]] = frozenset({200, 201, 202, 204})
     reference: Tag | Digest
     media_type: str
     tags: tuple[Tag, ...] = ()
