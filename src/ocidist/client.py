@@ -86,7 +86,8 @@ class Client(httpx.AsyncClient):
         credentials: Who asks: a mapping from host to credential, a provider, or a callable. None means what Docker's
             and Podman's files and helpers have (``DefaultCredentials``) if ``trust_env`` is on, else nobody.
         hosts: Configuration by registry name, by a namespace in one (``ghcr.io/acme``) or by domain (``*.lan``): TLS,
-            mirrors to read from, limits. ``HostsConfig.from_hosts_toml`` and its like read it from files.
+            mirrors to read from, limits. ``HostsConfig.from_hosts_toml`` and its like read it from files. What a
+            ``registries.conf`` says of credential helpers is heeded where ``credentials`` is None.
         egress: Where server-supplied URLs may lead.
         token_options: How tokens are asked for.
         challenge_cache: Where challenges are remembered; in memory by default.
@@ -160,7 +161,7 @@ class Client(httpx.AsyncClient):
                 wire=self._wire,
                 dispatch=self._dispatch,
                 headers=lambda: self.headers,
-                credentials=as_provider(credentials, trust_env=trust_env),
+                credentials=as_provider(credentials, trust_env=trust_env, helpers=self._hosts.credential_helpers),
                 hosts=self._hosts,
                 egress=egress or EgressPolicy(),
                 token_options=token_options or TokenOptions(),
@@ -184,6 +185,7 @@ class Client(httpx.AsyncClient):
 
         Raises:
             InvalidReferenceError: The name does not follow the grammar.
+            UsageError: *credential* is none.
         """
         from ocidist.remote.registry import Registry  # noqa: PLC0415 -- see __init__.py: imported on first use
 
@@ -200,6 +202,7 @@ class Client(httpx.AsyncClient):
 
         Raises:
             InvalidReferenceError: The reference does not follow the grammar.
+            UsageError: *credential* is none.
         """
         found = reference if isinstance(reference, Reference) else located(reference)
         return self.registry(found.registry, credential=credential).repository(found.repository)

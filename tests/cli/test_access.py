@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -76,6 +77,27 @@ def test_a_broken_credential_file_is_named(
     assert shown[0]["source"] == "REGISTRY_AUTH_FILE"
     assert shown[0]["used"]
     assert shown[0]["error"]
+
+
+def test_helpers_of_a_registries_conf_are_sources(
+    private: LoopbackRegistry, ocidist: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, script in (("bad", "exit 1"), ("mine", f"""echo '{{"Username":"alice","Secret":"{ALICE_PASSWORD}"}}'""")):
+        (tmp_path / f"docker-credential-{name}").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / f"docker-credential-{name}").chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    file = tmp_path / "registries.conf"
+    file.write_text('credential-helpers = ["bad", "containers-auth.json", "mine"]')
+    config = ("--config", str(file))
+    assert ocidist("ls", f"{private.url}/acme/app", *config).out == b"v1\n"
+    sources = ocidist("login", private.url, "--show-sources", *config, "-o", "json").json["sources"]
+    assert [(each["place"], each["used"]) for each in (sources[0], sources[-1])] == [
+        ("docker-credential-bad", False),
+        ("docker-credential-mine", True),
+    ]
+    assert (
+        "* docker-credential-mine (helper mine): alice" in ocidist("login", private.url, "--show-sources", *config).text
+    )
 
 
 @pytest.mark.parametrize("stdin", [b"", b"\n", b"\xff\n", b"x" * 70000])

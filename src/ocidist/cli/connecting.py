@@ -20,7 +20,7 @@ from ocidist.errors import HostsFileError, OciError, UsageError
 from ocidist.hosts.config import HostConfig, HostsConfig
 from ocidist.model.digest import Digest
 from ocidist.model.places import ARCHIVE, LAYOUT, is_local
-from ocidist.model.reference import Tag
+from ocidist.model.reference import RegistryName, Tag
 from ocidist.observe.logging import log_events
 from ocidist.storage.archive import Archive
 from ocidist.storage.layout import Layout
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ocidist.cli.progress import View
     from ocidist.client import Client
     from ocidist.credentials.store import Credentials
-    from ocidist.model.reference import Reference, RegistryName
+    from ocidist.model.reference import Reference
     from ocidist.remote.repository import Repository
     from ocidist.storage import protocols
 
@@ -73,12 +73,14 @@ class Session:
         output: Standard output.
         voice: Standard error.
         view: Shows what is under way; its ``hook`` takes events.
+        hosts: What is configured for each host.
     """
 
     client: Client
     output: Output
     voice: Voice
     view: View
+    hosts: HostsConfig
 
     def repository(self, name: Reference) -> Repository:
         """Return the repository of a reference."""
@@ -127,7 +129,7 @@ class Session:
 @contextlib.asynccontextmanager
 async def connected(
     common: Common,
-    *where: str,
+    *where: str | RegistryName,
     credentials: Credentials | None = None,
     hosts: HostsConfig | None = None,
     anonymous: bool = True,
@@ -136,7 +138,7 @@ async def connected(
 
     Args:
         common: The options of the command.
-        where: The arguments of the command that name registries, or something in one.
+        where: The registries of the command, or its arguments that name some, or something in one.
         credentials: Who asks; None for what is kept on this machine.
         hosts: Settings to which those of the options are added.
         anonymous: Whether a token server that must not see credentials is asked without them.
@@ -148,12 +150,14 @@ async def connected(
     """
     from ocidist.client import Client  # noqa: PLC0415 -- help and version do without
 
-    found = await _hosts(common, [naming.registry_in(text) for text in where if not is_local(text)])
+    named = [naming.registry_in(text) for text in where if isinstance(text, str) and not is_local(text)]
+    found = await _hosts(common, [*named, *(name for name in where if isinstance(name, RegistryName))])
+    found = found if hosts is None else hosts | found
     async with _speaking(common) as voice, view_of(common.progress, voice) as view:
         try:
             opened = Client(
                 credentials=credentials,
-                hosts=found if hosts is None else hosts | found,
+                hosts=found,
                 egress=EgressPolicy(trusted_realms=common.trust_realm, allow_anonymous_realm=anonymous),
                 hooks=(view.hook, log_events()),
                 event_hooks=watching(voice) if common.debug_http else None,
@@ -163,7 +167,7 @@ async def connected(
         except Exception as error:  # noqa: BLE001 -- what httpx raises has no name here
             raise UsageError(f"a proxy that the environment names cannot be used: {error}") from None
         async with opened as client:
-            yield Session(client, Output(common.output, view.aside), voice, view)
+            yield Session(client, Output(common.output, view.aside), voice, view, found)
 
 
 async def _hosts(common: Common, named: Iterable[RegistryName]) -> HostsConfig:

@@ -67,8 +67,8 @@ def stamp_of(path: Path) -> Stamp | None:
         about = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except OSError as error:
-        problem = error.strerror or type(error).__name__
+    except (OSError, ValueError) as error:
+        problem = _problem(error)
     else:
         return Stamp(about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
     raise CredentialStoreError(f"cannot read {path}: {problem}")
@@ -99,8 +99,8 @@ def read_file(path: Path, *, private: bool = False) -> bytes | None:
         descriptor = os.open(path, _READ)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except OSError as error:
-        problem = error.strerror or type(error).__name__
+    except (OSError, ValueError) as error:
+        problem = _problem(error)
     else:
         try:
             return _read(descriptor, path, private=private)
@@ -123,7 +123,7 @@ def _read(descriptor: int, path: Path, *, private: bool) -> bytes:
         try:
             piece = os.read(descriptor, MAX_FILE_SIZE + 1 - size)
         except OSError as error:
-            problem = error.strerror or type(error).__name__
+            problem = _problem(error)
             break
         if not piece:
             return b"".join(pieces)
@@ -143,7 +143,7 @@ def read_json(data: bytes, source: str) -> dict[str, object]:
     """
     problem = "it is not a JSON object"
     try:
-        value = strictjson.loads(data, what="file")
+        value = strictjson.loads(data, what="file", merged_keys=True)
         if isinstance(value, dict):
             return value
     except ProtocolError as error:
@@ -241,8 +241,9 @@ def replace_file(target: Path, document: dict[str, object]) -> None:
 def _write(part: Path, data: bytes, target: Path) -> None:
     descriptor = os.open(part, _CREATE, _PRIVATE)
     try:
-        # Whatever the umask: it can only have taken away what the owner needs.
-        os.fchmod(descriptor, _PRIVATE)
+        # Whatever the umask: it can only have taken away what the owner needs. Not all file systems have modes.
+        with contextlib.suppress(OSError):
+            os.fchmod(descriptor, _PRIVATE)
         _give_to_owner(descriptor, target)
         view = memoryview(data)
         while view:
@@ -277,4 +278,10 @@ def fail(path: Path, error: OSError) -> NoReturn:
     Raises:
         CredentialStoreError: Always.
     """
-    raise CredentialStoreError(f"cannot write {path}: {error.strerror or type(error).__name__}")
+    raise CredentialStoreError(f"cannot write {path}: {_problem(error)}")
+
+
+def _problem(error: OSError | ValueError) -> str:
+    # The others are for names that no file can have: with a NUL, or half a surrogate pair.
+    told = error.strerror if isinstance(error, OSError) else "no file can have that name"
+    return told or type(error).__name__

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Self, cast
 
 from ocidist.credentials.disk import read_json
-from ocidist.credentials.entry import SECRET_FIELDS, Problem, read_entry, write_entry
+from ocidist.credentials.entry import Problem, holds_secret, read_entry, spelled, without_secrets, write_entry
 from ocidist.credentials.keys import HUB_KEY, KeyIndex, key_of, registry_of
 from ocidist.errors import CredentialStoreError
 from ocidist.model.reference import DOCKER_HUB
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MAX_SERVERS: Final = 4
 """Most names under which a helper is asked for one registry."""
+
+_NAMES: Final = ("auths", "credHelpers", "credsStore")
 
 
 class ConfigDocument:
@@ -33,6 +35,7 @@ class ConfigDocument:
     """
 
     def __init__(self, value: dict[str, object], source: str, *, legacy: bool = False) -> None:
+        value = value if legacy else spelled(value, _NAMES)
         self._value = value
         self._source = source
         self._legacy = legacy
@@ -95,7 +98,7 @@ class ConfigDocument:
     @property
     def holds_secrets(self) -> bool:
         """Whether an entry holds a secret itself."""
-        return any(isinstance(entry, dict) and SECRET_FIELDS & entry.keys() for entry in self._auths.values())
+        return any(map(holds_secret, self._auths.values()))
 
     def resolve(self, host: str, repository: str | None = None) -> Credential | None:
         """Return what the entries have for a registry or one of its repositories; helpers are not asked.
@@ -125,7 +128,8 @@ class ConfigDocument:
 
         Who stored something with a helper left an empty entry, in their own spelling.
         """
-        marks = [key for key in self._keys.find(host, repository) if read_entry(self._auths[key]) is None]
+        keys = [key for key in self._keys.find(host, repository) if "*" not in key]
+        marks = [key for key in keys if read_entry(self._auths[key]) is None]
         return tuple(dict.fromkeys((*marks, *_own_names(host))))[:MAX_SERVERS]
 
     def names_of(self, host: str, namespace: str = "") -> tuple[str, ...]:
@@ -146,11 +150,7 @@ class ConfigDocument:
         """
         key = key_of(host, namespace)
         old = self._auths.get(key)
-        if credential is not None:
-            entry = write_entry(credential, old)
-        else:
-            kept = old if isinstance(old, dict) else {}
-            entry = {name: value for name, value in kept.items() if name not in SECRET_FIELDS}
+        entry = without_secrets(old) if credential is None else write_entry(credential, old)
         gone = {*self.keys_of(host, namespace)} - {key}
         return self._with_auths({name: was for name, was in self._auths.items() if name not in gone} | {key: entry})
 

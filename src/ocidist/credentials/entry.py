@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from ocidist.credentials.store import Anonymous, Basic, Credential, IdentityToken, RegistryToken
 from ocidist.errors import InvalidCredentialError, UsageError
+from ocidist.model.strictjson import merged
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 TOKEN_USER: Final = "<token>"  # noqa: S105 -- a name, no secret
 """The user name that says that the password is an identity token."""
@@ -46,6 +47,7 @@ def read_entry(entry: object) -> Credential | Problem | None:
     """
     if not isinstance(entry, dict):
         return None if entry is None else Problem("it is not a JSON object")
+    entry = spelled(entry, SECRET_FIELDS)
     fields = {name: entry.get(name) or "" for name in SECRET_FIELDS}
     if not all(isinstance(value, str) for value in fields.values()):
         return Problem("one of its fields is not text")
@@ -62,6 +64,26 @@ def read_entry(entry: object) -> Credential | Problem | None:
     if fields["username"] or fields["password"]:
         return read_pair(fields["username"], fields["password"].rstrip("\0"))
     return None
+
+
+def spelled(value: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return a JSON object with these names spelled as they are here, whatever their case is there.
+
+    Docker, Podman and the helpers that are written in Go do not tell upper from lower case in the names of fields.
+    """
+    usual = {name.lower(): name for name in names}
+    return merged((usual.get(name.lower(), name), item) for name, item in value.items())
+
+
+def holds_secret(entry: object) -> bool:
+    """Return whether an entry holds a secret itself."""
+    return isinstance(entry, dict) and any(name.lower() in SECRET_FIELDS for name in entry)
+
+
+def without_secrets(entry: object) -> dict[str, object]:
+    """Return the fields of an entry that are no secrets."""
+    kept: Mapping[str, object] = entry if isinstance(entry, dict) else {}
+    return {name: value for name, value in kept.items() if name.lower() not in SECRET_FIELDS}
 
 
 def read_pair(username: str, secret: str) -> Credential | Problem:
@@ -101,8 +123,7 @@ def write_entry(credential: Credential, old: object = None) -> dict[str, object]
     Raises:
         UsageError: The credential is nobody.
     """
-    kept: Mapping[str, object] = old if isinstance(old, dict) else {}
-    entry = {name: value for name, value in kept.items() if name not in SECRET_FIELDS}
+    entry = without_secrets(old)
     match credential:
         case Basic():
             entry["auth"] = _encode(credential.username, credential.password)

@@ -6,6 +6,7 @@ thread, at most once in ``RECHECK`` seconds; what a helper said is taken to hold
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from pathlib import Path
@@ -46,6 +47,11 @@ class _Loaded:
     stamp: Stamp | None = None
     file: AuthFile | None = None
     problem: str | None = None
+
+    async def get(self, host: str, repository: str | None) -> Credential:
+        if self.file is None:
+            raise CredentialStoreError(self.problem or "")
+        return await self.file.get(host, repository=repository)
 
 
 class FileCredentials:
@@ -98,19 +104,26 @@ class FileCredentials:
         host, repository = key
         until, answers = time.monotonic() + HELPER_TTL, self._answers
         found: Credential = ANONYMOUS
-        for loaded in self._loaded.values():
-            if loaded.file is None:
-                raise CredentialStoreError(loaded.problem or "")
-            if (found := await loaded.file.get(host, repository=repository)) != ANONYMOUS:
+        failed: CredentialStoreError | None = None
+        for place, loaded in self._loaded.items():
+            try:
+                found = await loaded.get(host, repository)
+            except CredentialStoreError as error:
+                if place.helper is None:
+                    raise
+                # It is asked for every registry, and some helpers fail for those that are not theirs.
+                failed = failed or error
+            if found != ANONYMOUS:
                 break
+        if found == ANONYMOUS and failed is not None:
+            raise failed
         if len(answers) >= MAX_ANSWERS:
             answers.clear()
         answers[key] = (until, found)
         return found
 
     def __repr__(self) -> str:
-        shown = (str(place.path or (place.source and place.source.value)) for place in self._places)
-        return f"{type(self).__name__}({', '.join(shown)})"
+        return f"{type(self).__name__}({', '.join(map(str, self._places))})"
 
 
 class DefaultCredentials(FileCredentials):
@@ -123,13 +136,24 @@ class DefaultCredentials(FileCredentials):
     Args:
         order: Where to look, first things first: ``SEARCH_ORDER``, or any other order or part of it.
         environ: Environment variables; None for those of the process.
+        helpers: Names of helpers to ask for every registry, one after the other, as ``HostsConfig.credential_helpers``
+            has them from a ``registries.conf``. ``containers-auth.json`` among them is where to look as *order* says;
+            without it nothing but the helpers is asked, and with no helper at all just *order* counts. One that fails
+            matters only if no other has a credential.
+
+    Raises:
+        UsageError: *order* holds something else than a source.
     """
 
     def __init__(
-        self, *, order: Iterable[CredentialSource] = SEARCH_ORDER, environ: Mapping[str, str] | None = None
+        self,
+        *,
+        order: Iterable[CredentialSource] = SEARCH_ORDER,
+        environ: Mapping[str, str] | None = None,
+        helpers: Iterable[str] = (),
     ) -> None:
         super().__init__()
-        self._places = places(order, environ)
+        self._places = places(order, environ, helpers)
 
 
 _NONE: Final = (float("-inf"), ANONYMOUS)
@@ -144,22 +168,36 @@ def _read_changed(
 def _read(place: CredentialPlace, known: _Loaded | None) -> _Loaded:
     try:
         if place.path is None:
-            return known or _Loaded(
-                file=AuthFile.parse(_bytes(place.text), source=str(place.source and place.source.value))
-            )
-        # The home of somebody else, as where a container's user was changed, is no reason to fail every request.
-        closed = not place.named and is_out_of_reach(place.path)
+            return known or _Loaded(file=read_place(place))
         # Looked at before it is read: what is written between the two is noticed next time.
-        stamp = None if closed else stamp_of(place.path)
+        stamp = None if _is_closed(place) else stamp_of(place.path)
         if known is not None and known.file is not None and known.stamp == stamp:
             return known
-        if closed:
-            _log.info("%s cannot be looked at, and is taken to hold no credentials", place.path)
-            return _Loaded(file=AuthFile.parse(b"", source=str(place.path)))
-        return _Loaded(stamp, AuthFile(place.path, read_document(place.path)))
+        return _Loaded(stamp, read_place(place))
     except CredentialStoreError as error:
         return _Loaded(problem=error.message)
 
 
-def _bytes(text: str | None) -> bytes:
-    return (text or "").encode(errors="surrogateescape")
+def read_place(place: CredentialPlace) -> AuthFile:
+    """Return what a place holds; blocks.
+
+    Raises:
+        CredentialStoreError: It cannot be read.
+    """
+    if place.path is None:
+        return AuthFile.parse(_bytes(place), source=str(place))
+    if _is_closed(place):
+        _log.info("%s cannot be looked at, and is taken to hold no credentials", place.path)
+        return AuthFile.parse(b"", source=str(place.path))
+    return AuthFile(place.path, read_document(place.path))
+
+
+def _is_closed(place: CredentialPlace) -> bool:
+    # The home of somebody else, as where a container's user was changed, is no reason to fail every request.
+    return place.path is not None and not place.named and is_out_of_reach(place.path)
+
+
+def _bytes(place: CredentialPlace) -> bytes:
+    if place.helper is not None:
+        return json.dumps({"credsStore": place.helper}).encode()
+    return (place.text or "").encode(errors="surrogateescape")

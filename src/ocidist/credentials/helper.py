@@ -25,9 +25,9 @@ import attrs
 from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
 
-from ocidist.credentials.entry import TOKEN_USER, Problem, read_pair, refusal
+from ocidist.credentials.entry import TOKEN_USER, Problem, read_pair, refusal, spelled
 from ocidist.credentials.store import Basic, IdentityToken, RegistryToken
-from ocidist.errors import CredentialStoreError, ProtocolError
+from ocidist.errors import CredentialStoreError, ProtocolError, UsageError
 from ocidist.model import strictjson
 
 if TYPE_CHECKING:
@@ -58,6 +58,11 @@ def _helper_name(_instance: object, _attribute: attrs.Attribute[str], value: str
         raise CredentialStoreError("a credential helper is named by letters, digits, '.', '_' and '-' only")
 
 
+def _seconds(_instance: object, _attribute: attrs.Attribute[float], value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise UsageError(f"the timeout of a credential helper is a number of seconds above 0, not {value!r}")
+
+
 @attrs.frozen
 class CredentialHelper:
     """A program that keeps credentials, ``docker-credential-NAME``.
@@ -72,10 +77,11 @@ class CredentialHelper:
 
     Raises:
         CredentialStoreError: No helper can have that name.
+        UsageError: The timeout is no number above 0.
     """
 
     name: str = attrs.field(validator=_helper_name)
-    timeout: float = attrs.field(default=TIMEOUT, kw_only=True)
+    timeout: float = attrs.field(default=TIMEOUT, kw_only=True, validator=_seconds)
 
     @property
     def program(self) -> str:
@@ -282,6 +288,7 @@ def _credential(status: int, output: bytes) -> Credential | Problem | None:
     value = _json(output)
     if not isinstance(value, dict):
         return Problem("printed something else than a JSON object")
+    value = spelled(value, ("Username", "Secret"))
     user, secret = value.get("Username") or "", value.get("Secret") or ""
     if not isinstance(user, str) or not isinstance(secret, str):
         return Problem("printed a user name or a secret that is not text")

@@ -1,7 +1,8 @@
 """The keys under which credential files keep registries, in every form that tools have written.
 
-A key is a registry (``host[:port]``), a registry with a scheme and an API path (``https://host/v1/``), or a namespace
-within one (``host/org/repository``, as Podman writes them). Docker Hub has four names and a key of its own.
+A key is a registry (``host[:port]``), a registry with a scheme and an API path (``https://host/v1/``), a namespace
+within one (``host/org/repository``, as Podman writes them), or a pattern for the names of several
+(``*.dkr.ecr.*.amazonaws.com``). Docker Hub has four names and a key of its own.
 
 Spec: containers-auth.json(5), "FORMAT".
 """
@@ -9,6 +10,7 @@ Spec: containers-auth.json(5), "FORMAT".
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -25,6 +27,8 @@ HUB_KEY: Final = "https://index.docker.io/v1/"
 _SCHEME = re.compile(r"https?://", re.ASCII | re.IGNORECASE)
 # Without a scheme, what comes after it would be a namespace.
 _API = re.compile(r"(?:v[12])?", re.ASCII)
+# A star stands for a part of one label, as in Docker, and never in the last two: "*.com" would be everybody.
+_PATTERN = re.compile(r"(?=[^*]*\*)(?:[A-Za-z0-9*-]+\.)+[A-Za-z0-9-]+\.[A-Za-z0-9-]+(?::[0-9]{1,5})?", re.ASCII)
 _API_PATH = re.compile(r"(?:v[12](?:/.*)?)?", re.ASCII)
 
 
@@ -78,15 +82,22 @@ class KeyIndex:
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._by_registry: dict[str, list[AuthKey]] = {}
+        patterns = []
         for text in keys:
-            if (key := AuthKey.read(text)) is not None:
+            if _PATTERN.fullmatch(text):
+                patterns.append(text)
+            elif (key := AuthKey.read(text)) is not None:
                 self._by_registry.setdefault(key.registry, []).append(key)
         for found in self._by_registry.values():
             found.sort(key=lambda key: (-len(key.namespace), key.rank))
+        # The one that says most comes first.
+        self._patterns = sorted(patterns, key=lambda text: (text.count("*") - len(text), text))
         self.has_namespaces: bool = any(key.namespace for found in self._by_registry.values() for key in found)
 
     def find(self, host: str, repository: str | None = None) -> tuple[str, ...]:
         """Return the keys that are for a repository, the one that counts first: longest namespace, then plainest form.
+
+        Where there is none, it is the pattern that says most of the registry's name.
 
         Args:
             host: The registry, ``host[:port]``, Docker Hub by any of its names.
@@ -95,8 +106,10 @@ class KeyIndex:
         Raises:
             InvalidReferenceError: *host* is not a registry name.
         """
-        candidates = self._by_registry.get(registry_of(host), ())
-        return tuple(key.text for key in candidates if _covers(key.namespace, repository))
+        registry = registry_of(host)
+        candidates = self._by_registry.get(registry, ())
+        found = tuple(key.text for key in candidates if _covers(key.namespace, repository))
+        return found or tuple(pattern for pattern in self._patterns if _matches(pattern, registry))[:1]
 
     def spellings(self, host: str, namespace: str = "") -> tuple[str, ...]:
         """Return every key that stands for exactly this registry, or for exactly this namespace of it."""
@@ -106,6 +119,9 @@ class KeyIndex:
 
 def without_api(text: str) -> str:
     """Return what names a registry, without the path of its API, ``/v1/`` or ``/v2/``: Docker names registries so."""
+    if not isinstance(text, str):
+        # Whoever reads the name says so.
+        return text
     scheme = _SCHEME.match(text)
     start = scheme.end() if scheme else 0
     end = text.find("/", start)
@@ -129,6 +145,12 @@ def key_of(host: str, namespace: str = "") -> str:
     """
     name = attrs.evolve(RegistryName.parse(without_api(host)), scheme=None)
     return f"{name}/{RepositoryName(namespace)}" if namespace else name.credential_key
+
+
+def _matches(pattern: str, registry: str) -> bool:
+    # The port, if there is one, belongs to the last label.
+    labels, wanted = registry.split("."), pattern.lower().split(".")
+    return len(labels) == len(wanted) and all(map(fnmatchcase, labels, wanted))
 
 
 def _covers(namespace: str, repository: str | None) -> bool:

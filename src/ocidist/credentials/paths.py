@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from ocidist.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -50,34 +52,62 @@ SEARCH_ORDER: Final = (
 _NO_XDG = frozenset({"darwin", "win32"})
 
 
+CONTAINERS_FILES: Final = "containers-auth.json"
+"""What stands for the files among the ``credential-helpers`` of a ``registries.conf``."""
+
+
 @attrs.frozen
 class CredentialPlace:
     """A source in a given environment.
 
     Attributes:
-        source: What it is; None for a file that was named by itself.
+        source: What it is; None for a file that was named by itself, and for a helper.
         path: The file, which need not exist; None for a variable that holds the credentials themselves.
         text: What that variable holds; not shown.
         named: Whether somebody has named it. Elsewhere nobody need have meant this user to find anything.
+        helper: The name of a helper that is asked for every registry; None elsewhere.
     """
 
     source: CredentialSource | None
     path: Path | None = None
     text: str | None = attrs.field(default=None, repr=False)
     named: bool = attrs.field(default=True, kw_only=True)
+    helper: str | None = attrs.field(default=None, kw_only=True)
+
+    def __str__(self) -> str:
+        """Return where to look for it: the file, the helper's program, or the variable."""
+        if self.helper is not None:
+            return f"docker-credential-{self.helper}"
+        return str(self.path or (self.source and self.source.value))
 
 
 def places(
-    order: Iterable[CredentialSource] = SEARCH_ORDER, environ: Mapping[str, str] | None = None
+    order: Iterable[CredentialSource] = SEARCH_ORDER,
+    environ: Mapping[str, str] | None = None,
+    helpers: Iterable[str] = (),
 ) -> tuple[CredentialPlace, ...]:
     """Return where the sources are in an environment; those that it does not have are left out. No file is looked at.
 
     Args:
         order: The sources, first things first.
         environ: Environment variables; None for those of the process.
+        helpers: Helpers to ask for every registry; ``containers-auth.json`` among them is where the sources come. None
+            at all are the sources alone.
+
+    Raises:
+        UsageError: The order holds something that is no source.
     """
     environment = os.environ if environ is None else environ
-    return tuple(place for source in order if (place := _place(source, environment)) is not None)
+    found: list[CredentialPlace] = []
+    for source in order:
+        if not isinstance(source, CredentialSource):
+            raise UsageError("the order in which to look for credentials is made of members of CredentialSource")
+        if (place := _place(source, environment)) is not None:
+            found.append(place)
+    made: list[CredentialPlace] = []
+    for helper in tuple(helpers) or (CONTAINERS_FILES,):
+        made += found if helper == CONTAINERS_FILES else [CredentialPlace(None, helper=helper)]
+    return tuple(dict.fromkeys(made))
 
 
 def login_path(environ: Mapping[str, str] | None = None) -> Path | None:

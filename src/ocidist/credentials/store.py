@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from inspect import isawaitable
+from inspect import isawaitable, signature
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import attrs
@@ -120,7 +120,12 @@ Credentials: TypeAlias = (
 """What ``Client(credentials=...)`` takes: a provider, a mapping from host to credential, or an (async) callable."""
 
 
-def _checked(value: Credential) -> Credential:
+def checked_credential(value: Credential) -> Credential:
+    """Return a credential that somebody else's code has given.
+
+    Raises:
+        UsageError: It is something else.
+    """
     if isinstance(value, Credential):
         return value
     # Never with the value itself: it may be a pair with a password.
@@ -142,7 +147,7 @@ class StaticCredentials:
     """
 
     def __init__(self, entries: Mapping[str, Credential]) -> None:
-        self._entries = {registry_of(host): _checked(found) for host, found in entries.items()}
+        self._entries = {registry_of(host): checked_credential(found) for host, found in entries.items()}
 
     async def get(self, host: str, *, repository: str | None = None) -> Credential:  # noqa: ARG002 -- the protocol's
         """Return the entry of *host*, or ``ANONYMOUS``."""
@@ -169,7 +174,7 @@ class CallableCredentials:
             UsageError: It returned something else than a credential.
         """
         answer = self._ask(host)
-        return _checked(await answer if isawaitable(answer) else answer)
+        return checked_credential(await answer if isawaitable(answer) else answer)
 
 
 class ChainCredentials:
@@ -198,9 +203,14 @@ class ChainCredentials:
 
 
 class EnvironmentCredentials:
-    """``DefaultCredentials``, whose modules are loaded, and whose environment is read, when it is first asked."""
+    """``DefaultCredentials``, whose modules are loaded, and whose environment is read, when it is first asked.
 
-    def __init__(self) -> None:
+    Args:
+        helpers: Helpers to ask for every registry, see there.
+    """
+
+    def __init__(self, helpers: tuple[str, ...] = ()) -> None:
+        self._helpers = helpers
         self._found: CredentialProvider | None = None
 
     async def get(self, host: str, *, repository: str | None = None) -> Credential:
@@ -215,31 +225,49 @@ class EnvironmentCredentials:
         from ocidist.credentials.files import DefaultCredentials  # noqa: PLC0415 -- see above
 
         if self._found is None:
-            self._found = DefaultCredentials()
+            self._found = DefaultCredentials(helpers=self._helpers)
         return self._found
 
     def __repr__(self) -> str:
         return "EnvironmentCredentials()"
 
 
-def as_provider(credentials: Credentials | None, *, trust_env: bool = False) -> CredentialProvider:
+def as_provider(
+    credentials: Credentials | None, *, trust_env: bool = False, helpers: tuple[str, ...] = ()
+) -> CredentialProvider:
     """Turn what a user may pass as ``credentials=`` into a provider.
 
     Args:
         credentials: What they passed.
         trust_env: What None means: the files and helpers of the environment, or anonymous everywhere.
+        helpers: Helpers that a configuration names for every registry; for the environment only.
 
     Raises:
         InvalidReferenceError: A key of a mapping is not a registry name.
         UsageError: They passed something else, or a value of a mapping is no credential.
     """
     if credentials is None:
-        return EnvironmentCredentials() if trust_env else StaticCredentials({})
+        return EnvironmentCredentials(helpers) if trust_env else StaticCredentials({})
+    kind = type(credentials).__name__
+    if isinstance(credentials, type):
+        raise UsageError(f"credentials are a provider, not its class: {credentials.__name__}()")
     if isinstance(credentials, Mapping):
         return StaticCredentials(credentials)
     if isinstance(credentials, CredentialProvider):
+        if not _takes_repository(credentials.get):
+            raise UsageError(f"{kind} is no provider of credentials: its get() takes no keyword repository")
         return credentials
     if callable(credentials):
         return CallableCredentials(credentials)
-    kind = type(credentials).__name__
     raise UsageError(f"credentials are a provider, a mapping from host to credential, or a callable; not {kind}")
+
+
+def _takes_repository(get: Callable[..., object]) -> bool:
+    try:
+        signature(get).bind("host", repository="repository")
+    except TypeError:
+        return False
+    except ValueError:
+        # Nothing is known of what is not written in Python.
+        pass
+    return True

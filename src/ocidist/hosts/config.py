@@ -179,6 +179,8 @@ class HostsConfig:
         insecure_networks: Networks (``10.0.0.0/8``) in which hosts that are named by address are insecure. A name is
             never made insecure by what it resolves to: whoever answers for it would decide.
         short_names: What names without a registry may mean; None knows nothing about it.
+        credential_helpers: Names of the helpers to ask for credentials of every registry, first things first; see
+            ``DefaultCredentials``.
 
     Raises:
         InvalidReferenceError: A key is none of these.
@@ -192,11 +194,13 @@ class HostsConfig:
         default: HostConfig | None = None,
         insecure_networks: Iterable[str] = (),
         short_names: ShortNames | None = None,
+        credential_helpers: Iterable[str] = (),
     ) -> None:
         self._given = dict(entries or {})
         self._default = default or _DEFAULT
         self._networks = tuple(insecure_networks)
         self._short_names = short_names
+        self._credential_helpers = tuple(credential_helpers)
         self._entries: dict[str, HostConfig] = {}
         self._namespaces: dict[str, dict[str, HostConfig]] = {}
         for key, config in self._given.items():
@@ -310,6 +314,7 @@ class HostsConfig:
             default=self._default | given._default,
             insecure_networks=dict.fromkeys((*self._networks, *given._networks)),
             short_names=given._short_names or self._short_names,
+            credential_helpers=given._credential_helpers or self._credential_helpers,
         )
 
     def _by_key(self) -> dict[str, HostConfig]:
@@ -324,6 +329,11 @@ class HostsConfig:
     def short_names(self) -> ShortNames | None:
         """What names without a registry may mean, if a file said so."""
         return self._short_names
+
+    @property
+    def credential_helpers(self) -> tuple[str, ...]:
+        """Names of the helpers to ask for credentials of every registry, if a file said so."""
+        return self._credential_helpers
 
     def widest(self, default: int) -> int:
         """Return the largest number of requests that any host may have under way, *default* where it does not say."""

@@ -38,17 +38,21 @@ def read_text(path: Path) -> str:
     Raises:
         HostsFileError: It cannot be read, is no regular file, is too large, or is not UTF-8.
     """
+    data = b""
     try:
         # Checked first: opening a pipe would wait for whoever writes to it.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise HostsFileError(path, "it is not a regular file")
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE + 1)
-        if len(data) > MAX_FILE:
-            raise HostsFileError(path, f"it is larger than {MAX_FILE} bytes")
-        return data.decode("utf-8-sig")
-    except OSError as error:
+        is_file = stat.S_ISREG(path.stat().st_mode)
+        if is_file:
+            with path.open("rb") as file:
+                data = file.read(MAX_FILE + 1)
+    except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
+    if not is_file:
+        raise HostsFileError(path, "it is not a regular file")
+    if len(data) > MAX_FILE:
+        raise HostsFileError(path, f"it is larger than {MAX_FILE} bytes")
+    try:
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise HostsFileError(path, "it is not UTF-8") from None
 
@@ -78,7 +82,7 @@ def exists(path: Path) -> bool:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
     return True
 
@@ -93,7 +97,7 @@ def is_directory(path: Path) -> bool:
         return stat.S_ISDIR(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
 
 
@@ -114,8 +118,10 @@ def listed(path: Path) -> list[Path]:
     return sorted(found)
 
 
-def _unreadable(path: Path, error: OSError) -> HostsFileError:
-    return HostsFileError(path, f"it cannot be read: {error.strerror or type(error).__name__}")
+def _unreadable(path: Path, error: OSError | ValueError) -> HostsFileError:
+    # The others are for names that no file can have: with a NUL, or half a surrogate pair.
+    told = error.strerror if isinstance(error, OSError) else "no file can have that name"
+    return HostsFileError(path, f"it cannot be read: {told or type(error).__name__}")
 
 
 class Table:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 FILE: Final = "hosts.toml"
 DEFAULT: Final = "_default"
-_CAPABILITIES: Final = frozenset({"pull", "resolve", "push"})
+# Referrers are the registry's to list, whatever its mirrors can.
+_CAPABILITIES: Final = frozenset({"pull", "resolve", "push", "referrers"})
 _SETTINGS: Final = ("capabilities", "ca", "client", "skip_verify", "header", "override_path")
 
 
@@ -117,7 +118,7 @@ def _mirror(entry: Table, owner: Table, key: str, url: str) -> Mirror:
     capabilities = frozenset(text.lower() for text in entry.texts("capabilities")) or _CAPABILITIES
     unknown = sorted(capabilities - _CAPABILITIES)
     if unknown:
-        raise entry.wrong("capabilities", f"{unknown[0][:40]!r} is none of pull, resolve and push")
+        raise entry.wrong("capabilities", f"{unknown[0][:40]!r} is none of pull, resolve, push and referrers")
     host = _settings(entry)
     make = partial(
         Mirror,

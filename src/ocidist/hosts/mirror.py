@@ -50,7 +50,7 @@ def flag(_instance: object, attribute: attrs.Attribute[bool], value: bool) -> No
 
 
 def _seconds(_instance: object, attribute: attrs.Attribute[float], value: float) -> None:
-    if isinstance(value, bool) or not value > 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         raise UsageError(f"{attribute.name} must be above 0 seconds, not {value!r}")
 
 

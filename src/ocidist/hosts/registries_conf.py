@@ -31,6 +31,11 @@ _PULLS: Final = {
     "tag-only": (MirrorTags.TRUSTED, False),
 }
 _MODES: Final = frozenset({"enforcing", "permissive", "disabled"})
+_VERSION_1: Final = (
+    "it belongs to version 1 of the format, which neither Podman 6 nor ocidist reads: write "
+    "unqualified-search-registries = [...] for search, and for each of the others a [[registry]] table with its "
+    "location, and insecure = true or blocked = true"
+)
 # Any certificate will do, and plain http where https does not answer.
 _INSECURE: Final = HostConfig(insecure=True, verify=False)
 
@@ -59,15 +64,20 @@ class _Registries:
         self._search: tuple[str, ...] = ()
         self._aliases: dict[str, str] = {}
         self._mode = ""
+        self._helpers: tuple[str, ...] = ()
 
     def read(self, table: Table) -> None:
         if "registries" in table:
-            raise table.wrong("registries", "it belongs to version 1 of the format, which is not read any more")
-        # What is about credentials is for others to read.
+            raise table.wrong("registries", _VERSION_1)
+        # The last one is about storing images.
         table.expect(
             *("registry", "unqualified-search-registries", "aliases", "short-name-mode"),
             *("credential-helpers", "additional-layer-store-auth-helper"),
         )
+        if "credential-helpers" in table:
+            self._helpers = table.texts("credential-helpers")
+            if "" in self._helpers:
+                raise table.wrong("credential-helpers", "a helper has no name")
         if "unqualified-search-registries" in table:
             self._search = tuple(
                 table.made("unqualified-search-registries", partial(_searched, name))
@@ -110,7 +120,7 @@ class _Registries:
             names = ShortNames(self._search, self._aliases, enforcing=self._mode == "enforcing")
         nothing = HostConfig()
         layers = layered(entries, hosts, defaults=(nothing, nothing), nothing=nothing)
-        return {"entries": layers, "short_names": names}
+        return {"entries": layers, "short_names": names, "credential_helpers": self._helpers}
 
 
 def _searched(name: str) -> str:
@@ -125,19 +135,23 @@ def _searched(name: str) -> str:
 def _entries(table: Table) -> dict[str, dict[str, HostConfig]]:
     """Return the configurations of one file, by prefix; the first that is given for a prefix counts."""
     entries: dict[str, dict[str, HostConfig]] = {}
-    flags: dict[str, dict[str, bool]] = {}
+    flags: dict[tuple[str, str], dict[str, bool]] = {}
     for registry in table.tables("registry"):
-        prefix, made = _registry(registry)
+        prefix, location, made = _registry(registry)
         said = {name: registry.flag(name) for name in ("blocked", "insecure")}
-        for name, value in flags.setdefault(prefix, said).items():
-            if said[name] != value:
-                raise registry.wrong(name, "an earlier table with the same prefix says otherwise")
+        for same in {("prefix", prefix), ("location", location)}:
+            for name, value in flags.setdefault(same, said).items():
+                if said[name] != value:
+                    raise registry.wrong(name, f"an earlier table with the same {same[0]} says otherwise")
         entries.setdefault(prefix, made)
     return entries
 
 
-def _registry(table: Table) -> tuple[str, dict[str, HostConfig]]:
-    """Return a table's prefix, and what it says by the keys of ``HostsConfig``."""
+def _registry(table: Table) -> tuple[str, str, dict[str, HostConfig]]:
+    """Return a table's prefix and location, and what it says by the keys of ``HostsConfig``."""
+    if "pull-from-mirror" in table:
+        # Unheeded, it would let tags through that somebody wanted kept from the mirrors.
+        raise table.wrong("pull-from-mirror", "it is for mirrors: put it into [[registry.mirror]]")
     table.expect("prefix", "location", "insecure", "blocked", "mirror", "mirror-by-digest-only")
     location = (table.get("location", str) or "").rstrip("/")
     prefix = (table.get("prefix", str) or location).rstrip("/")
@@ -163,7 +177,7 @@ def _registry(table: Table) -> tuple[str, dict[str, HostConfig]]:
         host = prefix.partition("/")[0]
         found[host] = _INSECURE
     found[prefix] = found.get(prefix, HostConfig()) | config
-    return prefix, found
+    return prefix, location or prefix, found
 
 
 def _mirrors(table: Table) -> tuple[Mirror, ...]:

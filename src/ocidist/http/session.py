@@ -14,7 +14,7 @@ import anyio
 import attrs
 import httpx
 
-from ocidist.credentials.store import ANONYMOUS
+from ocidist.credentials.store import ANONYMOUS, checked_credential
 from ocidist.errors import (
     AuthError,
     BodyNotReplayableError,
@@ -403,7 +403,7 @@ class Session:
         credential = call.credential
         if credential is None:
             repository = getattr(call.endpoint, "repository", None)
-            credential = await self._parts.credentials.get(name, repository=repository)
+            credential = checked_credential(await self._parts.credentials.get(name, repository=repository))
         withheld = (
             isinstance(request, LeanRequest)
             and request.site.too_plain

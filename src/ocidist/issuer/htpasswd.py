@@ -154,9 +154,13 @@ class Htpasswd:
 
         Raises:
             CredentialStoreError: The file cannot be read, and never could.
+            UsageError: The name or the password is not text.
         """
+        text = isinstance(name, str) and isinstance(password, str)
         hidden = Hidden.of(password)
         del password  # not for whoever shows the variables of this frame
+        if not text:
+            raise UsageError("a user name and a password are text")
         loaded = await self._current()
         found = loaded.hashes.get(name)
         match = partial(_matches, hidden, found or loaded.dummy)
@@ -262,8 +266,10 @@ class Hidden:
     problem: str | None = None
 
     @classmethod
-    def of(cls, text: str) -> Self:
+    def of(cls, text: object) -> Self:
         """Hide a password."""
+        if not isinstance(text, str):
+            return cls(b"nothing", "is not text")
         data = text.encode("utf-8", "surrogatepass")
         if len(data) > MAX_PASSWORD_BYTES:
             what = f"has {len(data)} bytes; bcrypt looks at {MAX_PASSWORD_BYTES} only, so longer ones are refused"
@@ -319,7 +325,7 @@ def _named(user: object) -> tuple[str, HashedUser | Hidden] | None:
     if not isinstance(user, tuple | list) or len(user) != 2 or not isinstance(user[0], str):
         return None
     name, password = user
-    return name, Hidden.of(password) if isinstance(password, str) else Hidden(b"nothing", "is not text")
+    return name, Hidden.of(password)
 
 
 # --- the file, in worker threads -------------------------------------------------------------------------------------

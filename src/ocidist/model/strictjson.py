@@ -13,9 +13,12 @@ import math
 import re
 from collections import Counter
 from itertools import accumulate
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from ocidist.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MAX_DEPTH: Final = 64
 """Deepest nesting of arrays and objects that is read; manifests need 5."""
@@ -31,13 +34,14 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _SHOWN = 40
 
 
-def loads(data: bytes | str, *, what: str, unique_keys: bool = False) -> object:
+def loads(data: bytes | str, *, what: str, unique_keys: bool = False, merged_keys: bool = False) -> object:
     """Read one JSON document.
 
     Args:
         data: The document: UTF-8 bytes, or text.
         what: What it is, for the message ("token", "manifest").
         unique_keys: Refuse an object that names the same key twice.
+        merged_keys: Put the values of equal keys together where they are objects, as Go does.
 
     Returns:
         The document as dicts, lists, strings, ints, floats, bools and None.
@@ -49,7 +53,7 @@ def loads(data: bytes | str, *, what: str, unique_keys: bool = False) -> object:
     try:
         text = _text(data)
         _check_depth(text)
-        value = _read(text, unique_keys=unique_keys)
+        value = _read(text, _UNIQUE if unique_keys else _MERGED if merged_keys else _ANY)
         if "\\u" in text and _SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeError:
@@ -83,8 +87,7 @@ def _check_depth(text: str) -> None:
         raise ValueError(msg)
 
 
-def _read(text: str, *, unique_keys: bool) -> object:
-    made = _UNIQUE if unique_keys else _ANY
+def _read(text: str, made: json.JSONDecoder) -> object:
     # Making a decoder takes as long as reading a small document.
     return json.loads(text, cls=lambda: made)  # type: ignore[arg-type]  # anything that makes one will do
 
@@ -120,7 +123,19 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     raise ValueError(msg)
 
 
+def merged(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
+    """Return pairs as an object: of equal keys the last one counts, and objects under them are put together."""
+    value: dict[str, object] = {}
+    for key, item in pairs:
+        known = value.get(key)
+        value[key] = known | item if isinstance(known, dict) and isinstance(item, dict) else item
+    return value
+
+
 _ANY: Final = json.JSONDecoder(parse_int=_integer, parse_float=_float, parse_constant=_constant)
 _UNIQUE: Final = json.JSONDecoder(
     parse_int=_integer, parse_float=_float, parse_constant=_constant, object_pairs_hook=_unique
+)
+_MERGED: Final = json.JSONDecoder(
+    parse_int=_integer, parse_float=_float, parse_constant=_constant, object_pairs_hook=merged
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from ocidist.credentials.store import Anonymous, Basic, IdentityToken
+from ocidist.credentials.store import Anonymous, Basic, IdentityToken, checked_credential
 from ocidist.errors import (
     AuthError,
     ChallengeError,
@@ -54,10 +54,14 @@ class Registry:
         sender: The client.
         name: The registry.
         credential: Identity to use instead of the client's own for this host.
+
+    Raises:
+        UsageError: It is no credential.
     """
 
     def __init__(self, sender: Sender, name: RegistryName, *, credential: Credential | None = None) -> None:
-        self._channel = Channel(sender, name, credential=credential)
+        own = None if credential is None else checked_credential(credential)
+        self._channel = Channel(sender, name, credential=own)
 
     def __repr__(self) -> str:
         return f"<Registry {self.name}>"

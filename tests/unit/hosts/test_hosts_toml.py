@@ -189,6 +189,15 @@ async def test_n7_capabilities_are_read_in_any_case(tmp_path: Path) -> None:
     assert route.config.mirrors == (Mirror("https://m.lan", tags=MirrorTags.NEVER),)
 
 
+async def test_n7_a_mirror_that_lists_referrers_is_one_like_any_other(tmp_path: Path) -> None:
+    able = '[host."https://m"]\ncapabilities = ["pull", "resolve", "referrers"]\n'
+    text = f'{able}[host."https://n"]\ncapabilities = ["referrers"]'
+    hosts = await HostsConfig.from_hosts_toml(write(tmp_path, "registry.lan", text))
+    mirrors = hosts.for_host(RegistryName.parse("registry.lan")).mirrors
+    # Nothing that this one may do is ever asked of a mirror.
+    assert [str(mirror) for mirror in mirrors] == ["https://m"]
+
+
 async def test_n7_no_capability_at_all_is_every_one(tmp_path: Path) -> None:
     text = 'server = "https://s.lan"\ncapabilities = []\n[host."https://m.lan"]\ncapabilities = []\n'
     hosts = await HostsConfig.from_hosts_toml(write(tmp_path, "a.lan", text))

@@ -159,7 +159,7 @@ async def test_n7_the_drop_ins_alone_will_do_and_nothing_will_not(tmp_path: Path
 @pytest.mark.parametrize(
     ("text", "key", "reason"),
     [
-        ('[registries.search]\nregistries = ["docker.io"]', "registries", "version 1"),
+        ('[registries.search]\nregistries = ["docker.io"]', "registries", "unqualified-search-registries = [...]"),
         ('unqualified-search-registries = "docker.io"', "unqualified-search-registries", "an array"),
         ('unqualified-search-registries = ["a b"]', "unqualified-search-registries", "host"),
         ("registry = 1", "registry", "an array"),
@@ -214,6 +214,22 @@ async def test_n7_the_drop_ins_alone_will_do_and_nothing_will_not(tmp_path: Path
             "registry[1].insecure",
             "says otherwise",
         ),
+        (
+            """
+                [[registry]]
+                prefix = "a"
+                location = "c"
+                insecure = true
+                [[registry]]
+                prefix = "b"
+                location = "C"
+            """,
+            "registry[1].insecure",
+            "the same location",
+        ),
+        ('[[registry]]\nlocation = "a"\npull-from-mirror = "all"', "registry[0].pull-from-mirror", "it is for mirrors"),
+        ('credential-helpers = "pass"', "credential-helpers", "an array"),
+        ('credential-helpers = ["pass", ""]', "credential-helpers", "no name"),
         ("x = ", None, "not TOML"),
         ("x = " + "1" * 5000, None, "not TOML"),
     ],
@@ -339,3 +355,16 @@ async def test_n7_links_that_lead_nowhere_are_told(tmp_path: Path) -> None:
 async def test_n7_a_path_that_cannot_be_one_is_told(tmp_path: Path) -> None:
     with pytest.raises(HostsFileError, match="name too long"):
         await HostsConfig.from_registries_conf(tmp_path / ("x" * 300))
+
+
+async def test_n7_helpers_for_every_registry(tmp_path: Path) -> None:
+    helpers = 'credential-helpers = ["containers-auth.json", "pass"]'
+    hosts = await read(tmp_path, helpers)
+    assert hosts.credential_helpers == ("containers-auth.json", "pass")
+    assert (hosts | {"a.lan": HostConfig(blocked=True)}).credential_helpers == hosts.credential_helpers
+    assert (hosts | HostsConfig(credential_helpers=["other"])).credential_helpers == ("other",)
+    (tmp_path / "registries.conf.d").mkdir()
+    (tmp_path / "registries.conf.d" / "1.conf").write_text("unqualified-search-registries = []")
+    assert (await read(tmp_path, helpers)).credential_helpers == hosts.credential_helpers
+    (tmp_path / "registries.conf.d" / "2.conf").write_text("credential-helpers = []")
+    assert (await read(tmp_path, helpers)).credential_helpers == ()

@@ -178,6 +178,17 @@ async def test_t60_the_longest_password_counts_to_its_last_byte(path: Path) -> N
         assert not await users.check("alice", password[:-1])
 
 
+@pytest.mark.parametrize(
+    ("name", "password"), [("alice", SECRET.encode()), ("alice", None), (b"alice", SECRET), (["alice"], SECRET)]
+)
+async def test_t60_what_is_no_text_is_nobodys_name_or_password(path: Path, name: Any, password: Any) -> None:  # noqa: ANN401 -- that is the point
+    users = made(path)
+    await users.replace({"alice": SECRET})
+    with pytest.raises(UsageError, match="are text") as caught:
+        await users.check(name, password)
+    assert SECRET not in str(caught.value)
+
+
 async def test_a_user_that_is_there_twice_is_refused(path: Path) -> None:
     with pytest.raises(InvalidCredentialError, match="twice"):
         await made(path).replace([("alice", SECRET), ("alice", "other")])

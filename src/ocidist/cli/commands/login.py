@@ -8,6 +8,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Final
 
+import anyio.to_thread
 from cyclopts import Parameter
 
 from ocidist.cli import naming, sources
@@ -15,8 +16,8 @@ from ocidist.cli.connecting import connected
 from ocidist.cli.options import DEFAULTS, Common, Flag
 from ocidist.cli.output import Value
 from ocidist.cli.running import carry_out
-from ocidist.credentials import AuthFile
 from ocidist.credentials import login as keep
+from ocidist.credentials.files import read_place
 from ocidist.credentials.keys import without_api
 from ocidist.credentials.paths import places
 from ocidist.credentials.store import Anonymous, Basic, IdentityToken
@@ -71,7 +72,7 @@ def login(
 async def _login(registry: str, credential: Basic, common: Common) -> None:
     name = naming.registry(registry)
     # Nobody in particular is welcome at many registries: that would not prove the password.
-    async with connected(common, registry, credentials={str(name): credential}, anonymous=False) as session:
+    async with connected(common, name, credentials={str(name): credential}, anonymous=False) as session:
         answer = await session.client.registry(name).login(credential)
         authenticated = answer.status == LOGGED_IN
         if not authenticated:
@@ -130,10 +131,14 @@ def _read() -> str:
 
 
 async def _show(registry: str, common: Common) -> None:
-    host = str(naming.registry(registry))
-    async with connected(common, registry) as session:
-        found = [await _source(place, host) for place in places()]
-        used = next((each for each in found if each["user"] is not None or each["error"] is not None), None)
+    name = naming.registry(registry)
+    host = str(name)
+    async with connected(common, name) as session:
+        found = [await _source(place, host) for place in places(helpers=session.hosts.credential_helpers)]
+        told = [each for each in found if each["user"] is not None or each["error"] is not None]
+        # A helper that is asked for every registry may fail, if anybody else knows the registry.
+        sure = [each for each in told if each["user"] is not None or each["source"] is not None]
+        used = next(iter(sure or told), None)
         for each in found:
             each["used"] = each is used
         await session.output.result(_table(host, found), {"registry": host, "sources": found})
@@ -142,16 +147,13 @@ async def _show(registry: str, common: Common) -> None:
 async def _source(place: CredentialPlace, host: str) -> Value:
     value: Value = {
         "source": None if place.source is None else place.source.name,
-        "place": str(place.path or "environment variable"),
+        "place": "environment variable" if place.text is not None else str(place),
         "user": None,
         "helper": None,
         "error": None,
     }
     try:
-        if place.path is not None:
-            file = await AuthFile.load(place.path)
-        else:
-            file = AuthFile.parse((place.text or "").encode(errors="surrogateescape"), source="DOCKER_AUTH_CONFIG")
+        file = await anyio.to_thread.run_sync(read_place, place)
         helper = file.helper_for(host)
         value["helper"] = None if helper is None else helper.name
         value["user"] = _who(await file.get(host))
@@ -175,5 +177,6 @@ def _table(host: str, found: list[Value]) -> str:
     for each in found:
         said = each["error"] or (each["user"] and f"{each['user']}") or "nothing"
         helper = f" (helper {each['helper']})" if each["helper"] else ""
-        lines.append(f"{'*' if each['used'] else ' '} {each['source']}: {each['place']}{helper}: {said}")
+        source = f"{each['source']}: " if each["source"] else ""
+        lines.append(f"{'*' if each['used'] else ' '} {source}{each['place']}{helper}: {said}")
     return "\n".join(lines)

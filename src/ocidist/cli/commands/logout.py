@@ -18,7 +18,7 @@ async def logout(registry: str = "docker.io", /, *, common: Common = DEFAULTS) -
     """
     registry = without_api(registry)
     name = naming.registry(registry)
-    async with connected(common, registry) as session:
+    async with connected(common, name) as session:
         known = await forget(str(name))
         text = f"logged out of {name}" if known else f"nobody was logged in to {name}"
         await session.output.result(text, {"registry": str(name), "known": known})

@@ -17,7 +17,7 @@ async def ping(registry: str, /, *, common: Common = DEFAULTS) -> None:
         common: Options of every verb.
     """
     name = naming.registry(registry)
-    async with connected(common, registry) as session:
+    async with connected(common, name) as session:
         began = time.perf_counter()
         info = await session.client.registry(name).ping()
         took = time.perf_counter() - began
