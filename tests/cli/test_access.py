@@ -7,8 +7,12 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
+from ocidist import RegistryName
+from ocidist.cli.connecting import connected
+from ocidist.cli.options import DEFAULTS
 from ocidist.testing.content import Content
 from ocidist.testing.registry import serve
 from tests.canary import ALICE_PASSWORD
@@ -98,6 +102,13 @@ def test_helpers_of_a_registries_conf_are_sources(
     assert (
         "* docker-credential-mine (helper mine): alice" in ocidist("login", private.url, "--show-sources", *config).text
     )
+
+
+async def test_a_name_without_a_dot_is_insecure_and_docker_hub_is_not() -> None:
+    name = RegistryName("registry")
+    async with connected(attrs.evolve(DEFAULTS, insecure=True), name) as session:
+        assert session.hosts.for_host(name).insecure
+        assert not session.hosts.for_host(RegistryName("docker.io")).insecure
 
 
 @pytest.mark.parametrize("stdin", [b"", b"\n", b"\xff\n", b"x" * 70000])
