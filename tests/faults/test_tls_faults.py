@@ -188,7 +188,8 @@ async def test_f023_plain_http_on_this_machine_is_found_once_and_remembered(netw
                 assert await repository(client, host).tags.list().collect() == ["plain"]
             await in_parallel(10, lambda: repository(client, host).tags.list().collect())
     handshakes = [data for data in received if data[:1] == b"\x16"]
-    assert len(handshakes) == 1
+    # None, if the answer to plain http came before the other attempt got as far as that.
+    assert len(handshakes) <= 1
     assert sum(data.startswith(b"GET /v2/ ") for data in received) == 1
 
 

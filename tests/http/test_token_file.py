@@ -304,7 +304,9 @@ async def test_something_that_is_no_file_is_a_warning_and_an_error_for_those_who
 # --- several at once -------------------------------------------------------------------------------------------------
 
 
-async def test_several_writers_add_to_each_other(path: Path) -> None:
+async def test_several_writers_add_to_each_other(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokenfile, "SAVE_SECONDS", 30)
+
     async def one(number: int) -> None:
         async with FileTokenCache(path) as cache:
             cache.store(OWNER, token(f"t{number}", ScopeSet.parse(f"repository:a/r{number}:pull")))
@@ -322,6 +324,7 @@ import sys, anyio
 from ocidist import Token, TokenOwner
 from ocidist.http import tokenfile
 from ocidist.wire.scope import ScopeSet
+tokenfile.SAVE_SECONDS = 30
 async def main(path, number):
     async with tokenfile.FileTokenCache(path) as cache:
         scopes = ScopeSet.parse(f"repository:a/p{number}:pull")

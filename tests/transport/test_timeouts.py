@@ -143,13 +143,13 @@ async def test_an_earlier_requests_timeout_is_not_the_next_ones(
 ) -> None:
     def answer(request: Request, connection: Connection) -> None:
         if request.path == "/slow":
-            time.sleep(3 * SHORT)
+            time.sleep(6 * SHORT)
         respond(200, (), b"hello")(request, connection)
 
     server = start_wire_server(answer)
     async with transports.open() as transport:
         for timeouts in (ENDLESS, limits(read=2.0)):
-            assert (await ask(transport, f"{server.origin}/fast", timeouts=limits(read=SHORT))).body == b"hello"
+            assert (await ask(transport, f"{server.origin}/fast", timeouts=limits(read=5 * SHORT))).body == b"hello"
             assert (await ask(transport, f"{server.origin}/slow", timeouts=timeouts)).body == b"hello"
     assert len(server.connections) == 1
 
