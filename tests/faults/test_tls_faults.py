@@ -105,6 +105,7 @@ async def test_f020_a_certificate_that_is_no_good_ends_it(
 
 
 # On loopback, where it is not said, a hanging port is asked in plain http as well: see F023.
+@pytest.mark.in_turn
 @pytest.mark.parametrize(("name", "scheme"), [(NAMED, "https"), (NAMED, None), ("127.0.0.1", "https")])
 async def test_f021_a_handshake_that_hangs_is_given_up_within_the_time_to_connect(
     network: Network,
@@ -115,7 +116,7 @@ async def test_f021_a_handshake_that_hangs_is_given_up_within_the_time_to_connec
     with WireServer(name=name) as server:
         before = open_files()
         config = HostConfig(scheme=scheme)
-        timeout = Timeouts(connect=0.3, read=3600)
+        timeout = Timeouts(connect=2.0, read=3600)
         async with Client(hosts={server.host: config}, retry=ONCE, timeout=timeout) as client:
             with anyio.fail_after(20), pytest.raises(TransportTimeoutError):
                 await repository(client, server.host).tags.list().collect()
