@@ -67,6 +67,28 @@ async def copied(copier: Copier, top: Image, registry: LoopbackRegistry, client:
 # --- registries that lie ---------------------------------------------------------------------------------------------
 
 
+async def test_of_several_tags_of_one_image_the_first_copies_it() -> None:
+    """Also where nobody planned it: the others find it there, and only set their tag."""
+    tags = ("v1", "v2", "v3", "latest")
+    memory = await in_memory(image(), *tags)
+    copier = Copier()
+    reports: list[CopyReport] = []
+    async with serve() as registry, registry.client() as client:
+
+        async def one(tag: str) -> None:
+            async with (
+                open_place((memory, tag), client=None) as source,
+                open_place(f"{registry.host}/x:{tag}", client=client, write=True) as destination,
+            ):
+                reports.append(await copier.copy(source, destination))
+
+        async with anyio.create_task_group() as group:
+            for tag in tags:
+                group.start_soon(one, tag)
+        assert sorted(tag for report in reports for tag in report.tags) == sorted(tags)
+        assert sum(report.manifests_copied for report in reports) == 1
+
+
 @pytest.mark.in_turn
 @pytest.mark.parametrize("check", [True, False])
 async def test_a_registry_that_says_it_mounts_everything_gets_everything(check: bool) -> None:

@@ -112,10 +112,8 @@ def test_two_dask_workers_make_the_same_mirror_send_shared_layers_once_and_are_s
 
 
 def _present(plan: MirrorPlan) -> MirrorPlan:
-    """Return a plan that was written down when everything was there."""
-    return MirrorPlan.from_json(
-        attrs.evolve(plan, tasks=tuple(attrs.evolve(each, present=True) for each in plan.tasks)).to_json()
-    )
+    """Return a plan that was made, and done, when everything was there."""
+    return attrs.evolve(plan, tasks=tuple(attrs.evolve(each, present=True) for each in plan.tasks))
 
 
 def _spoiled(plan: MirrorPlan) -> MirrorPlan:

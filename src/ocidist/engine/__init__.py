@@ -22,7 +22,8 @@ if TYPE_CHECKING:
         encode_auth,
     )
     from ocidist.engine.inspection import DistributionInspect
-    from ocidist.engine.names import IndexInfo, RepositoryInfo
+    from ocidist.engine.names import IndexInfo
+    from ocidist.engine.repository import RepositoryInfo
     from ocidist.engine.search import SearchResult, SearchResults
     from ocidist.engine.service import ServiceConfig
 
@@ -45,7 +46,8 @@ __all__ = [
 _WHERE = {
     "auth": "AUTH_HEADER AuthConfig AuthenticateOKBody DecodedAuth decode_auth decode_auth_body encode_auth",
     "inspection": "DistributionInspect",
-    "names": "IndexInfo RepositoryInfo",
+    "names": "IndexInfo",
+    "repository": "RepositoryInfo",
     "search": "SearchResult SearchResults",
     "service": "ServiceConfig",
 }

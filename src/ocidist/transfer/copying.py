@@ -177,7 +177,9 @@ class Copier:
         try:
             found = survey or await self.survey(source, options)
             one = OneCopy(self._mover, source, destination, survey=found, options=options or self._options)
-            return await one.run(began, absent=absent)
+            # Of several tags of one image the first one copies it.
+            async with self._locks.hold(destination.registry, str(destination.repository.name), found.root.digest):
+                return await one.run(began, absent=absent)
         except CopyError as error:
             error.reference = f"{source.text} -> {destination.text}"
             raise

@@ -33,7 +33,7 @@ from ocidist.transfer.options import CopyOptions
 from ocidist.transfer.plan import DeleteTask, MirrorFailure, PlannedBlob, registry_of, task_from_json, task_to_json
 from ocidist.transfer.running import COUNTED, copy_task, delete_task, kept, outcome_of
 from ocidist.transfer.stores import Stores
-from ocidist.transfer.surveys import Surveys
+from ocidist.transfer.surveys import Memory, Surveys
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -300,8 +300,9 @@ class _Job:
 
     async def run(self) -> MirrorReport:
         began = time.monotonic()
-        # What was written down may be old: workers look whether what it calls present still is.
-        fresh = self._plan._memory is not None  # noqa: SLF001 -- make_plan() puts it there
+        # What was written down, or done before, may be old: workers look whether what it calls present still is.
+        memory = self._plan._memory  # noqa: SLF001 -- make_plan() puts it there
+        fresh = isinstance(memory, Memory) and memory.is_first_use()
         for task in self._plan.tasks:
             if task.present and fresh:
                 self._finish(task, MirrorOutcome.PRESENT, 0)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Self
 import attrs
 
 from ocidist.errors import InvalidReferenceError, UsageError
-from ocidist.model.places import ARCHIVE, LAYOUT
+from ocidist.model.places import ARCHIVE, DOCKER, LAYOUT
 from ocidist.model.reference import Reference, RegistryName, Tag
 from ocidist.transfer.filters import is_glob, name_matcher
 from ocidist.transfer.local import read_local
@@ -148,7 +148,7 @@ def _checked(text: str) -> str:
         raise UsageError("it is empty" if not text else f"it has more than {MAX_TEXT} characters")
     if text.startswith(ARCHIVE):
         raise UsageError("archives are not mirrored, as each is written as a whole: copy images from and to them")
-    text = text.removeprefix("docker://")
+    text = text.removeprefix(DOCKER)
     if "://" in text:
         raise UsageError("a registry is named without a scheme: 'scheme' of its [hosts] table says which to use")
     return text

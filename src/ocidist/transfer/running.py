@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from ocidist._io.fanout import each
 from ocidist.errors import NotFoundError, OciError, StorageError
-from ocidist.remote._memory import turn
 from ocidist.remote.repository import Repository
 from ocidist.remote.tags import TagDelete
 from ocidist.transfer.again import in_rounds, passes
@@ -195,10 +194,8 @@ async def copy_task(
     """
     source = stores.place(task.repository, task.source_digest)
     destination = stores.place(task.destination_repository, task.digest if task.tag is None else task.tag)
-    # Of several tags of one image the first one copies it.
-    async with turn(f"mirror {id(copier)} {task.destination_repository} {task.digest}"):
-        survey = await surveys.of(source, task.source_digest, task.options)
-        return await copier.copy(source, destination, task.options, survey=survey, absent=absent)
+    survey = await surveys.of(source, task.source_digest, task.options)
+    return await copier.copy(source, destination, task.options, survey=survey, absent=absent)
 
 
 def kept(task: DeleteTask) -> str:

@@ -109,10 +109,14 @@ class Memory:
         """Return what a client may use; what is only true for a moment is returned once."""
         if client is not self._client:
             return Recalled()
-        if not self._fresh:
+        if not self.is_first_use():
             return Recalled(self._surveys)
-        self._fresh = False
         return Recalled(self._surveys, frozenset(self._absent), self._seconds, fresh=True)
+
+    def is_first_use(self) -> bool:
+        """Return whether the plan is done for the first time, and take note that it is."""
+        fresh, self._fresh = self._fresh, False
+        return fresh
 
 
 def _key(source: Place, digest: Digest, options: CopyOptions) -> tuple[object, ...]:
