@@ -504,11 +504,11 @@ RULES: dict[Rule, type[EgressError]] = {
 }
 REGISTRY = "https://registry.example/v2/"
 ELSEWHERE = "https://other.example/x?sig=5ignature"
-# A registry behind a TLS proxy writes its own links and Locations like this; they are read as https.
-PLAIN = {(check_link, "http://registry.example/"), (check_location, "http://registry.example/")}
+# A registry behind a TLS proxy writes its own links like this; they are read as https.
+PLAIN_LINK = (check_link, "http://registry.example/")
 
 
-@pytest.mark.parametrize(("rule", "target"), [each for each in product(RULES, NOWHERE) if each not in PLAIN])
+@pytest.mark.parametrize(("rule", "target"), [each for each in product(RULES, NOWHERE) if each != PLAIN_LINK])
 def test_n14_no_rule_leads_where_nothing_should(rule: Rule, target: str) -> None:
     with pytest.raises(RULES[rule]) as caught:
         rule(REGISTRY, target)

@@ -299,8 +299,8 @@ def check_location(
     """Decide about the Location of an upload session; each answer of a session is checked again.
 
     Another origin may take the bytes, without credentials, if it is https and public, or if it is on the loopback
-    interface as the registry is. A Location with the scheme http on the same host, as registries behind a TLS proxy
-    write it, is read as https.
+    interface as the registry is. https never leads to http, as the Location of a registry behind a TLS proxy may: the
+    error says what the proxy has to be told.
 
     Args:
         source: URL or origin of the upload request.
@@ -314,7 +314,6 @@ def check_location(
     Spec: distribution-spec, "Pushing blobs".
     """
     here, there = _resolve(source, target, LocationRefusedError)
-    there = _behind_proxy(here, there)
     named = _origin(here if registry is None else _own(registry))
     try:
         _check_session(_origin(here), _origin(there), named, policy)
@@ -340,7 +339,11 @@ def check_link(source: str | Origin, target: str, policy: EgressPolicy = DEFAULT
         LinkRefusedError: It may not be followed.
     """
     here, there = _resolve(source, target, LinkRefusedError)
-    there = _behind_proxy(here, there)
+    if here.scheme == "https" and there.scheme == "http" and here.host == there.host:
+        # Behind a TLS proxy, a registry writes its own links like this.
+        written = there.port if there.explicit_port else here.port
+        if written in {here.port, _url.DEFAULT_PORTS["http"]}:
+            there = attrs.evolve(here, rest=there.rest)
     if _origin(here) != _origin(there):
         raise LinkRefusedError(here.origin, there.origin, "the pages of a list are on one origin")
     _check_way(_origin(here), _origin(there), _origin(here), policy, LinkRefusedError)
@@ -418,15 +421,6 @@ def address_refusal(address: str, *, registry: str | None, policy: EgressPolicy 
 
 def _origin(url: SplitUrl) -> Origin:
     return Origin(url.scheme, url.host, url.port)
-
-
-def _behind_proxy(here: SplitUrl, there: SplitUrl) -> SplitUrl:
-    """Return a URL with the scheme that its host was asked with, where it was not told that this is https."""
-    if here.scheme == "https" and there.scheme == "http" and here.host == there.host:
-        written = there.port if there.explicit_port else here.port
-        if written in {here.port, _url.DEFAULT_PORTS["http"]}:
-            return attrs.evolve(here, rest=there.rest)
-    return there
 
 
 def _check_way(here: Origin, there: Origin, named: Origin, policy: EgressPolicy, refuse: type[EgressError]) -> None:
