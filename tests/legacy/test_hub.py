@@ -28,6 +28,7 @@ from ocidist import (
 )
 from ocidist.engine import AuthenticateOKBody
 from ocidist.legacy import hub
+from ocidist.legacy.v1 import INDEX_SERVER, REGISTRY_SERVER
 from tests.peers.answers import respond, respond_json
 from tests.remote.support import client_for
 
@@ -203,7 +204,7 @@ async def test_docker_hub_is_asked_at_its_index_by_any_of_its_names() -> None:
 
     hosts = {"docker.io": HostConfig(headers={"X-Mine": "t0ken"})}
     async with Client(transport=httpx.MockTransport(answer), credentials={}, hosts=hosts) as client:
-        for name in ("docker.io", "index.docker.io", "registry-1.docker.io"):
+        for name in ("docker.io", "index.docker.io", "registry-1.docker.io", INDEX_SERVER, REGISTRY_SERVER):
             await hub.search(client, "app", index=name)
             # An official image is found by its short name.
             await hub.search(client, "library/app", index=name)
@@ -212,7 +213,7 @@ async def test_docker_hub_is_asked_at_its_index_by_any_of_its_names() -> None:
         "https://index.docker.io/v1/search?q=app&n=25&page=1",
         "https://index.docker.io/v1/users/",
     }
-    assert [request.headers.get("Authorization") for request in asked] == [*[None] * 6, f"Basic {PAIR}"]
+    assert [request.headers.get("Authorization") for request in asked] == [*[None] * 10, f"Basic {PAIR}"]
     # What is configured for the registry is for the registry.
     assert not any("X-Mine" in request.headers for request in asked)
 

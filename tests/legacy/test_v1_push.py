@@ -93,7 +93,7 @@ async def test_an_image_is_pushed_and_pulled(start_wire_server: StartWireServer,
             images[number] = attrs.evolve(image, checksum_payload=sums.payload)
             await session.push_checksum(images[number], data)
         await session.push_tag("v1", IDS[1], data)
-        await session.push_index(NAME, images, validate=True, registries=[registry.host])
+        await session.push_index(NAME, images, validate=True, registries=data.endpoints)
 
         again = await session.repository_data(NAME)
         assert await session.tags(again) == {"v1": IDS[1]}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from ocidist.errors import InvalidReferenceError
-from ocidist.model.reference import RegistryName, RepositoryName
+from ocidist.model.reference import RegistryName, RepositoryName, without_api
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -115,17 +115,6 @@ class KeyIndex:
         """Return every key that stands for exactly this registry, or for exactly this namespace of it."""
         candidates = self._by_registry.get(registry_of(host), ())
         return tuple(key.text for key in candidates if key.namespace == namespace)
-
-
-def without_api(text: str) -> str:
-    """Return what names a registry, without the path of its API, ``/v1/`` or ``/v2/``: Docker names registries so."""
-    if not isinstance(text, str):
-        # Whoever reads the name says so.
-        return text
-    scheme = _SCHEME.match(text)
-    start = scheme.end() if scheme else 0
-    end = text.find("/", start)
-    return text[:end] if end > start and _API.fullmatch(text[end:].strip("/")) else text
 
 
 def registry_of(host: str) -> str:

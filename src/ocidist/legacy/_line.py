@@ -14,7 +14,7 @@ import attrs
 from ocidist.credentials.store import Anonymous, Basic
 from ocidist.errors import EgressError, EndpointRefusedError, ProtocolError, UsageError
 from ocidist.model import strictjson
-from ocidist.model.reference import DOCKER_HUB, RegistryName
+from ocidist.model.reference import DOCKER_HUB, RegistryName, without_api
 from ocidist.wire.endpoints import Endpoint
 from ocidist.wire.errorbody import Subject
 from ocidist.wire.redact import clean_text, redact_url
@@ -106,13 +106,13 @@ class Line:
 
     @classmethod
     async def open(cls, client: Client, name: str | RegistryName) -> Line:
-        """Find out where a server is; Docker Hub by any of its names.
+        """Find out where a server is; Docker Hub by any of its names, and any server by the address of its API.
 
         Raises:
             InvalidReferenceError: The name does not follow the grammar.
             OciError: Its scheme is not configured, and nobody answers who could tell it.
         """
-        registry = name if isinstance(name, RegistryName) else RegistryName.parse(name)
+        registry = name if isinstance(name, RegistryName) else RegistryName.parse(without_api(name))
         if registry.is_docker_hub:
             # Its scheme is no question, and what answers at its registry no answer.
             return cls(client.sender, RegistryName(DOCKER_HUB, registry.port, registry.scheme or "https"), HUB_ROOT)

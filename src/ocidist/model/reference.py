@@ -55,6 +55,7 @@ _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}", re.ASCII)
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
 _LETTER = re.compile(r"[a-z]", re.ASCII)
+_API_ADDRESS = re.compile(r"((?:https?://)?[^/]+)/+(?:v[12]/*)?", re.ASCII | re.IGNORECASE)
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:[./]|__?|-+)[a-z0-9]+)*", re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _TAG_CHARACTERS = f"{string.ascii_letters}{string.digits}_.-".encode()
@@ -414,6 +415,16 @@ def located(text: str) -> Reference:
     except InvalidReferenceError as error:
         raise InvalidReferenceError(error.message.replace(f"{_SOME_HOST}/", f"{host}/")) from None
     return attrs.evolve(found, registry=registry)
+
+
+def without_api(text: str) -> str:
+    """Return the registry in the address of an API, ``https://host/v1/``, as Docker names registries; else the text.
+
+    Raises:
+        InvalidReferenceError: It is no text.
+    """
+    found = _API_ADDRESS.fullmatch(_text(text, "registry"))
+    return text if found is None else found[1]
 
 
 # However many references there are, they name few registries.

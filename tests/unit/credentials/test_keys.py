@@ -98,7 +98,10 @@ def test_a_registry_is_named_by_the_address_of_its_api_too(host: str) -> None:
     assert repr(StaticCredentials({host: Basic("a", "b")})) == "StaticCredentials(['docker.io'])"
 
 
-@pytest.mark.parametrize("host", ["https://quay.io/acme", "quay.io/acme", "/v1/", "https:///v1/", "quay.io/v3/"])
+@pytest.mark.parametrize(
+    "host",
+    ["https://quay.io/acme", "quay.io/acme", "/v1/", "https:///v1/", "quay.io/v3/", "quay.io/v2/acme", "ftp://a/v2", 5],
+)
 def test_any_other_path_is_no_part_of_a_registry(host: str) -> None:
     with pytest.raises(InvalidReferenceError):
         registry_of(host)

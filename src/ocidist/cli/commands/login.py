@@ -18,10 +18,10 @@ from ocidist.cli.output import Value
 from ocidist.cli.running import carry_out
 from ocidist.credentials import login as keep
 from ocidist.credentials.files import read_place
-from ocidist.credentials.keys import without_api
 from ocidist.credentials.paths import places
 from ocidist.credentials.store import Anonymous, Basic, IdentityToken
 from ocidist.errors import CredentialStoreError, UsageError
+from ocidist.model.reference import without_api
 from ocidist.remote.registry import LOGGED_IN
 
 if TYPE_CHECKING:

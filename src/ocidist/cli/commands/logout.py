@@ -6,7 +6,7 @@ from ocidist.cli import naming
 from ocidist.cli.connecting import connected
 from ocidist.cli.options import DEFAULTS, Common
 from ocidist.credentials import logout as forget
-from ocidist.credentials.keys import without_api
+from ocidist.model.reference import without_api
 
 
 async def logout(registry: str = "docker.io", /, *, common: Common = DEFAULTS) -> None:

@@ -49,7 +49,8 @@ class Endpoint:
 
         Args:
             client: The client.
-            name: ``host[:port]``, with ``http://`` or ``https://`` before it to fix the scheme.
+            name: ``host[:port]``, with ``http://`` or ``https://`` before it to fix the scheme; ``/v1/`` may be behind
+                it.
 
         Raises:
             InvalidReferenceError: The name does not follow the grammar.

@@ -43,7 +43,7 @@ from ocidist.legacy.v1.models import (
     images_of,
     tags_of,
 )
-from ocidist.model.reference import Reference, RegistryName, RepositoryName, Tag
+from ocidist.model.reference import Reference, RegistryName, RepositoryName, Tag, without_api
 from ocidist.observe.events import NamesSkipped
 from ocidist.wire.egress import Origin, check_redirect
 from ocidist.wire.ranges import parse_int
@@ -104,7 +104,7 @@ class Session:
 
         Args:
             client: The client.
-            name: The server, ``host[:port]``.
+            name: The server, ``host[:port]`` or ``https://host[:port]/v1/``.
             credential: Identity to use instead of the client's own for it.
             pause: See the class.
 
@@ -171,7 +171,8 @@ class Session:
             repository: Its name.
             images: Its images.
             validate: Whether they are there.
-            registries: The registries that have them, ``host[:port]``; empty for those that the index names.
+            registries: The registries that have them, ``host[:port]`` or as ``RepositoryData.endpoints`` has them;
+                empty for those that the index names.
 
         Returns:
             Where to send them, with a token for that.
@@ -188,7 +189,7 @@ class Session:
             self._line.root,
             name,
             validate,
-            tuple(str(RegistryName.parse(each)) for each in registries),
+            tuple(str(RegistryName.parse(without_api(each))) for each in registries),
             identity=await self._line.identify(self._credential),
         )
         body = BytesBody(json.dumps([_listed(image) for image in images]).encode())
