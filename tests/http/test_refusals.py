@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ocidist import AuthError, ChallengeError, RateLimitedError, RetryPolicy
-from tests.http.support import NAME, alice_at, list_tags
+from ocidist import AuthError, ChallengeError, CredentialsRejectedError, RateLimitedError, RetryPolicy
+from tests.http.support import NAME, alice_at, client_for, list_tags
 from tests.peers.answers import error, respond, respond_json
 
 if TYPE_CHECKING:
@@ -20,7 +20,29 @@ TARGET = f"/v2/{NAME}/tags/list*"
 async def test_a_401_without_a_challenge_keeps_the_words_of_the_registry(wire_server: WireServer) -> None:
     wire_server.on("GET", TARGET, error(401, "DENIED", "permission_denied: read_package"))
     async with alice_at(wire_server) as client:
-        with pytest.raises(ChallengeError, match="permission_denied: read_package"):
+        with pytest.raises(ChallengeError, match="permission_denied: read_package") as caught:
+            await list_tags(client, wire_server)
+    # The words, and not the JSON around them.
+    assert "{" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("credentials", "error", "hint"),
+    [
+        (True, None, "these credentials have no rights"),
+        (False, None, "no credentials were given"),
+        (True, "invalid_token", "Check the user name"),
+    ],
+)
+async def test_q22_a_fresh_token_that_is_refused_says_nothing_against_a_password_that_was_taken(
+    wire_server: WireServer, *, credentials: bool, error: str | None, hint: str
+) -> None:
+    told = f',error="{error}"' if error else ""
+    named = f'Bearer realm="{wire_server.origin}/token",service="s"{told}'
+    wire_server.on("GET", "/token*", respond_json(200, {"token": "t"}))
+    wire_server.on("GET", TARGET, respond(401, {"WWW-Authenticate": named}))
+    async with alice_at(wire_server) if credentials else client_for(wire_server) as client:
+        with pytest.raises(CredentialsRejectedError, match=hint):
             await list_tags(client, wire_server)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ from tests.remote.scripted import (
     Holding,
     ScriptedRegistry,
     WithReferrers,
+    listing,
     mount_base,
     refusal,
     registry_client,
@@ -92,6 +94,23 @@ class Elsewhere(ScriptedRegistry):
 
     def _location(self, name: str, upload: str, _size: int) -> str:
         return f"http://127.0.0.1:1/v2/{name}/blobs/uploads/{upload}"
+
+
+class Zipped(WithReferrers):
+    """Is behind a proxy that compresses all JSON, whatever was asked for; a page has one tag."""
+
+    def _answer(self, request: Request) -> Answer:
+        status, headers, body = super()._answer(request)
+        if status != 200 or "json" not in (headers.get("Content-Type") or ""):
+            return status, headers, body
+        return status, {**headers, "Content-Encoding": "gzip"}, gzip.compress(body)
+
+    def _tags(self, request: Request, name: str, held: Holding, _rest: str) -> Answer:
+        last = dict(request.query).get("last", "")
+        tags = [tag for tag in sorted(held.tags) if tag > last]
+        status, headers, body = listing(name=name, tags=tags[:1])
+        link = {"Link": f'</v2/{name}/tags/list?last={tags[0]}>; rel="next"'} if tags[1:] else {}
+        return status, {**headers, **link}, body
 
 
 class NoSubjects(ScriptedRegistry):
@@ -187,3 +206,10 @@ async def test_an_image_is_tagged_although_its_referrers_are_refused(
     # What refers to a referrer that was refused is not even tried.
     assert puts.count(f"/v2/{NAME}/manifests/{note.digest}") == 2
     assert len({path for path in puts if f"{pushed.digest}" not in path}) == (2 if tagged else 1) + len(IMAGE.children)
+
+
+async def test_lists_that_were_compressed_unasked_are_read(start_wire_server: StartWireServer) -> None:
+    server = start_wire_server(Zipped())
+    async with registry_client(server) as client:
+        await use(client.repository(f"{server.host}/{NAME}"))
+        assert await client.registry(server.host).repositories().collect() == [NAME]

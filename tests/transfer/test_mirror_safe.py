@@ -6,11 +6,15 @@ import errno
 import time
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from ocidist import (
+    Client,
     Digest,
+    HostConfig,
     Layout,
+    MemoryRegistry,
     MirrorConfig,
     MirrorPlan,
     MirrorRule,
@@ -18,11 +22,14 @@ from ocidist import (
     Shard,
     TagFilter,
     UsageError,
+    build_artifact,
+    copy,
     make_plan,
     mirror,
     run_plan,
 )
-from ocidist.server import Fault
+from ocidist.model.builder import EMPTY_BLOB
+from ocidist.server import Fault, RegistryApp
 from ocidist.testing import serve
 from ocidist.transfer.checkpoint import Checkpoint
 from ocidist.wire.endpoints import GetManifest, ListRepositories, ListTags, StatManifest
@@ -31,7 +38,6 @@ from tests.transfer.mirrors import client_of, config, contents, fill, images, ta
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ocidist import Client
     from tests.transfer.conftest import Pair
 
 DELETE = '[[mirror]]\nsource = "SRC/acme/app0"\ndestination = "DST/acme/app0"\ndelete = true\n'
@@ -291,3 +297,64 @@ async def test_the_time_of_a_mirror_is_the_time_of_its_plan_too(registries: Pair
     began = time.monotonic()
     report = await run_plan(plan, client=client)
     assert report.seconds <= time.monotonic() - began
+
+
+# --- one registry of several names -----------------------------------------------------------------------------------
+
+
+def _within(*rules: tuple[str, str, bool]) -> MirrorConfig:
+    return MirrorConfig(rules=[MirrorRule(source=one, destination=other, delete=flag) for one, other, flag in rules])
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+async def test_a_destination_with_the_port_of_https_is_the_one_without(*, swapped: bool) -> None:
+    app = RegistryApp(MemoryRegistry())
+    async with Client(transport=httpx.ASGITransport(app), credentials={}) as client:
+        for name in ("one", "two"):
+            repository = client.repository(f"registry.example/{name}")
+            await repository.blobs.push(EMPTY_BLOB)
+            await repository.manifests.push(build_artifact(f"application/{name}"), tags=[name])
+        first, second = ("registry.example:443", "registry.example")[:: -1 if swapped else 1]
+        rules = _within(
+            ("registry.example/one", f"{first}/mirror", False), ("registry.example:443/two", f"{second}/mirror", True)
+        )
+        for _ in range(2):
+            report = await mirror(rules, client=client)
+            assert not report.deleted
+        mirrored = client.repository("registry.example/mirror")
+        assert sorted(await mirrored.tags.list().collect()) == ["one", "two"]
+        # Whoever comes by another name finds the same plan, so that shards agree.
+        plan = await make_plan(rules, client=client)
+    assert {task.destination_repository for task in plan.tasks} == {f"{first}/mirror"}
+    assert {task.registry for task in plan.tasks} == {"registry.example"}
+
+
+async def test_what_is_in_the_same_registry_by_another_name_is_mounted() -> None:
+    async with Client(transport=httpx.ASGITransport(RegistryApp(MemoryRegistry())), credentials={}) as client:
+        repository = client.repository("registry.example/one")
+        layer = await repository.blobs.push(b"a layer")
+        await repository.blobs.push(EMPTY_BLOB)
+        await repository.manifests.push(build_artifact("application/one", [layer]), tags=["v1"])
+        report = await copy("registry.example/one:v1", "registry.example:443/two:v1", client=client)
+    assert (report.blobs_copied, report.blobs_mounted) == (0, 2)
+
+
+async def test_another_port_may_be_another_registry_where_http_is_meant() -> None:
+    hosts = {"registry.example": HostConfig(scheme="http")}
+    rules = _within(
+        ("registry.example/a", "registry.example/b", False), ("registry.example/a", "registry.example:443/b", False)
+    )
+    async with Client(
+        transport=httpx.ASGITransport(RegistryApp(MemoryRegistry())), credentials={}, hosts=hosts
+    ) as client:
+        repository = client.repository("registry.example/a")
+        await repository.blobs.push(EMPTY_BLOB)
+        await repository.manifests.push(build_artifact("application/a"), tags=["v1"])
+        plan = await make_plan(rules, client=client)
+    assert len(plan.tasks) == 2
+
+
+@pytest.mark.parametrize("name", ["registry.example:443/app", "registry.example/app"])
+def test_a_rule_that_copies_onto_itself_by_another_name_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="the same"):
+        MirrorRule(source=name, destination="registry.example:443/app")

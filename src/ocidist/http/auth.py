@@ -78,6 +78,8 @@ class Proof:
 NOTHING: Final = Proof()
 
 # What token servers say that give all or nothing.
+_NO_RIGHTS: Final = "Perhaps there is no such repository, or these credentials have no rights to it"
+_NOBODY: Final = "Perhaps there is no such repository, or it is not for everybody, and no credentials were given"
 _TOO_MUCH: Final = (ScopeDeniedError, CredentialsRejectedError, TokenError)
 
 
@@ -448,7 +450,11 @@ class Authenticator:
             msg = f"{turn.host} says that a fresh token does not grant {turn.scopes or 'what it needs'}"
             return ScopeDeniedError(msg, scope=str(turn.scopes))
         msg = f"{turn.host} refuses a token that was fetched just now"
-        return CredentialsRejectedError(msg)
+        error = CredentialsRejectedError(msg)
+        if challenge.error != "invalid_token":
+            # The token server took the credentials, so that these are right.
+            error.hint = _NOBODY if turn.credential == ANONYMOUS else _NO_RIGHTS
+        return error
 
 
 def _header(token: Token) -> str:

@@ -61,7 +61,7 @@ from ocidist.observe.events import Event, RequestRedirected, RequestRetried, War
 from ocidist.observe.hooks import emit
 from ocidist.wire import endpoints
 from ocidist.wire.egress import EgressPolicy, Origin
-from ocidist.wire.errorbody import body_note
+from ocidist.wire.errorbody import words_of
 from ocidist.wire.ratelimit import any_noted, parse_rate_limit
 from ocidist.wire.scope import NO_SCOPES
 from ocidist.wire.warning import parse_warnings
@@ -427,7 +427,7 @@ class Session:
                 return None
             if turn.withheld:
                 raise _explained(turn, error) from None
-            said = body_note(answered.response.content) if isinstance(error, ChallengeError) else ""
+            said = words_of(answered.response.content) if isinstance(error, ChallengeError) else ""
             if said:
                 # Some registries refuse without a challenge, and their words are all there is to go by.
                 raise ChallengeError(f"{error.message}: {said}") from None

@@ -41,6 +41,7 @@ Scheme = Literal["http", "https"]
 _SCHEMES: dict[str, Scheme] = {"http": "http", "https": "https"}
 _HUB_HOSTS = frozenset({DOCKER_HUB, "index.docker.io", "registry-1.docker.io"})
 _HUB_API_HOST = "registry-1.docker.io"
+_HTTP_PORT, _HTTPS_PORT = 80, 443
 _HUB_CREDENTIAL_KEY = "https://index.docker.io/v1/"
 _MAX_PORT = 65535
 # Never with the text itself: it may end up in a log.
@@ -178,6 +179,15 @@ class RegistryName:
     def api_host(self) -> str:
         """``host[:port]`` that answers API requests: for Docker Hub not the name that users know."""
         return _authority(_HUB_API_HOST if self.is_docker_hub else self.host, self.port)
+
+    @property
+    def identity(self) -> str:
+        """What tells registries apart: host and port, without the port of https.
+
+        That is the one which is meant where there is none, unless ``http`` was named.
+        """
+        port = self.port or (_HTTP_PORT if self.scheme == "http" else _HTTPS_PORT)
+        return _authority(self.host, None if port == _HTTPS_PORT else port)
 
     @property
     def credential_key(self) -> str:

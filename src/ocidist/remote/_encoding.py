@@ -50,3 +50,16 @@ def decode(data: bytes, encoding: str, *, limit: int, what: str) -> bytes:
     if not decoder.eof or decoder.unused_data:
         raise ProtocolError(f"the {what} is not one complete {encoding} stream")
     return plain
+
+
+async def read_plain(reply: Reply, limit: int, what: str) -> bytes:
+    """Return an answer's body as it is without gzip or deflate, *limit* bytes of it at most.
+
+    Raises:
+        LimitExceededError: It is longer; *what* is its name in the message.
+        ProtocolError: The data is malformed or incomplete.
+        OciError: See ``Reply.read``.
+    """
+    data = await reply.read(limit, what)
+    encoding = content_encoding(reply)
+    return decode(data, encoding, limit=limit, what=what) if encoding in _WINDOWS else data

@@ -16,6 +16,7 @@ from ocidist.model.mediatype import bare
 from ocidist.model.result import Page
 from ocidist.observe.events import NamesSkipped
 from ocidist.remote._answers import off_loop, says_name_unknown, unexpected
+from ocidist.remote._encoding import read_plain
 from ocidist.wire.endpoints import ListRepositories, ListTags
 from ocidist.wire.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_BYTES, Listing, NextPage, Pager, parse_page
 
@@ -127,7 +128,7 @@ class _Walk(Generic[_Name]):
 
     async def _take(self, reply: Reply) -> tuple[Listing, tuple[str, ...]]:
         kind = reply.header("Content-Type")
-        data = await reply.read(MAX_PAGE_BYTES, "list page")
+        data = await read_plain(reply, MAX_PAGE_BYTES, "list page")
         page = await off_loop(len(data), lambda: self._read(data, kind))
         return page, self._pager.feed(page, links=reply.header_values("Link"), url=reply.url)
 

@@ -25,6 +25,7 @@ from ocidist.model.mediatype import OCI_INDEX, bare
 from ocidist.model.result import Page
 from ocidist.remote import _referrers_tag
 from ocidist.remote._answers import off_loop, says_name_unknown, unexpected
+from ocidist.remote._encoding import read_plain
 from ocidist.remote._memory import ReferrersApi, learn_referrers_api, referrers_api
 from ocidist.wire.endpoints import ListReferrers
 from ocidist.wire.paging import MAX_PAGE_BYTES, Listing, Pager
@@ -113,7 +114,7 @@ class _Walk:
 
         async def take(reply: Reply) -> tuple[dict[str, Descriptor], tuple[str, ...]]:
             kind = reply.header("Content-Type")
-            data = await reply.read(MAX_PAGE_BYTES, "page of referrers")
+            data = await read_plain(reply, MAX_PAGE_BYTES, "page of referrers")
             entries = await off_loop(len(data), lambda: _entries(data, kind, first=page is None))
             fresh = pager.feed(Listing(tuple(entries)), links=reply.header_values("Link"), url=reply.url)
             return entries, fresh

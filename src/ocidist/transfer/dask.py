@@ -24,7 +24,8 @@ from ocidist.client import Client
 from ocidist.errors import OciError, UsageError
 from ocidist.hosts.config import HostConfig
 from ocidist.model.digest import Digest
-from ocidist.model.reference import Reference, Tag
+from ocidist.model.places import LAYOUT
+from ocidist.model.reference import Reference, RegistryName, Tag
 from ocidist.transfer.again import ROUNDS, passes
 from ocidist.transfer.copying import Copier
 from ocidist.transfer.mirror_report import MirroredImage, MirrorOutcome, MirrorReport
@@ -279,7 +280,10 @@ class _Job:
         self._plan = plan
         self._cluster = cluster
         self._name = name
-        self._limits = limits
+        self._limits = {
+            host if host.startswith(LAYOUT) else RegistryName.parse(host).identity: most
+            for host, most in limits.items()
+        }
         self._blobs: dict[tuple[str, Digest], Future] = {}
         self._sizes: dict[tuple[str, Digest], int] = {}
         self._homes: dict[tuple[str, Digest], CopyTask] = {}

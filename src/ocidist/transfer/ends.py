@@ -105,7 +105,9 @@ class Repositories:
     @property
     def place(self) -> str:
         """What tells registries apart."""
-        return str(self.registry) if self.registry is not None else f"{LAYOUT}{normpath(Path(self.path).absolute())}"
+        return (
+            self.registry.identity if self.registry is not None else f"{LAYOUT}{normpath(Path(self.path).absolute())}"
+        )
 
     def within(self, name: str) -> str:
         """Return where a repository of this name goes, for people to read and for ``Stores`` to open.
@@ -136,7 +138,8 @@ def check_pair(source: Repositories, destination: Repositories) -> None:
         if destination.is_registry:
             raise UsageError("source and destination are the same registry: put something before the names")
         return
-    same = source.registry is None or source.within("") == destination.within("")
+    here = attrs.evolve(source, registry=destination.registry)
+    same = source.registry is None or here.within("") == destination.within("")
     if same and (not source.is_image or (destination.tag or source.tag) == source.tag):
         raise UsageError("source and destination are the same")
 

@@ -151,7 +151,7 @@ def _remote(where: str | Reference, client: Client | None, *, write: bool) -> Pl
     if write and reference.tag is not None and reference.digest is not None:
         raise UsageError(f"a destination has a tag or a digest, not both: {reference}")
     repository = client.repository(reference)
-    return Place(repository, reference.digest or reference.tag, str(reference.registry), str(reference))
+    return Place(repository, reference.digest or reference.tag, reference.registry.identity, str(reference))
 
 
 def _in_store(repository: protocols.Repository, locator: Tag | Digest | None) -> Place:
@@ -171,7 +171,7 @@ def _in_store(repository: protocols.Repository, locator: Tag | Digest | None) ->
             reference = reference.with_digest(locator)
         elif locator is not None:
             reference = reference.with_tag(locator)
-        return Place(repository, locator, str(reference.registry), str(reference))
+        return Place(repository, locator, reference.registry.identity, str(reference))
     shared = repository.registry if isinstance(repository, MemoryRepository | Layout) else None
     path = getattr(repository, "path", None)
     suffix = "" if locator is None else f"@{locator}" if isinstance(locator, Digest) else f":{locator}"

@@ -44,7 +44,7 @@ def registry_of(repository: str) -> str:
     found = Reference.parse(repository)
     if found.tag is not None or found.digest is not None:
         raise UsageError(f"{repository[:200]!r} is not a repository but something in one")
-    return str(found.registry)
+    return found.registry.identity
 
 
 def check_at_once(_instance: object, attribute: attrs.Attribute[int], value: int) -> None:

@@ -84,6 +84,11 @@ class Planner:
 
     async def run(self) -> MirrorPlan:
         """Make the plan. What fails is in it, and keeps nothing else from being planned."""
+        for rule in self._config.rules:
+            # In their order: machines that share the work have to agree on the spelling.
+            destination = rule.ends[1].registry
+            if destination is not None:
+                self._stores.spell(destination)
         named = [rule for rule in self._config.rules if not rule.ends[0].glob]
         await each(named, self._follow, at_once=REPOSITORIES_AT_ONCE)
         for rule in self._config.rules:

@@ -6,6 +6,7 @@ from os.path import realpath
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
+import attrs
 
 from ocidist.errors import UsageError
 from ocidist.model.digest import Digest
@@ -16,7 +17,7 @@ from ocidist.transfer.places import Place
 
 if TYPE_CHECKING:
     from ocidist.client import Client
-    from ocidist.model.reference import Tag
+    from ocidist.model.reference import RegistryName, Tag
     from ocidist.storage import protocols
 
 
@@ -31,13 +32,23 @@ class Stores:
         self.client: Client | None = client
         self._layouts: dict[str, Layout] = {}
         self._known: dict[str, str] = {}
+        self._registries: dict[str, RegistryName] = {}
 
     async def known_as(self, text: str) -> str:
-        """Return the text by which a repository was asked for first: one directory has many paths."""
+        """Return the text by which a repository was asked for first: one directory has many paths, a registry two."""
         if not text.startswith(LAYOUT):
-            return text
+            found = Reference.parse(text)
+            return Reference(self._spelled(found.registry), found.repository).name
         path = await anyio.to_thread.run_sync(realpath, text.removeprefix(LAYOUT))
         return self._known.setdefault(path, text)
+
+    def spell(self, registry: RegistryName) -> None:
+        """Take note of how a registry is spelled, unless it is known by another spelling already."""
+        self._spelled(registry)
+
+    def _spelled(self, registry: RegistryName) -> RegistryName:
+        scheme = None if self.client is None else self.client.sender.host_config(registry).scheme
+        return self._registries.setdefault(attrs.evolve(registry, scheme=scheme).identity, registry)
 
     def repository(self, text: str) -> protocols.Repository:
         """Return a repository; does no I/O.
@@ -63,4 +74,4 @@ class Stores:
         repository = self.repository(text)
         if isinstance(repository, Layout):
             return Place(repository, locator, f"{LAYOUT}{repository.path.absolute()}", f"{text}{suffix}")
-        return Place(repository, locator, str(Reference.parse(text).registry), f"{text}{suffix}")
+        return Place(repository, locator, Reference.parse(text).registry.identity, f"{text}{suffix}")

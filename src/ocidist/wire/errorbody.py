@@ -141,6 +141,11 @@ def body_note(data: bytes, limit: int = 200) -> str:
     return clean_text(data[: limit * 4].decode("utf-8", "replace"), limit)
 
 
+def words_of(data: bytes) -> str:
+    """Return what a body says to people: the messages of an error body, or else its beginning."""
+    return "; ".join(info.message for info in parse_errors(data) if info.message) or body_note(data)
+
+
 def error_for(
     status: int,
     *,
