@@ -27,8 +27,8 @@ if TYPE_CHECKING:
         RegistryToken, StaticCredentials,
     )
     from ocidist.errors._transfer import Side
-    from ocidist.hosts.config import HostConfig, HostsConfig
-    from ocidist.hosts.mirror import Mirror, MirrorTags
+    from ocidist.hosts.config import HostsConfig
+    from ocidist.hosts.host import HostConfig, Mirror, MirrorTags
     from ocidist.hosts.shortnames import ShortNames
     from ocidist.http.caches import ChallengeCache, MemoryChallengeCache, MemoryTokenCache, TokenCache, TokenOwner
     from ocidist.http.foreign import ForeignLayers
@@ -119,8 +119,8 @@ _WHERE = {
     "credentials.store": "ANONYMOUS Anonymous Basic ChainCredentials Credential "
         "CredentialProvider Credentials IdentityToken RegistryToken StaticCredentials",
     "errors._transfer": "Side",
-    "hosts.config": "HostConfig HostsConfig",
-    "hosts.mirror": "Mirror MirrorTags",
+    "hosts.config": "HostsConfig",
+    "hosts.host": "HostConfig Mirror MirrorTags",
     "hosts.shortnames": "ShortNames",
     "http.caches": "ChallengeCache MemoryChallengeCache MemoryTokenCache TokenCache TokenOwner",
     "http.foreign": "ForeignLayers",

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ocidist.credentials.store import Credential, Credentials
-    from ocidist.hosts.config import HostConfig
+    from ocidist.hosts.host import HostConfig
     from ocidist.http.caches import ChallengeCache, TokenCache
     from ocidist.http.sender import Sender
     from ocidist.observe.hooks import Hook

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ocidist import Client, HostConfig, Repository
-from ocidist.hosts.mirror import Mirror
+from ocidist.hosts.host import Mirror
 from ocidist.observe.events import TransferEvent
 from tests.peers import images
 from tests.peers.answers import respond

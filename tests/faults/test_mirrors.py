@@ -16,7 +16,7 @@ from ocidist import (
     ManifestUnknownError,
     OciError,
 )
-from ocidist.hosts.mirror import Mirror
+from ocidist.hosts.host import Mirror
 from ocidist.http import standing
 from ocidist.observe.events import MirrorFailed
 from tests.faults.mirroring import BLOB, DEAD, DIGEST, IMAGE, Group, failing, read_all

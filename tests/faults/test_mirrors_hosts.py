@@ -19,7 +19,7 @@ from ocidist import (
     TlsError,
 )
 from ocidist.hosts.config import HostsConfig
-from ocidist.hosts.mirror import Mirror, MirrorTags
+from ocidist.hosts.host import Mirror, MirrorTags
 from tests.faults.mirroring import BLOB, DIGEST, EMPTY, IMAGE, OLDER, Copy, Group, failing, read_all
 from tests.peers.answers import respond
 from tests.peers.images import noise

@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from ocidist import HostConfig, HostsConfig, RegistryBlockedError
-from ocidist.hosts.mirror import Mirror, MirrorTags
+from ocidist.hosts.host import Mirror, MirrorTags
 from tests.faults.mirroring import BLOB, DIGEST, IMAGE, Group, read_all
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ocidist import BlobUnknownError, OciError
-from ocidist.hosts.mirror import MirrorTags
+from ocidist.hosts.host import MirrorTags
 from tests.faults.mirroring import BLOB, DIGEST, IMAGE, Group, failing
 from tests.peers.answers import respond
 

@@ -12,7 +12,7 @@ from ocidist import (
     DigestMismatchError,
     TagUnknownError,
 )
-from ocidist.hosts.mirror import MirrorTags
+from ocidist.hosts.host import MirrorTags
 from tests.faults.mirroring import BLOB, DIGEST, IMAGE, OLDER, Group, failing
 from tests.peers.answers import chain, close, respond
 from tests.remote.support import NAME

@@ -17,7 +17,8 @@ from ocidist.cli.output import Output
 from ocidist.cli.people import PATIENCE_S, Telling, Voice
 from ocidist.cli.progress import view_of
 from ocidist.errors import HostsFileError, OciError, UsageError
-from ocidist.hosts.config import HostConfig, HostsConfig
+from ocidist.hosts.config import HostsConfig
+from ocidist.hosts.host import HostConfig
 from ocidist.model.digest import Digest
 from ocidist.model.places import ARCHIVE, LAYOUT, is_local
 from ocidist.model.reference import RegistryName, Tag

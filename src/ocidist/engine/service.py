@@ -15,8 +15,8 @@ import attrs
 from ocidist.engine import _json
 from ocidist.engine.names import IndexInfo
 from ocidist.errors import InvalidReferenceError, ProtocolError, UsageError
-from ocidist.hosts.config import HostConfig, HostsConfig
-from ocidist.hosts.mirror import Mirror, MirrorTags
+from ocidist.hosts.config import HostsConfig
+from ocidist.hosts.host import HostConfig, Mirror, MirrorTags
 from ocidist.model.fields import FrozenMap, strings
 from ocidist.model.reference import DOCKER_HUB, RegistryName
 

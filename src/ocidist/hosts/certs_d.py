@@ -9,8 +9,8 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from ocidist.errors import HostsFileError, InvalidReferenceError
-from ocidist.hosts.config import HostConfig
 from ocidist.hosts.files import is_directory, listed
+from ocidist.hosts.host import HostConfig
 from ocidist.model.reference import RegistryName
 
 if TYPE_CHECKING:

@@ -6,147 +6,33 @@ domain (``*.example.com``); Docker Hub is found under any of its names.
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import attrs
 
 from ocidist.errors import InvalidReferenceError, UsageError
+from ocidist.hosts.host import NOTHING, HostConfig
 from ocidist.hosts.lookup import (
     DEFAULT_PORTS,
-    WILDCARD,
     Networks,
     agreed,
     canonical,
     covering,
     layered,
     named,
+    parts,
     plain,
     spellings,
 )
-from ocidist.hosts.mirror import Mirror, flag
-from ocidist.model.reference import RegistryName, RepositoryName
+from ocidist.model.reference import RegistryName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
+    from ocidist.hosts.host import File, Mirror, Scheme
     from ocidist.hosts.shortnames import ShortNames
-    from ocidist.model.profile import RegistryProfile
     from ocidist.wire.egress import Origin
-
-Scheme = Literal["http", "https"]
-
-File: TypeAlias = "str | Path"
-
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
-_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?", re.ASCII)
-# What a request is made of; a field of the same name would be a second one.
-_OURS: Final = frozenset({
-    *("accept", "accept-encoding", "connection", "content-length", "content-range", "content-type", "expect", "host"),
-    *("if-match", "if-none-match", "range", "te", "transfer-encoding", "upgrade", "user-agent"),
-})  # fmt: skip
-
-
-def _scheme(_instance: object, _attribute: attrs.Attribute[Scheme | None], value: Scheme | None) -> None:
-    if value not in {None, "http", "https"}:
-        msg = f"scheme must be 'http', 'https' or None to detect it, not {value!r}"
-        raise UsageError(msg)
-
-
-def _positive(_instance: object, attribute: attrs.Attribute[int | None], value: int | None) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        msg = f"{attribute.name} must be a whole number above 0, not {value!r}"
-        raise UsageError(msg)
-
-
-def _rate(_instance: object, attribute: attrs.Attribute[float | None], value: float | None) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value is not None and not (number and 0 < value < math.inf):
-        msg = f"{attribute.name} must be a number above 0, not {value!r}"
-        raise UsageError(msg)
-
-
-def _fields(value: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    pairs = tuple(cast("Mapping[str, str]", value).items()) if isinstance(value, Mapping) else tuple(value)
-    for name, text in pairs:
-        if not isinstance(name, str) or _TOKEN.fullmatch(name) is None or name.lower() in _OURS:
-            raise UsageError(f"headers: {name!r} is not a field that can be added")
-        if not isinstance(text, str) or _VALUE.fullmatch(text) is None:
-            # The value may be a secret.
-            raise UsageError(f"headers: the value of {name!r} cannot be sent")
-    return pairs
-
-
-def _mirrors(value: Iterable[Mirror | str]) -> tuple[Mirror, ...]:
-    if isinstance(value, str):
-        raise UsageError("mirrors is a collection of mirrors, not one string")
-    return tuple(Mirror(item) if isinstance(item, str) else item for item in value)
-
-
-@attrs.frozen
-class HostConfig:
-    """What is configured for one registry host.
-
-    Attributes:
-        scheme: ``"http"`` or ``"https"``; None detects it (https first, http only where ``insecure`` or on loopback).
-        insecure: Whether plain http may be tried when https does not answer. A certificate failure never leads to it.
-        verify: Whether to check the server's certificate. Leave it on; pass ``ca`` instead.
-        ca: PEM file of certificate authorities to trust beside the operating system's, or several of them.
-        client_cert: PEM file of a client certificate with its key, or a pair of files.
-        concurrency: Most requests under way at once, token requests not counted; None takes the client's default.
-        rate: Most requests per second, token requests not counted; None takes the client's default.
-        chunk_size: Bytes per chunk of chunked uploads, or None for the default.
-        profile: How the registry takes blobs and tags; None takes what is known of its host, and finds out the rest.
-        mirrors: Hosts to ask first when content is read, in order; the registry itself is asked last. Strings are taken
-            as the URLs of mirrors.
-        location: Host to read from in the registry's place, after the mirrors; None reads from the registry.
-        blocked: Whether every use of the registry itself is refused. Mirrors that it has still answer reads.
-        headers: Header fields for requests to this host's API; they are not sent to where it redirects, nor to token
-            servers, nor over plain http that is only ``insecure``. May hold secrets: they are not shown.
-
-    Raises:
-        UsageError: A value is out of range.
-    """
-
-    scheme: Scheme | None = attrs.field(default=None, validator=_scheme)
-    insecure: bool = attrs.field(default=False, validator=flag)
-    verify: bool = attrs.field(default=True, validator=flag)
-    ca: File | tuple[File, ...] | None = None
-    client_cert: File | tuple[File, File] | None = None
-    concurrency: int | None = attrs.field(default=None, validator=_positive)
-    rate: float | None = attrs.field(default=None, validator=_rate)
-    chunk_size: int | None = attrs.field(default=None, validator=_positive)
-    profile: RegistryProfile | None = None
-    mirrors: tuple[Mirror, ...] = attrs.field(
-        default=(),
-        converter=_mirrors,
-        validator=attrs.validators.deep_iterable(attrs.validators.instance_of(Mirror)),
-    )
-    location: Mirror | None = None
-    blocked: bool = attrs.field(default=False, validator=flag)
-    headers: tuple[tuple[str, str], ...] = attrs.field(default=(), converter=_fields, repr=False)
-
-    @property
-    def custom_tls(self) -> bool:
-        """Whether connections to this host need a TLS context of their own."""
-        return not self.verify or self.ca is not None or self.client_cert is not None
-
-    @property
-    def routed(self) -> bool:
-        """Whether reads may go elsewhere than to the registry itself."""
-        return bool(self.mirrors) or self.location is not None or self.blocked
-
-    def __or__(self, other: HostConfig) -> HostConfig:
-        """Return the configuration with what *other* says on top of it: every value that is not the default."""
-        said = {name: getattr(other, name) for name in _NAMES if getattr(other, name) != getattr(_DEFAULT, name)}
-        return attrs.evolve(self, **said)
-
-
-_DEFAULT: Final = HostConfig()
-_NAMES: Final = tuple(field.name for field in attrs.fields(HostConfig))
 
 
 @attrs.frozen
@@ -197,7 +83,7 @@ class HostsConfig:
         credential_helpers: Iterable[str] = (),
     ) -> None:
         self._given = dict(entries or {})
-        self._default = default or _DEFAULT
+        self._default = default or NOTHING
         self._networks = tuple(insecure_networks)
         self._short_names = short_names
         self._credential_helpers = tuple(credential_helpers)
@@ -216,13 +102,11 @@ class HostsConfig:
     def _add(self, key: str, config: HostConfig) -> None:
         # A key may carry the scheme itself: "http://localhost:5000".
         key, config = canonical(key, config)
-        host, slash, repository = key.partition("/")
-        if key.startswith(WILDCARD):
-            self._entries[f"{WILDCARD}{RegistryName(key.removeprefix(WILDCARD))}"] = config
-        elif slash:
-            self._namespaces.setdefault(host, {})[str(RepositoryName(repository))] = config
+        host, repository = parts(key)
+        if repository:
+            self._namespaces.setdefault(host, {})[repository] = config
         else:
-            self._entries[key] = config
+            self._entries[host] = config
 
     def _add_mirror(self, mirror: Mirror) -> None:
         if mirror.host is None:
@@ -309,7 +193,6 @@ class HostsConfig:
                 self._by_key(),
                 given._by_key(),
                 defaults=(_safe(self._default), _safe(given._default)),
-                nothing=_DEFAULT,
             ),
             default=self._default | given._default,
             insecure_networks=dict.fromkeys((*self._networks, *given._networks)),
@@ -352,7 +235,7 @@ class HostsConfig:
             return self._of(RegistryName(origin.host, port, cast("Scheme", origin.scheme)))
         except InvalidReferenceError:
             # A host no registry could have, for example behind a redirect.
-            return _DEFAULT
+            return NOTHING
 
     def _of(self, registry: RegistryName) -> HostConfig:
         own, mirror = named(self._entries, registry), named(self._mirror_hosts, registry)

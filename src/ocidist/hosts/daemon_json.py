@@ -11,9 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ocidist.errors import HostsFileError, UsageError
-from ocidist.hosts.config import HostConfig
 from ocidist.hosts.files import Table, read_text
-from ocidist.hosts.mirror import Mirror, MirrorTags
+from ocidist.hosts.host import HostConfig, Mirror, MirrorTags
 from ocidist.model.reference import DOCKER_HUB, RegistryName
 
 if TYPE_CHECKING:

@@ -12,10 +12,9 @@ import attrs
 
 from ocidist.errors import HostsFileError
 from ocidist.hosts.certs_d import certificates, directories
-from ocidist.hosts.config import HostConfig
 from ocidist.hosts.files import Table, exists, is_directory, read_toml
+from ocidist.hosts.host import HostConfig, Mirror, MirrorTags
 from ocidist.hosts.lookup import DEFAULT_PORTS, agreed, plain
-from ocidist.hosts.mirror import Mirror, MirrorTags
 from ocidist.model.reference import RegistryName
 
 if TYPE_CHECKING:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from ocidist.errors import InvalidReferenceError, UsageError
-from ocidist.model.reference import RegistryName
+from ocidist.hosts.host import NOTHING, HostConfig
+from ocidist.model.reference import RegistryName, RepositoryName
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from ipaddress import IPv4Network, IPv6Network
 
-    from ocidist.hosts.config import File, HostConfig
+    from ocidist.hosts.host import File
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 WILDCARD: Final = "*."
@@ -36,6 +37,18 @@ def canonical(key: str, config: HostConfig) -> tuple[str, HostConfig]:
     if name.scheme and not config.scheme and not slash:
         config = attrs.evolve(config, scheme=name.scheme)
     return f"{plain(name)}{slash}{repository}", config
+
+
+def parts(key: str) -> tuple[str, str]:
+    """Return the host or domain of a canonical key, and the part of it that it is for; the empty text for all of it.
+
+    Raises:
+        InvalidReferenceError: It is none of these.
+    """
+    if key.startswith(WILDCARD):
+        return f"{WILDCARD}{RegistryName(key.removeprefix(WILDCARD))}", ""
+    host, slash, repository = key.partition("/")
+    return host, str(RepositoryName(repository)) if slash else ""
 
 
 def plain(registry: RegistryName) -> str:
@@ -79,8 +92,7 @@ def layered(
     below: Mapping[str, HostConfig],
     above: Mapping[str, HostConfig],
     *,
-    defaults: tuple[HostConfig, HostConfig],
-    nothing: HostConfig,
+    defaults: tuple[HostConfig, HostConfig] = (NOTHING, NOTHING),
 ) -> dict[str, HostConfig]:
     """Return two sets of configurations as one, in which what *above* says wins, value by value.
 
@@ -91,14 +103,13 @@ def layered(
         below: Some.
         above: The others.
         defaults: What each of them says of hosts that it has no entry for.
-        nothing: The configuration that says nothing.
     """
     sides = tuple(zip((below, above), defaults, strict=True))
-    said = {key: [_said(known, key, default, nothing) for known, default in sides] for key in {**below, **above}}
+    said = {key: [_said(known, key, default) for known, default in sides] for key in {**below, **above}}
     return {key: mine | theirs for key, (mine, theirs) in said.items()}
 
 
-def _said(known: Mapping[str, HostConfig], key: str, default: HostConfig, nothing: HostConfig) -> HostConfig:
+def _said(known: Mapping[str, HostConfig], key: str, default: HostConfig) -> HostConfig:
     found = known.get(key)
     if found is not None:
         return found
@@ -110,7 +121,7 @@ def _said(known: Mapping[str, HostConfig], key: str, default: HostConfig, nothin
     if not repository:
         return whole
     # Its mirrors are its own; that the whole is blocked, it cannot be taken out of.
-    return attrs.evolve(nothing, blocked=(_part(known, registry, repository) or whole).blocked)
+    return HostConfig(blocked=(_part(known, registry, repository) or whole).blocked)
 
 
 def _part(known: Mapping[str, HostConfig], registry: RegistryName, repository: str) -> HostConfig | None:

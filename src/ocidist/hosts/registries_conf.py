@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from ocidist.errors import UsageError
-from ocidist.hosts.config import HostConfig, HostsConfig
 from ocidist.hosts.files import exists, is_directory, listed, read_toml
-from ocidist.hosts.lookup import canonical, layered
-from ocidist.hosts.mirror import Mirror, MirrorTags
+from ocidist.hosts.host import NOTHING, HostConfig, Mirror, MirrorTags
+from ocidist.hosts.lookup import canonical, layered, parts
 from ocidist.hosts.shortnames import ShortNames, names_registry
 from ocidist.model.reference import Reference, RegistryName, RepositoryName
 
@@ -118,9 +117,7 @@ class _Registries:
         names = None
         if self._search or self._aliases:
             names = ShortNames(self._search, self._aliases, enforcing=self._mode == "enforcing")
-        nothing = HostConfig()
-        layers = layered(entries, hosts, defaults=(nothing, nothing), nothing=nothing)
-        return {"entries": layers, "short_names": names, "credential_helpers": self._helpers}
+        return {"entries": layered(entries, hosts), "short_names": names, "credential_helpers": self._helpers}
 
 
 def _searched(name: str) -> str:
@@ -162,10 +159,9 @@ def _registry(table: Table) -> tuple[str, str, dict[str, HostConfig]]:
         raise table.wrong("location", "there is neither a prefix nor a location")
     if not prefix.startswith("*.") and not location:
         raise table.wrong("location", "it is missing: only a prefix with a wildcard can do without")
-    table.made("prefix", lambda: HostsConfig({prefix: HostConfig()}))
-    prefix, _ = canonical(prefix, HostConfig())
+    prefix = table.made("prefix", partial(_key, prefix))
     if location:
-        location, _ = table.made("location", partial(canonical, location, HostConfig()))
+        location, _ = table.made("location", partial(canonical, location, NOTHING))
     insecure = table.flag("insecure")
     config = HostConfig(mirrors=_mirrors(table), blocked=table.flag("blocked"))
     found: dict[str, HostConfig] = {}
@@ -178,6 +174,12 @@ def _registry(table: Table) -> tuple[str, str, dict[str, HostConfig]]:
         found[host] = _INSECURE
     found[prefix] = found.get(prefix, HostConfig()) | config
     return prefix, location or prefix, found
+
+
+def _key(text: str) -> str:
+    key, _ = canonical(text, NOTHING)
+    parts(key)
+    return key
 
 
 def _mirrors(table: Table) -> tuple[Mirror, ...]:

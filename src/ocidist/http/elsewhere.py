@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from ocidist.hosts.mirror import API_ROOT, MirrorTags
+from ocidist.hosts.host import API_ROOT, MirrorTags
 from ocidist.model.digest import Digest
 from ocidist.wire import endpoints
 from ocidist.wire.token import append_query
@@ -17,7 +17,7 @@ from ocidist.wire.token import append_query
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ocidist.hosts.mirror import Mirror
+    from ocidist.hosts.host import Mirror
     from ocidist.model.reference import RegistryName
     from ocidist.wire.endpoints import Endpoint
 

@@ -33,7 +33,7 @@ from ocidist.errors import (
     TransportError,
     TransportTimeoutError,
 )
-from ocidist.hosts.mirror import MirrorTags
+from ocidist.hosts.host import MirrorTags
 from ocidist.http.elsewhere import movable, of_tag, relocated, serves, unproven
 from ocidist.http.retry import BusyError, monotonic
 from ocidist.http.sender import Call
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from ocidist.hosts.config import HostsConfig, Route
-    from ocidist.hosts.mirror import Mirror
+    from ocidist.hosts.host import Mirror
     from ocidist.http.reply import HttpReply
     from ocidist.model.reference import RegistryName
     from ocidist.observe.events import Event

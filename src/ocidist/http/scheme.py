@@ -18,7 +18,7 @@ from ocidist.http.failure import speaks_tls, translate, untrusted
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ocidist.hosts.config import HostConfig, Scheme
+    from ocidist.hosts.host import HostConfig, Scheme
     from ocidist.model.reference import RegistryName
 
 STAGGER: Final = 0.3

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ocidist._io.body import Body
     from ocidist.credentials.store import Basic, Credential, IdentityToken
     from ocidist.errors import OciError
-    from ocidist.hosts.config import HostConfig
+    from ocidist.hosts.host import HostConfig
     from ocidist.http.standing import Trial
     from ocidist.model.reference import RegistryName
     from ocidist.observe.events import Event

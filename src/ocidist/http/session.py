@@ -73,7 +73,8 @@ if TYPE_CHECKING:
     from ocidist._io.body import Body
     from ocidist.credentials.store import Basic, Credential, CredentialProvider, IdentityToken
     from ocidist.errors import EgressError
-    from ocidist.hosts.config import HostConfig, HostsConfig
+    from ocidist.hosts.config import HostsConfig
+    from ocidist.hosts.host import HostConfig
     from ocidist.http.caches import ChallengeCache, TokenCache
     from ocidist.http.limits import HostLimits
     from ocidist.http.standing import Trial

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ocidist.wire.egress import Origin
 
 if TYPE_CHECKING:
-    from ocidist.hosts.config import HostConfig
+    from ocidist.hosts.host import HostConfig
     from ocidist.model.reference import RegistryName
 
 

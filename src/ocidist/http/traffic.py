@@ -26,7 +26,7 @@ from ocidist.observe.events import ConcurrencyChanged, RateLimitSeen
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ocidist.hosts.config import HostConfig
+    from ocidist.hosts.host import HostConfig
     from ocidist.http.limits import HostLimits
     from ocidist.http.retry import RetryPolicy
     from ocidist.http.sender import Call

@@ -11,7 +11,7 @@ import anyio.to_thread
 import attrs
 
 from ocidist.errors import UsageError
-from ocidist.hosts.config import HostConfig, HostsConfig
+from ocidist.hosts.config import HostsConfig
 from ocidist.model.digest import Digest
 from ocidist.transfer.ends import Repositories, check_pair
 from ocidist.transfer.filters import TagFilter
@@ -22,6 +22,8 @@ from ocidist.transfer.plan_json import options_to_json
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from os import PathLike
+
+    from ocidist.hosts.host import HostConfig
 
 IMAGES_AT_ONCE: Final = 8
 """Images that are on their way at any moment."""

@@ -22,7 +22,7 @@ from distributed import Semaphore, WorkerPlugin, as_completed, get_worker
 
 from ocidist.client import Client
 from ocidist.errors import OciError, UsageError
-from ocidist.hosts.config import HostConfig
+from ocidist.hosts.host import HostConfig
 from ocidist.model.digest import Digest
 from ocidist.model.places import LAYOUT
 from ocidist.model.reference import Reference, RegistryName, Tag

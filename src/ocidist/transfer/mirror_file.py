@@ -8,8 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ocidist.errors import HostsFileError, MirrorFileError
-from ocidist.hosts.config import HostConfig, HostsConfig
+from ocidist.hosts.config import HostsConfig
 from ocidist.hosts.files import Table, read_text
+from ocidist.hosts.host import HostConfig
 from ocidist.transfer.config import MirrorConfig, MirrorRule
 from ocidist.transfer.ends import Repositories, check_pair
 from ocidist.transfer.filters import TagFilter

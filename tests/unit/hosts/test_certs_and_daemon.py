@@ -7,7 +7,7 @@ import pytest
 
 from ocidist import HostConfig, HostsConfig, HostsFileError, RegistryName
 from ocidist.hosts.files import MAX_FILE
-from ocidist.hosts.mirror import Mirror, MirrorTags
+from ocidist.hosts.host import Mirror, MirrorTags
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ocidist import HostConfig, HostsConfig, InvalidReferenceError, RegistryName, UsageError
-from ocidist.hosts.mirror import Mirror, MirrorTags
+from ocidist.hosts.host import Mirror, MirrorTags
 from ocidist.wire.egress import Origin
 
 

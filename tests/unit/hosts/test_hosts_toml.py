@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ocidist import HostConfig, HostsConfig, HostsFileError, RegistryName
-from ocidist.hosts.mirror import Mirror, MirrorTags
+from ocidist.hosts.host import Mirror, MirrorTags
 
 if TYPE_CHECKING:
     from pathlib import Path

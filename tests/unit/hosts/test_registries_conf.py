@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ocidist import HostConfig, HostsConfig, HostsFileError, InvalidReferenceError, RegistryName
-from ocidist.hosts.mirror import MirrorTags
+from ocidist.hosts.host import MirrorTags
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,8 @@ from ocidist._io.load import load_module
 from ocidist.cli.connecting import connected
 from ocidist.cli.failure import CommandError
 from ocidist.cli.options import DEFAULTS, Common
-from ocidist.hosts.config import HostConfig, HostsConfig
+from ocidist.hosts.config import HostsConfig
+from ocidist.hosts.host import HostConfig
 from ocidist.model.mediatype import MANIFEST_TYPES
 from ocidist.observe.counting import counted, in_bytes
 

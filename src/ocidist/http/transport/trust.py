@@ -15,7 +15,8 @@ from ocidist.errors import TlsError
 from ocidist.wire.egress import Origin
 
 if TYPE_CHECKING:
-    from ocidist.hosts.config import HostConfig, HostsConfig
+    from ocidist.hosts.config import HostsConfig
+    from ocidist.hosts.host import HostConfig
 
 TlsContexts: TypeAlias = Callable[[str, int], Awaitable[ssl.SSLContext]]
 """Returns the TLS settings for a host and port."""
