@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import httpx
 
 from ocidist._version import version
-from ocidist.credentials.store import as_provider
+from ocidist.credentials.environment import client_credentials
 from ocidist.errors import ClientClosedError, OciError, UsageError
 from ocidist.hosts.config import HostsConfig
 from ocidist.http.affinity import Affinity
@@ -161,7 +161,9 @@ class Client(httpx.AsyncClient):
                 wire=self._wire,
                 dispatch=self._dispatch,
                 headers=lambda: self.headers,
-                credentials=as_provider(credentials, trust_env=trust_env, helpers=self._hosts.credential_helpers),
+                credentials=client_credentials(
+                    credentials, trust_env=trust_env, helpers=self._hosts.credential_helpers
+                ),
                 hosts=self._hosts,
                 egress=egress or EgressPolicy(),
                 token_options=token_options or TokenOptions(),

@@ -17,9 +17,10 @@ from ocidist import ANONYMOUS, Basic, Client, CredentialStoreError, IdentityToke
 from ocidist.credentials import disk, files
 from ocidist.credentials.authfile import AuthFile
 from ocidist.credentials.disk import MAX_FILE_SIZE
+from ocidist.credentials.environment import EnvironmentCredentials
 from ocidist.credentials.files import DefaultCredentials, FileCredentials
 from ocidist.credentials.paths import CredentialSource
-from ocidist.credentials.store import ChainCredentials, EnvironmentCredentials
+from ocidist.credentials.store import ChainCredentials
 from tests.credentials.support import config, told
 
 if TYPE_CHECKING:
@@ -158,8 +159,8 @@ def test_the_package_loads_its_names_when_they_are_used() -> None:
         ocidist.credentials.nothing  # noqa: B018 -- that is the point
     program = "import sys; from ocidist import Client; print(*(m for m in sys.modules if 'ocidist.credentials' in m))"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
-    loaded = ["ocidist.credentials", "ocidist.credentials.store", "ocidist.credentials.keys"]
-    assert sorted(run.stdout.split()) == sorted(loaded)
+    loaded = {"environment", "keys", "store"}
+    assert set(run.stdout.split()) == {"ocidist.credentials", *(f"ocidist.credentials.{name}" for name in loaded)}
 
 
 # --- files that are no such files ------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from ocidist import (
     StaticCredentials,
     UsageError,
 )
+from ocidist.credentials.environment import client_credentials
 from ocidist.credentials.store import CallableCredentials, as_provider
 from ocidist.http.tokens import basic_header, identity
 from tests.http.support import (
@@ -234,7 +235,7 @@ async def test_a_provider_is_told_the_repository_and_its_errors_are_heard(wire_s
 
 
 def test_what_credentials_may_be_is_told_apart() -> None:
-    assert isinstance(as_provider(None), StaticCredentials)
+    assert isinstance(client_credentials(None, trust_env=False), StaticCredentials)
     assert isinstance(as_provider({}), StaticCredentials)
     assert isinstance(as_provider(lambda _host: ALICE), CallableCredentials)
     given = StaticCredentials({})
