@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from ocidist.model.profile import RegistryProfile
     from ocidist.model.ratelimit import RateLimit
     from ocidist.model.reference import Reference, RegistryName, RepositoryName, Tag
-    from ocidist.model.result import Mounted, OnExit, Page, PushResult, RegistryInfo
+    from ocidist.model.result import LoginResult, Mounted, OnExit, Page, PushResult, RegistryInfo
     from ocidist.observe.events import (
         BlobMounted, ConcurrencyChanged, ContentCopied, ContentMounted, ContentSkipped, CopyEvent, CopyFinished,
         CopyStarted, Event, MirrorFailed, NamesSkipped, RateLimitSeen, RequestRedirected, RequestRetried,
@@ -93,17 +93,17 @@ __all__ = [
     "CredentialSource", "Credentials", "DefaultCredentials", "DeleteTask", "Descriptor", "Digest", "EgressPolicy",
     "Event", "FileCredentials", "FileTokenCache", "ForeignLayers", "FsckProblem", "FsckProblemKind", "FsckReport",
     "GcReport", "Hasher", "Hook", "HostConfig", "HostLimits", "HostsConfig", "IdentityToken", "ImageIndex",
-    "ImageManifest", "Layout", "LayoutRegistry", "Manifest", "Manifests", "MemoryChallengeCache", "MemoryRegistry",
-    "MemoryTokenCache", "Mirror", "MirrorConfig", "MirrorFailed", "MirrorFailure", "MirrorOutcome", "MirrorPlan",
-    "MirrorReport", "MirrorRule", "MirrorTags", "MirroredImage", "Mounted", "NamesSkipped", "OnExit", "Outcome",
-    "Page", "Paginator", "Place", "PlannedBlob", "Platform", "Progress", "PushResult", "RateLimit", "RateLimitSeen",
-    "Reference", "Referrers", "Registry", "RegistryInfo", "RegistryName", "RegistryProfile", "RegistryToken",
-    "Repository", "RepositoryName", "RequestRedirected", "RequestRetried", "RetryPolicy", "Schema1View", "Scope",
-    "ScopeSet", "Shard", "ShortNames", "Side", "Source", "StaticCredentials", "Survey", "Tag", "TagDelete",
-    "TagFilter", "Tags", "Timeouts", "Token", "TokenCache", "TokenOptions", "TokenOwner", "TransferEvent",
-    "TransferFailed", "TransferFinished", "TransferProgressed", "TransferResumed", "TransferStarted", "UploadStarted",
-    "UploadState", "WarningReceived", "Where", "build_artifact", "build_image", "build_index", "copy", "log_events",
-    "make_plan", "mirror", "open_place", "run_plan", "sweep_downloads",
+    "ImageManifest", "Layout", "LayoutRegistry", "LoginResult", "Manifest", "Manifests", "MemoryChallengeCache",
+    "MemoryRegistry", "MemoryTokenCache", "Mirror", "MirrorConfig", "MirrorFailed", "MirrorFailure", "MirrorOutcome",
+    "MirrorPlan", "MirrorReport", "MirrorRule", "MirrorTags", "MirroredImage", "Mounted", "NamesSkipped", "OnExit",
+    "Outcome", "Page", "Paginator", "Place", "PlannedBlob", "Platform", "Progress", "PushResult", "RateLimit",
+    "RateLimitSeen", "Reference", "Referrers", "Registry", "RegistryInfo", "RegistryName", "RegistryProfile",
+    "RegistryToken", "Repository", "RepositoryName", "RequestRedirected", "RequestRetried", "RetryPolicy",
+    "Schema1View", "Scope", "ScopeSet", "Shard", "ShortNames", "Side", "Source", "StaticCredentials", "Survey", "Tag",
+    "TagDelete", "TagFilter", "Tags", "Timeouts", "Token", "TokenCache", "TokenOptions", "TokenOwner",
+    "TransferEvent", "TransferFailed", "TransferFinished", "TransferProgressed", "TransferResumed", "TransferStarted",
+    "UploadStarted", "UploadState", "WarningReceived", "Where", "build_artifact", "build_image", "build_index",
+    "copy", "log_events", "make_plan", "mirror", "open_place", "run_plan", "sweep_downloads",
 ]
 __all__ += errors.__all__
 
@@ -138,7 +138,7 @@ _WHERE = {
     "model.profile": "RegistryProfile",
     "model.ratelimit": "RateLimit",
     "model.reference": "Reference RegistryName RepositoryName Tag",
-    "model.result": "Mounted OnExit Page PushResult RegistryInfo",
+    "model.result": "LoginResult Mounted OnExit Page PushResult RegistryInfo",
     "observe.events": "BlobMounted ConcurrencyChanged ContentCopied ContentMounted ContentSkipped CopyEvent "
         "CopyFinished CopyStarted Event MirrorFailed NamesSkipped RateLimitSeen RequestRedirected RequestRetried "
         "TransferEvent TransferFailed TransferFinished TransferProgressed TransferResumed TransferStarted "

@@ -209,6 +209,20 @@ async def test_t10_credentials_go_in_plain_text_only_where_somebody_said_so(
     assert TEAM.encode() in server.received
 
 
+async def test_t10_a_login_that_was_not_sent_is_none(
+    start_wire_server: StartWireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    public_network(monkeypatch)
+    server = start_wire_server(name="registry.example")
+    server.on("GET", "/token*", respond(200, {}, json.dumps({"token": "of-nobody-0123456789"}).encode()))
+    asks = respond(401, {"WWW-Authenticate": 'Bearer realm="/token",service="here"'})
+    server.on("GET", "/v2/", lambda request, to: (SOME_TAGS if request.header("Authorization") else asks)(request, to))
+    async with Client(hosts={server.host: HostConfig(insecure=True)}, retry=ONCE) as client:
+        with pytest.raises(CredentialsRejectedError, match="allow_plaintext_credentials"):
+            await client.registry(server.host).login(SECRET)
+    assert {request.header("Authorization") for request in server.requests} == {None, "Bearer of-nobody-0123456789"}
+
+
 # --- T12 -------------------------------------------------------------------------------------------------------------
 
 

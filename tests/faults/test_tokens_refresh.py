@@ -118,7 +118,7 @@ async def test_f053_a_refused_identity_token_is_an_error_and_no_loop(
     assert "r3fresh" not in repr(caught.value)
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 405])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 415])
 async def test_f053_a_refused_refresh_token_is_forgotten_and_the_password_used(
     wire_server: WireServer, status: int
 ) -> None:

@@ -182,6 +182,17 @@ async def test_t64_a_refusal_is_shared_for_a_moment_and_no_longer(
     assert len(token_server.calls) == 2
 
 
+async def test_t64_a_wrong_password_is_no_failed_login_for_each_repository(
+    wire_server: WireServer, token_server: TokenServer
+) -> None:
+    wire_server.on("GET", "/v2/*", guarded(token_server.realm, SOME_TAGS))
+    names = iter(range(40))
+    async with alice_at(wire_server, token_server, credentials={wire_server.host: Basic("alice", "wr0ng")}) as client:
+        found = await outcomes(40, lambda: list_tags(client, wire_server, f"acme/app{next(names)}"))
+    assert {type(failure) for failure in found} == {CredentialsRejectedError}
+    assert [bool(call.scopes) for call in token_server.calls] == [True, False]
+
+
 async def test_f057_a_natively_cancelled_leader_costs_one_other_request(
     wire_server: WireServer, token_server: TokenServer, anyio_backend_name: str
 ) -> None:

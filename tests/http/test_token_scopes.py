@@ -11,6 +11,7 @@ import pytest
 from ocidist import (
     AuthError,
     CredentialsRejectedError,
+    DeniedError,
     Digest,
     Manifest,
     ScopeDeniedError,
@@ -105,6 +106,9 @@ async def test_q11_what_was_asked_beyond_the_challenge_is_left_out_where_it_is_r
         # What it took is remembered: neither the refusal nor the look at the challenge is repeated.
         await repository.blobs.delete(DIGEST)
         assert issuer.asked[warm:] == asked
+    # Where that may have been about the login, it is tried by itself in between.
+    assert asked.count([]) == (refusal == "401")
+    asked = [scopes for scopes in asked if scopes]
     assert asked == [[DELETE]] * warm + [[f"repository:{NAME}:delete,pull,push"], [PUSH]]
     assert len(route.requests) == 3
 
@@ -119,6 +123,35 @@ async def test_q11_a_mount_whose_source_is_refused_asks_for_the_target_alone(wir
         await client.repository(f"{wire_server.host}/{NAME}").blobs.mount(DIGEST, source="other/app")
     assert issuer.asked == [[PUSH, "repository:other/app:pull"], [PUSH]]
     assert len(route.requests) == 2
+
+
+async def test_q11_a_token_for_less_is_not_asked_for_again_until_it_is_refused(wire_server: WireServer) -> None:
+    uploads = f"/v2/{NAME}/blobs/uploads/"
+    tokens: list[list[str]] = []
+
+    def issue(request: Request, connection: Connection) -> None:
+        tokens.append([value for name, value in request.query if name == "scope"])
+        respond_json(200, {"token": f"t{len(tokens)}", "expires_in": 300, "scope": PUSH})(request, connection)
+
+    answers = [respond(202, {"Location": f"{uploads}1"})] * 3 + [DENIED, respond(202, {"Location": f"{uploads}1"})]
+    granted = unauthorized(challenge(f"{wire_server.origin}/token", PUSH))
+
+    def upload(request: Request, connection: Connection) -> None:
+        (answers.pop(0) if request.header("Authorization") else granted)(request, connection)
+
+    wire_server.on("GET", "/token*", issue)
+    wire_server.on("POST", f"{uploads}*", upload)
+    wire_server.on("DELETE", f"{uploads}*", respond(204))
+    async with alice_at(wire_server) as client:
+        blobs = client.repository(f"{wire_server.host}/{NAME}").blobs
+        for _ in range(3):
+            await blobs.mount(DIGEST, source="other/app")
+        assert tokens == [[PUSH, "repository:other/app:pull"]]
+        with pytest.raises(DeniedError):
+            await blobs.mount(DIGEST, source="other/app")
+        # What was denied may be allowed by now.
+        assert await blobs.mount(DIGEST, source="other/app")
+    assert len(tokens) == 2
 
 
 @pytest.mark.parametrize("status", [401, 403])

@@ -8,9 +8,11 @@ import pytest
 
 from ocidist import (
     ANONYMOUS,
+    AuthRealmRefusedError,
     Basic,
     Descriptor,
     IdentityToken,
+    LoginResult,
     Platform,
     TagUnknownError,
     UnsupportedError,
@@ -18,10 +20,9 @@ from ocidist import (
     build_image,
     errors,
 )
-from ocidist.engine import AuthenticateOKBody, DistributionInspect
+from ocidist.engine import DistributionInspect
 from ocidist.model.mediatype import OCI_CONFIG, OCI_INDEX
 from ocidist.remote._inspect import platforms_of
-from ocidist.remote.registry import NOT_ASKED
 from tests.canary import REFRESH, TOKEN
 from tests.http.support import ALICE
 from tests.peers import images
@@ -113,7 +114,7 @@ async def test_a_login_is_taken_or_refused(shared_registry: StartRegistry, mode:
     async with peer.client(credentials=None) as client:
         registry = client.registry(peer.host)
         answer = await registry.login(Basic(peer.username, peer.password))
-        assert answer.status == "Login Succeeded"
+        assert answer.authenticated
         assert bool(answer.identity_token) is (mode is Mode.TOKEN)
         with pytest.raises(errors.CredentialsRejectedError) as caught:
             await registry.login(Basic(peer.username, "wr0ng"))
@@ -134,14 +135,12 @@ async def test_a_login_gives_what_takes_the_place_of_the_password(token_registry
         await push_image(client.repository(f"{peer.host}/{fresh_name}"), images.image(), "v1")
 
 
-@pytest.mark.parametrize(
-    ("realm", "refusal"), [("http://localhost:{port}/token", None), ("/token", 403)], ids=["a stranger", "a refusal"]
-)
-async def test_a_login_is_one_also_where_nothing_takes_the_place_of_the_password(
-    start_wire_server: StartWireServer, realm: str, refusal: int | None
+@pytest.mark.parametrize("stranger", [False, True])
+async def test_a_login_is_one_also_where_nothing_takes_the_place_of_the_password_but_none_at_a_stranger(
+    start_wire_server: StartWireServer, *, stranger: bool
 ) -> None:
     server, other = start_wire_server(), start_wire_server(name="localhost")
-    named = realm.format(port=other.host.partition(":")[2])
+    named = f"http://{other.host}/token" if stranger else "/token"
 
     def root(request: Request, connection: Connection) -> None:
         challenge = {"WWW-Authenticate": f'Bearer realm="{named}",service="registry"'}
@@ -151,14 +150,20 @@ async def test_a_login_is_one_also_where_nothing_takes_the_place_of_the_password
     def token(request: Request, connection: Connection) -> None:
         offline = "offline_token" in dict(request.query)
         body = {"token": TOKEN, "refresh_token": REFRESH}
-        (respond(refusal) if offline and refusal else respond_json(200, body))(request, connection)
+        (respond(403) if offline else respond_json(200, body))(request, connection)
 
     server.on("GET", "/v2/", root)
     for each in (server, other):
         each.on("*", "/token", token)
-    async with client_for(server) as client:
-        answer = await client.registry(server.host).login(ALICE)
-    assert answer == AuthenticateOKBody("", "Login Succeeded")
+    async with client_for(server, credentials={server.host: ALICE}) as client:
+        registry = client.registry(server.host)
+        if stranger:
+            # What a stranger gives to nobody proves nothing of the password.
+            with pytest.raises(AuthRealmRefusedError, match=other.host):
+                await registry.login(ALICE)
+        else:
+            assert await registry.login(ALICE) == LoginResult(authenticated=True)
+        assert (await registry.ping()).authenticated is not stranger
     assert b"authorization" not in other.received.lower()
 
 
@@ -167,7 +172,7 @@ async def test_a_login_where_nobody_asks_proves_nothing_and_says_so(
 ) -> None:
     async with docker_registry.client() as client:
         answer = await client.registry(docker_registry.host).login(IdentityToken("t0ken"))
-    assert answer == AuthenticateOKBody("t0ken", NOT_ASKED)
+    assert answer == LoginResult(authenticated=False, identity_token="t0ken")
     wire_server.on("GET", "/v2/", error(404, "NAME_UNKNOWN"))
     async with client_for(wire_server) as client:
         with pytest.raises(UnsupportedError):

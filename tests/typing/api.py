@@ -18,6 +18,7 @@ from ocidist import (
     Event,
     Hook,
     HostConfig,
+    LoginResult,
     Manifest,
     MirrorConfig,
     MirrorPlan,
@@ -42,7 +43,6 @@ from ocidist import (
 )
 from ocidist.engine import (
     AuthConfig,
-    AuthenticateOKBody,
     DecodedAuth,
     DistributionInspect,
     decode_auth,
@@ -125,7 +125,7 @@ async def blobs(repository: Repository, digest: Digest, path: Path) -> None:
 async def engine(registry: Registry, repository: Repository, digest: Digest) -> None:
     """The Docker Engine's documents are values, and what is asked in its place returns them."""
     assert_type(await repository.inspect(digest), DistributionInspect)
-    assert_type(await registry.login(Basic("u", "p")), AuthenticateOKBody)
+    assert_type(await registry.login(Basic("u", "p")), LoginResult)
     assert_type(encode_auth(AuthConfig.of(Basic("u", "p"))), str)
     assert_type(decode_auth(""), AuthConfig)
     assert_type(decode_auth("", strict=False), DecodedAuth)

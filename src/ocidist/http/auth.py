@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from ocidist.http.caches import ChallengeCache, TokenCache
+    from ocidist.http.caches import ChallengeCache, TokenCache, TokenOwner
     from ocidist.wire.egress import Origin
     from ocidist.wire.token import Token
 
@@ -195,6 +195,8 @@ class Authenticator:
         self._seen: OrderedDict[object, bool] = OrderedDict()
         # What is asked for in place of all that is needed, where a token server refused that.
         self._narrow: OrderedDict[object, ScopeSet] = OrderedDict()
+        # Tokens for less than was asked for: asking again would give no more.
+        self._less: OrderedDict[tuple[TokenOwner, ScopeSet], Token] = OrderedDict()
 
     async def identity_token(self, origin: Origin, credential: Basic) -> IdentityToken | None:
         """Return what a host's token server gives in place of a password; None if there is none, or it gives nothing.
@@ -403,7 +405,7 @@ class Authenticator:
     def _remembered(self, turn: Turn, challenge: Challenge, scopes: ScopeSet) -> Proof | None:
         owner = self._source.owner(turn.origin, challenge, turn.credential)
         now = monotonic()
-        found = self._tokens.find(owner, scopes, now=now)
+        found = self._tokens.find(owner, scopes, now=now) or self._less.get((owner, scopes))
         if found is None or not found.fresh(now, max(self._margin, turn.takes)):
             return None
         return Proof(_header(found), found, refusal=self._source.refusal(owner))
@@ -422,13 +424,29 @@ class Authenticator:
                 self._challenges.delete(turn.host)
                 raise
             self._tokens.store(owner, token)
+            if not token.scopes.covers(scopes):
+                self._less[owner, scopes] = token
+                if len(self._less) > MAX_SEEN:
+                    self._less.popitem(last=False)
             return token
 
         token = await self._fetches.do((owner, scopes), fetch)
         return Proof(_header(token), token, scopes, self._source.refusal(owner))
 
+    def denied(self, turn: Turn, sent: Proof) -> None:
+        """Take note that a request was refused for good: what its token lacks may be granted by the next time."""
+        challenge = self._challenges.get(turn.host)
+        if challenge is not None and sent.token is not None:
+            self._forget_less(self._source.owner(turn.origin, challenge, turn.credential), turn.scopes, sent.token)
+
+    def _forget_less(self, owner: TokenOwner, scopes: ScopeSet, token: Token) -> None:
+        if self._less.get((owner, scopes)) is token:
+            del self._less[owner, scopes]
+
     async def _replace(self, turn: Turn, sent: Proof, token: Token, challenge: Challenge, needed: ScopeSet) -> Proof:
-        self._tokens.discard(self._source.owner(turn.origin, challenge, turn.credential), token)
+        owner = self._source.owner(turn.origin, challenge, turn.credential)
+        self._tokens.discard(owner, token)
+        self._forget_less(owner, turn.scopes, token)
         turn.rounds += 1
         if sent.asked is not None:
             newer = self._remembered(turn, challenge, needed)

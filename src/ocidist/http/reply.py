@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from ocidist._io.body import Body, WatchedFile
+    from ocidist.errors import AuthError
     from ocidist.http.limits import Slot
     from ocidist.http.mirrors import Source
 
 
 _FIELDS: Final = "ocidist_fields"
+WITHHELD: Final = "ocidist_withheld"
 
 DRAIN_BYTES: Final = 64 * 1024
 """Longest body that is read only to keep its connection."""
@@ -229,8 +231,14 @@ class HttpReply:
 
     @property
     def authenticated(self) -> bool:
-        """Whether credentials or a token came with the request that was answered."""
-        return "Authorization" in self._response.request.headers
+        """Whether credentials, or a token of theirs, came with the request that was answered."""
+        return "Authorization" in self._response.request.headers and self.withheld is None
+
+    @property
+    def withheld(self) -> AuthError | None:
+        """Why the request was made as nobody although there are credentials, None if it was not."""
+        error: AuthError | None = self._response.extensions.get(WITHHELD)
+        return error
 
     @property
     def attempts(self) -> int | None:

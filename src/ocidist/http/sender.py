@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ocidist._io.body import Body
     from ocidist.credentials.store import Basic, Credential, IdentityToken
-    from ocidist.errors import OciError
+    from ocidist.errors import AuthError, OciError
     from ocidist.hosts.host import HostConfig
     from ocidist.http.standing import Trial
     from ocidist.model.reference import RegistryName
@@ -103,7 +103,12 @@ class Reply(Protocol):
 
     @property
     def authenticated(self) -> bool:
-        """Whether credentials or a token came with the request that was answered."""
+        """Whether credentials, or a token of theirs, came with the request that was answered."""
+        ...
+
+    @property
+    def withheld(self) -> AuthError | None:
+        """Why the request was made as nobody although there are credentials, None if it was not."""
         ...
 
     @property

@@ -39,7 +39,7 @@ from ocidist.http.mirrors import Mirrors, blocked
 from ocidist.http.own import ROOT, OwnRequests
 from ocidist.http.redirect import FOLLOWED, next_hop, replayable
 from ocidist.http.repeat import SAFE, final, may_repeat, refuse_busy
-from ocidist.http.reply import HttpReply, RequestStream, TrackedStream, fields_of, is_whole, snapshot
+from ocidist.http.reply import WITHHELD, HttpReply, RequestStream, TrackedStream, fields_of, is_whole, snapshot
 from ocidist.http.retry import (
     RETRIED_STATUSES,
     BusyError,
@@ -384,10 +384,22 @@ class Session:
                 msg = f"the registry wants other credentials for the {request.method}, and its body was sent already"
                 raise BodyNotReplayableError(msg)
             answered = await attempt(proof)
-        if answered.sent.refusal is not None and answered.response.status_code == 403 and call.endpoint is not None:
+        refusal = self._noted(call, turn, answered)
+        if refusal is not None:
             await snapshot(answered.response, 0)
-            raise answered.sent.refusal
+            raise refusal
         return answered.response
+
+    def _noted(self, call: Call, turn: Turn, answered: Answered) -> AuthError | None:
+        """Take note of credentials that were not sent; return what to raise where that is why the answer is no."""
+        refusal = answered.sent.refusal
+        if answered.response.status_code == httpx.codes.FORBIDDEN:
+            self._auth.denied(turn, answered.sent)
+            if call.endpoint is not None:
+                return refusal
+        if refusal is not None or turn.withheld:
+            answered.response.extensions[WITHHELD] = refusal or _withheld(turn.host)
+        return None
 
     async def _turn(self, request: httpx.Request, call: Call) -> Turn | None:
         if isinstance(request, LeanRequest):

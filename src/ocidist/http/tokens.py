@@ -33,6 +33,7 @@ from ocidist.errors import (
 )
 from ocidist.http.caches import TokenOwner
 from ocidist.http.guard import CHECK, AddressGuard
+from ocidist.http.logins import Logins
 from ocidist.http.retry import monotonic
 from ocidist.wire.domains import public_suffixes
 from ocidist.wire.egress import Origin, check_realm, resolve
@@ -54,7 +55,6 @@ MAX_TOKEN_BODY: Final = 128 * 1024
 MAX_OWNERS: Final = 1024
 _GRANTED: Final = frozenset({200, 201})
 _NO_POST: Final = frozenset({404, 405})
-_REFUSED: Final = frozenset({400, 401})
 _Value = TypeVar("_Value")
 
 
@@ -126,6 +126,7 @@ class TokenSource:
         self._options = options
         self._refresh: dict[TokenOwner, IdentityToken] = {}
         self._untrusted: dict[TokenOwner, RealmDecision] = {}
+        self._logins = Logins()
 
     def owner(self, origin: Origin, challenge: Challenge, credential: Credential) -> TokenOwner:
         """Return whose token a challenge asks for."""
@@ -171,12 +172,18 @@ class TokenSource:
         raise decision.refusal()
 
     async def _ask_as_somebody(self, realm: str, owner: TokenOwner, scopes: ScopeSet, credential: Credential) -> Token:
+        if credential == ANONYMOUS:
+            return await self._ask(realm, owner, scopes, credential)
+
+        async def ask(wanted: ScopeSet) -> Token:
+            return await self._ask(realm, owner, wanted, credential)
+
         refused: CredentialsRejectedError | ScopeDeniedError
         try:
-            return await self._ask(realm, owner, scopes, credential)
+            return await self._logins.fetch(owner, scopes, ask)
         except (CredentialsRejectedError, ScopeDeniedError) as error:
             refused = error
-        if credential != ANONYMOUS and self._options.anonymous_fallback and _only_reads(scopes):
+        if self._options.anonymous_fallback and _only_reads(scopes):
             with suppress(AuthError):
                 token = await self._ask(realm, owner, scopes, ANONYMOUS)
                 _log.warning("the token server of %s refuses the credentials; reading as nobody instead", owner.origin)
@@ -212,10 +219,11 @@ class TokenSource:
         self, realm: str, owner: TokenOwner, scopes: ScopeSet, kept: IdentityToken
     ) -> Answer | None:
         answer = await self._post(realm, owner, scopes, kept)
-        if answer.status not in _NO_POST | _REFUSED:
+        if answer.status in _GRANTED:
             return answer
-        # The server gave it out and no longer takes it: what the caller gave is still there.
-        self._refresh.pop(owner, None)
+        # The server gave it out and no longer takes it, whatever it says: what the caller gave is still there.
+        if self._refresh.get(owner) is kept:
+            del self._refresh[owner]
         return None
 
     async def _get(self, realm: str, owner: TokenOwner, scopes: ScopeSet, credential: Credential) -> Answer:

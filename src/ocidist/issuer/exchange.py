@@ -93,7 +93,7 @@ class Exchange:
             raise RefusedError(400, "invalid_request", f"the header {name} is there twice")
         return found[0].decode("latin-1") if found else None
 
-    def query(self, limit: int) -> str:
+    def query(self, limit: int) -> bytes:
         """Return the query.
 
         Raises:
@@ -102,9 +102,9 @@ class Exchange:
         raw: bytes = self._scope["query_string"]
         if len(raw) > limit:
             raise RefusedError(414, "invalid_request", f"at most {limit} bytes of query are read")
-        return raw.decode("latin-1")
+        return raw
 
-    async def body(self, limit: int, idle: float) -> str:
+    async def body(self, limit: int, idle: float) -> bytes:
         """Return the whole body.
 
         Args:
@@ -126,7 +126,7 @@ class Exchange:
                     if len(found) > limit:
                         raise RefusedError(413, "invalid_request", f"at most {limit} bytes are taken")
                     if not message.get("more_body", False):
-                        return found.decode("latin-1")
+                        return bytes(found)
         except TimeoutError:
             pass
         raise RefusedError(408, "invalid_request", "the rest of the request did not come")
@@ -146,16 +146,16 @@ class Form:
     """The fields of a query or a form; not shown, because some are secrets.
 
     Args:
-        text: The text, percent-encoded.
+        data: The text, percent-encoded or, as some clients write it, in plain UTF-8.
         most: Most fields.
 
     Raises:
         RefusedError: There are more, or one is not UTF-8.
     """
 
-    def __init__(self, text: str, *, most: int) -> None:
+    def __init__(self, data: bytes, *, most: int) -> None:
         try:
-            pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=most, errors="strict")
+            pairs = parse_qsl(data.decode(), keep_blank_values=True, max_num_fields=most, errors="strict")
         except ValueError:
             pairs = None
         if pairs is None:

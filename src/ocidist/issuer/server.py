@@ -198,11 +198,14 @@ class TokenApp:
         scopes = self._scopes(form.all("scope"))
         match self._field(form, "grant_type"):
             case "password":
+                _require(form, "username", "password")
                 login = Login(self._field(form, "username"), self._field(form, "password"))
                 asker = await self._known(login, client_id)
             case "refresh_token":
+                _require(form, "refresh_token")
                 asker = await self._holder(_Asker(client_id=client_id, refresh_token=self._refresh_token(form)))
             case _:
+                _require(form, "grant_type")
                 raise RefusedError(400, "unsupported_grant_type", "use the grant type password or refresh_token")
         return await self._granted(asker, scopes, offline=self._field(form, "access_type") == "offline")
 
@@ -295,6 +298,12 @@ class TokenApp:
         found = RefreshGrant(asker.account, self._service, asker.client_id, asker.stamp)
         await self._refresh.put(token.digest, found)
         return token
+
+
+def _require(form: Form, *names: str) -> None:
+    # RFC 6749, section 5.2: what is missing is another mistake than what is wrong.
+    if not all(map(form.all, names)):
+        raise RefusedError(400, "invalid_request", f"required: {' and '.join(names)}")
 
 
 async def _refuse(exchange: Exchange, refusal: RefusedError) -> None:

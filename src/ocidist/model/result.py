@@ -58,6 +58,21 @@ class RegistryInfo:
 
 
 @attrs.frozen
+class LoginResult:
+    """What came of a login.
+
+    Attributes:
+        authenticated: Whether the registry asked who it was, and took the credential. Where it lets everybody in,
+            nothing is proven.
+        identity_token: What its token server gives in place of a password, to make an ``IdentityToken`` of; empty if
+            there is none. Masked in ``repr``.
+    """
+
+    authenticated: bool
+    identity_token: str = attrs.field(default="", repr=lambda token: repr("***" if token else ""))
+
+
+@attrs.frozen
 class Mounted:
     """A blob was linked from another repository; nothing needs to be sent.
 

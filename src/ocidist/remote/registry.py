@@ -22,7 +22,7 @@ from ocidist.errors import (
     UsageError,
 )
 from ocidist.model.reference import RegistryName, RepositoryName, known_repository_name
-from ocidist.model.result import RegistryInfo
+from ocidist.model.result import LoginResult, RegistryInfo
 from ocidist.remote._answers import foreseen, is_page_for_people, restated, unexpected
 from ocidist.remote._channel import Channel
 from ocidist.remote._lists import ListOf, names
@@ -32,17 +32,16 @@ from ocidist.wire.endpoints import Ping
 from ocidist.wire.redact import clean_text
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from ocidist._io.pages import Paginator
     from ocidist.credentials.store import Credential
-    from ocidist.engine.auth import AuthenticateOKBody
     from ocidist.http.sender import Reply, Sender
     from ocidist.model.profile import RegistryProfile
 
 MAX_PING_BODY: Final = 64 * 1024
 _MAX_VERSION: Final = 100
 _API_VERSION: Final = "Docker-Distribution-API-Version"
-LOGGED_IN: Final = "Login Succeeded"
-NOT_ASKED: Final = "The registry does not ask for credentials"
 _NO_CATALOG: Final = "this registry does not list its repositories"
 _DENIED_CATALOG: Final = "this registry does not list its repositories, or not to these credentials"
 
@@ -99,41 +98,30 @@ class Registry:
 
         Spec: distribution-spec, "Determining Support".
         """
-        try:
-            return await self._channel.read(Ping(), _info)
-        except TokenRedirectRefusedError:
-            raise
-        except RedirectRefusedError:
-            return RegistryInfo(None, authenticated=False, supported=False)
-        except ResponseError as error:
-            if error.status in {403, 404, 405} or 300 <= error.status < 400:
-                return RegistryInfo(None, authenticated=False, supported=False)
-            raise
+        return await _asked(self._channel, _info)
 
-    async def login(self, credential: Credential) -> AuthenticateOKBody:
+    async def login(self, credential: Credential) -> LoginResult:
         """Ask whether the registry takes a credential. Nothing is kept: see ``ocidist.credentials.login`` for that.
 
         Args:
             credential: Who asks.
 
         Returns:
-            What the Docker Engine answers to the same question. Its status says so where the registry let everybody in,
-            which proves nothing. The identity token is what the registry's token server gives in place of a password,
-            if it does; or that of the credential, if it is one. ``IdentityToken`` makes a credential of it.
+            Whether the registry asked at all; and what its token server gives in place of a password, or the identity
+            token that the credential is.
 
         Raises:
             UsageError: The credential is nobody.
-            CredentialsRejectedError: The registry refuses it.
+            CredentialsRejectedError: The registry refuses it, or it was not sent over plain http.
+            AuthRealmRefusedError: The registry's token server is not trusted with it.
             UnsupportedError: The registry does not answer where it should say so.
             OciError: Another failure, see the error's class.
 
         Spec: Docker Engine API v1.44, "Check auth configuration"; docker registry auth, "Requesting a Token".
         """
-        from ocidist.engine.auth import AuthenticateOKBody  # noqa: PLC0415 -- the Engine's types load on first use
-
         if isinstance(credential, Anonymous):
             raise UsageError("to log in, a credential is needed")
-        info = await Registry(self._channel.sender, self.name, credential=credential).ping()
+        info = await _asked(Channel(self._channel.sender, self.name, credential=credential), _proof)
         if not info.supported:
             made = foreseen(UnsupportedError, 404, "this registry does not say whether it takes credentials")
             raise made.locate(operation="log in", host=str(self.name))
@@ -142,8 +130,7 @@ class Registry:
             # Not everybody can have one: whoever got in is logged in.
             with suppress(AuthError):
                 found = await self._channel.sender.identity_token(self.name, credential)
-        status = LOGGED_IN if info.authenticated else NOT_ASKED
-        return AuthenticateOKBody("" if found is None else found.token, status)
+        return LoginResult(info.authenticated, "" if found is None else found.token)
 
     def repositories(self, *, after: str | None = None, page_size: int | None = None) -> Paginator[RepositoryName]:
         """List the registry's repositories.
@@ -169,6 +156,26 @@ class Registry:
         """
         listed = ListOf[RepositoryName](self._channel, "repositories", known_repository_name, _refusal)
         return names(listed, after=after, page_size=page_size)
+
+
+async def _asked(channel: Channel, take: Callable[[Reply], Awaitable[RegistryInfo]]) -> RegistryInfo:
+    try:
+        return await channel.read(Ping(), take)
+    except TokenRedirectRefusedError:
+        raise
+    except RedirectRefusedError:
+        return RegistryInfo(None, authenticated=False, supported=False)
+    except ResponseError as error:
+        if error.status in {403, 404, 405} or 300 <= error.status < 400:
+            return RegistryInfo(None, authenticated=False, supported=False)
+        raise
+
+
+async def _proof(reply: Reply) -> RegistryInfo:
+    # What is given to nobody proves nothing.
+    if reply.withheld is not None:
+        raise reply.withheld
+    return await _info(reply)
 
 
 async def _info(reply: Reply) -> RegistryInfo:

@@ -247,6 +247,14 @@ async def test_scopes_in_several_fields_of_a_form_are_taken_too() -> None:
     assert str(proven(answer).scopes) == f"{PULL} repository:c/d:push"
 
 
+async def test_a_form_in_plain_utf_8_is_read_as_it_is() -> None:
+    # As curl sends it, and Go reads it.
+    application = app(users=StaticUsers({"bärbel": "grüße"}))
+    body = f"grant_type=password&service={quote(SERVICE)}&client_id=curl&username=bärbel&password=grüße"
+    assert proven(await send(application, body.encode())).account == "bärbel"
+    refused(await send(application, body.encode("latin-1")), 400, "invalid_request")
+
+
 async def offline(application: TokenApp, **fields: str) -> str:
     login = {"grant_type": "password", "username": "alice", "password": PASSWORD, "access_type": "offline"}
     token: str = read(await post(application, **(login | fields)))["refresh_token"]
@@ -326,13 +334,16 @@ async def test_a_server_need_not_give_out_refresh_tokens() -> None:
     [
         ({"grant_type": "password", "username": "alice", "password": "wrong"}, 401, "invalid_grant"),
         ({"grant_type": "password", "username": "nobody", "password": PASSWORD}, 401, "invalid_grant"),
-        ({"grant_type": "password"}, 401, "invalid_grant"),
+        ({"grant_type": "password", "username": "", "password": ""}, 401, "invalid_grant"),
+        ({"grant_type": "password", "username": "alice"}, 400, "invalid_request"),
+        ({"grant_type": "password", "password": PASSWORD}, 400, "invalid_request"),
+        ({"grant_type": "refresh_token"}, 400, "invalid_request"),
         ({"grant_type": "password", "username": "alice", "password": "x" * 1025}, 400, "invalid_request"),
         ({"grant_type": "refresh_token", "refresh_token": ""}, 400, "invalid_grant"),
         ({"grant_type": "refresh_token", "refresh_token": "x" * 256}, 400, "invalid_grant"),
         ({"grant_type": "refresh_token", "refresh_token": "x" * 257}, 400, "invalid_request"),
         ({"grant_type": "authorization_code"}, 400, "unsupported_grant_type"),
-        ({}, 400, "unsupported_grant_type"),
+        ({}, 400, "invalid_request"),
         ({"grant_type": "password", "service": ""}, 400, "invalid_request"),
         ({"grant_type": "password", "client_id": ""}, 400, "invalid_request"),
         ({"grant_type": "password", "client_id": "a\nb"}, 400, "invalid_request"),

@@ -22,7 +22,6 @@ from ocidist.credentials.paths import places
 from ocidist.credentials.store import Anonymous, Basic, IdentityToken
 from ocidist.errors import CredentialStoreError, UsageError
 from ocidist.model.reference import without_api
-from ocidist.remote.registry import LOGGED_IN
 
 if TYPE_CHECKING:
     from ocidist.credentials.paths import CredentialPlace
@@ -74,8 +73,7 @@ async def _login(registry: str, credential: Basic, common: Common) -> None:
     # Nobody in particular is welcome at many registries: that would not prove the password.
     async with connected(common, name, credentials={str(name): credential}, anonymous=False) as session:
         answer = await session.client.registry(name).login(credential)
-        authenticated = answer.status == LOGGED_IN
-        if not authenticated:
+        if not answer.authenticated:
             session.voice.say(f"{name} did not ask who you are")
         secret = "identity token" if answer.identity_token else "password"
         kept = await keep(str(name), IdentityToken(answer.identity_token) if answer.identity_token else credential)
@@ -84,7 +82,7 @@ async def _login(registry: str, credential: Basic, common: Common) -> None:
         value: Value = {
             "registry": str(name),
             "username": credential.username,
-            "authenticated": authenticated,
+            "authenticated": answer.authenticated,
             "kept": secret,
             "file": str(kept.path),
             "helper": kept.helper,
