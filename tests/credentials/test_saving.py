@@ -167,6 +167,9 @@ async def test_nobody_logs_in_and_what_is_no_file_is_not_saved(tmp_path: Path) -
     with pytest.raises(UsageError):
         await login("x.io", ANONYMOUS, path=tmp_path / "config.json")
     file = AuthFile.parse(b"{}")
+    nothing: Any = None
+    with pytest.raises(UsageError, match="NoneType"):
+        file.set("x.io", nothing)
     file.set("x.io", Basic("ci", "x"))
     assert file.resolve("x.io") == Basic("ci", "x")
     with pytest.raises(UsageError, match="not read from a file"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 import anyio
 import anyio.to_thread
@@ -21,11 +21,8 @@ from ocidist.credentials.document import ConfigDocument
 from ocidist.credentials.entry import refusal
 from ocidist.credentials.helper import CredentialHelper
 from ocidist.credentials.keys import key_of
-from ocidist.credentials.store import ANONYMOUS, Anonymous
+from ocidist.credentials.store import ANONYMOUS, Anonymous, Credential
 from ocidist.errors import CredentialStoreError, UsageError
-
-if TYPE_CHECKING:
-    from ocidist.credentials.store import Credential
 
 LEGACY_NAME: Final = ".dockercfg"
 """The name of files that hold entries only, as Docker before 1.7 wrote them."""
@@ -144,10 +141,10 @@ class AuthFile:
                 know namespaces, Podman does.
 
         Raises:
-            UsageError: The credential is nobody.
+            UsageError: The credential is nobody, or none.
             InvalidReferenceError: *host* is not a registry name.
         """
-        if isinstance(credential, Anonymous):
+        if isinstance(credential, Anonymous) or not isinstance(credential, Credential):
             raise refusal(credential)
         self._document = self._document.with_entry(host, namespace, credential)
         self._changes.append(_Change(host, namespace, credential))

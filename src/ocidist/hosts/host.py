@@ -9,8 +9,9 @@ from __future__ import annotations
 import enum
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 import attrs
@@ -19,8 +20,6 @@ from ocidist.errors import InvalidReferenceError, UsageError
 from ocidist.model.reference import RegistryName, RepositoryName
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ocidist.model.profile import RegistryProfile
 
 Scheme = Literal["http", "https"]
@@ -206,6 +205,29 @@ def _fields(value: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple
     return pairs
 
 
+def _file(value: File, name: str) -> File:
+    if not isinstance(value, str | Path):
+        raise UsageError(f"{name} names files by text or path, not by {type(value).__name__}")
+    if not str(value) or "\0" in str(value):
+        raise UsageError(f"{name} names a file that cannot be one")
+    return value
+
+
+def _authorities(value: File | Iterable[File] | None) -> File | tuple[File, ...] | None:
+    if value is None or isinstance(value, str | Path):
+        return None if value is None else _file(value, "ca")
+    files = tuple(value) if isinstance(value, Iterable) and not isinstance(value, bytes) else (cast("File", value),)
+    return tuple(_file(file, "ca") for file in files) or None
+
+
+def _certificate(value: File | Sequence[File] | None) -> File | tuple[File, File] | None:
+    if value is None or isinstance(value, str | Path):
+        return None if value is None else _file(value, "client_cert")
+    if not isinstance(value, Sequence) or isinstance(value, bytes) or len(value) != 2:
+        raise UsageError("client_cert is a file, or a pair of a certificate and its key")
+    return _file(value[0], "client_cert"), _file(value[1], "client_cert")
+
+
 def _mirrors(value: Iterable[Mirror | str]) -> tuple[Mirror, ...]:
     if isinstance(value, str):
         raise UsageError("mirrors is a collection of mirrors, not one string")
@@ -240,8 +262,8 @@ class HostConfig:
     scheme: Scheme | None = attrs.field(default=None, validator=_scheme)
     insecure: bool = attrs.field(default=False, validator=flag)
     verify: bool = attrs.field(default=True, validator=flag)
-    ca: File | tuple[File, ...] | None = None
-    client_cert: File | tuple[File, File] | None = None
+    ca: File | tuple[File, ...] | None = attrs.field(default=None, converter=_authorities)
+    client_cert: File | tuple[File, File] | None = attrs.field(default=None, converter=_certificate)
     concurrency: int | None = attrs.field(default=None, validator=_positive)
     rate: float | None = attrs.field(default=None, validator=_rate)
     chunk_size: int | None = attrs.field(default=None, validator=_positive)

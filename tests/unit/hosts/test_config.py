@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,6 +90,31 @@ def test_n7_strings_are_mirrors_too() -> None:
     wrong: Any = [1]
     with pytest.raises(TypeError):
         HostConfig(mirrors=wrong)
+
+
+def test_n7_certificates_are_files_however_they_are_listed() -> None:
+    assert HostConfig(ca=["a.pem", Path("b.pem")]).ca == ("a.pem", Path("b.pem"))
+    assert HostConfig(ca=[]) == HostConfig()
+    assert HostConfig(client_cert=["a.cert", "a.key"]).client_cert == ("a.cert", "a.key")
+    assert HostConfig(ca=Path("a.pem"), client_cert="a.pem").client_cert == "a.pem"
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"ca": 5}, "ca names files by text or path, not by int"),
+        ({"ca": b"a.pem"}, "not by bytes"),
+        ({"ca": ["a.pem", None]}, "not by NoneType"),
+        ({"ca": ""}, "cannot be one"),
+        ({"ca": "a\0b"}, "cannot be one"),
+        ({"client_cert": ("a", "b", "c")}, "a pair"),
+        ({"client_cert": 5}, "a pair"),
+        ({"client_cert": ("a", 5)}, "client_cert names files by text or path, not by int"),
+    ],
+)
+def test_n7_what_names_no_certificate_is_refused(settings: Any, reason: str) -> None:  # noqa: ANN401 -- that is the point
+    with pytest.raises(UsageError, match=reason):
+        HostConfig(**settings)
 
 
 @pytest.mark.parametrize("name", ["insecure", "verify", "blocked", "override_path", "digests", "blobs", "ns"])
