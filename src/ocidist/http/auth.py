@@ -475,6 +475,20 @@ class Authenticator:
         return error
 
 
+def explained(turn: Turn, error: AuthError) -> AuthError:
+    """Return what to tell of a refusal: that there are credentials which were not sent, if so."""
+    return unsent(turn.host) if turn.withheld else error
+
+
+def unsent(host: str) -> CredentialsRejectedError:
+    """Return the error that says that credentials were not sent over plain http."""
+    msg = (
+        f"{host} wants credentials, and those there are were not sent: that it speaks plain http was only found"
+        ' out. Say so with HostConfig(scheme="http"), or allow it with EgressPolicy(allow_plaintext_credentials=True)'
+    )
+    return CredentialsRejectedError(msg)
+
+
 def _header(token: Token) -> str:
     return "Bearer " + token.value
 

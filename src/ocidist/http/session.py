@@ -20,7 +20,6 @@ from ocidist.errors import (
     BodyNotReplayableError,
     ChallengeError,
     ClientClosedError,
-    CredentialsRejectedError,
     InvalidReferenceError,
     LocationRefusedError,
     OciError,
@@ -30,7 +29,7 @@ from ocidist.errors import (
     TransportTimeoutError,
 )
 from ocidist.http.asking import Asking
-from ocidist.http.auth import NOTHING, Answered, Authenticator, Proof, Turn
+from ocidist.http.auth import NOTHING, Answered, Authenticator, Proof, Turn, explained, unsent
 from ocidist.http.failure import bare, translate
 from ocidist.http.guard import CHECK, AddressGuard
 from ocidist.http.lean import LeanRequest, Request, is_authorized, origin_of
@@ -182,7 +181,7 @@ class Session:
         """Return who asks at a registry. See ``Sender``."""
         found = credential or await self._parts.credentials.get(str(registry))
         if found != ANONYMOUS and (await self.site(registry)).too_plain:
-            raise _withheld(str(registry))
+            raise unsent(str(registry))
         return found
 
     async def identity_token(self, registry: RegistryName, credential: Basic) -> IdentityToken | None:
@@ -374,7 +373,7 @@ class Session:
             # be wanted here of those who have nothing to show.
             answered = await attempt(NOTHING)
             if call.endpoint is not None and answered.refused is not None:
-                raise _explained(turn, error) from error.__cause__
+                raise explained(turn, error) from error.__cause__
             return answered.response
         while answered.refused is not None:
             proof = await self._next_proof(call, turn, answered)
@@ -398,7 +397,7 @@ class Session:
             if call.endpoint is not None:
                 return refusal
         if refusal is not None or turn.withheld:
-            answered.response.extensions[WITHHELD] = refusal or _withheld(turn.host)
+            answered.response.extensions[WITHHELD] = refusal or unsent(turn.host)
         return None
 
     async def _turn(self, request: httpx.Request, call: Call) -> Turn | None:
@@ -439,7 +438,7 @@ class Session:
             if call.endpoint is None:
                 return None
             if turn.withheld:
-                raise _explained(turn, error) from None
+                raise explained(turn, error) from None
             said = words_of(answered.response.content) if isinstance(error, ChallengeError) else ""
             if said:
                 # Some registries refuse without a challenge, and their words are all there is to go by.
@@ -566,18 +565,6 @@ class Session:
         reason = error.message if isinstance(error, OciError) else type(error).__name__
         _log.info("%s: %s failed (%s), attempt %d; trying again", host, operation, reason, attempt)
         self.emit(RequestRetried(host, operation, attempt, wait, reason))
-
-
-def _explained(turn: Turn, error: AuthError) -> AuthError:
-    return _withheld(turn.host) if turn.withheld else error
-
-
-def _withheld(host: str) -> CredentialsRejectedError:
-    msg = (
-        f"{host} wants credentials, and those there are were not sent: that it speaks plain http was only found"
-        ' out. Say so with HostConfig(scheme="http"), or allow it with EgressPolicy(allow_plaintext_credentials=True)'
-    )
-    return CredentialsRejectedError(msg)
 
 
 def _roams(request: httpx.Request, call: Call) -> bool:
