@@ -37,7 +37,7 @@ from ocidist.errors import (
     UsageError,
 )
 from ocidist.errors._transfer import Side
-from ocidist.http import session
+from ocidist.http.auth import explained
 from ocidist.http.failure import _CERTIFICATE_HINT
 from ocidist.remote._untag import _ADVICE
 from ocidist.server.faults import FOREVER, Fault
@@ -257,7 +257,7 @@ def test_no_verb_has_two_options_of_one_name() -> None:
 
 def test_what_the_library_advises_is_said_in_words_of_the_command_line() -> None:
     turn: Any = SimpleNamespace(host="http://registry.lan", withheld=True)
-    plain = session._explained(turn, AuthError("why"))
+    plain = explained(turn, AuthError("why"))
     assert message_of(plain).endswith("was only found out: write http:// before its name if they may be sent")
     assert hint_of(plain) is None
     assert message_of(UsageError(_ADVICE)) == (

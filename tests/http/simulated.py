@@ -33,6 +33,7 @@ class Clock:
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Take the place of the clocks that tokens go by."""
         monkeypatch.setattr("ocidist.http.auth.monotonic", self.monotonic)
+        monkeypatch.setattr("ocidist.http.logins.monotonic", self.monotonic)
         monkeypatch.setattr("ocidist.http.tokens.monotonic", self.monotonic)
         monkeypatch.setattr("ocidist.http.tokens.time.time", self.wall)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import math
 import os
 import random
@@ -20,6 +21,7 @@ from ocidist.http import auth
 from ocidist.http.auth import SLOW, Answered, Authenticator, Proof, Turn
 from ocidist.http.caches import MemoryChallengeCache, TokenOwner
 from ocidist.http.tokens import Answer, TokenSource
+from ocidist.wire.challenge import parse_challenges
 from ocidist.wire.egress import Origin
 from ocidist.wire.scope import ScopeSet
 from tests.faults.auth import Issuer, anything, bearer, taking
@@ -375,6 +377,43 @@ async def test_what_is_remembered_of_refusals_is_bounded(clock: Clock, monkeypat
         proof = await source.auth.answer(turn, auth.NOTHING, [f'Bearer realm="/token",service="s",scope="{name}:push"'])
         assert proof is not None
     assert len(source.auth._narrow) == 5
+
+
+async def test_what_is_remembered_of_hosts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A service asks the registries that its users name.
+    monkeypatch.setattr(auth, "MAX_SEEN", 5)
+    source = Source(60)
+    open_to_all, wants = httpx.Response(200), ['Bearer realm="/token",service="s"']
+    challenges = MemoryChallengeCache(max_entries=5)
+    for number in range(20):
+        host = Origin("https", f"r{number}.acme.io", 443)
+        await source.auth._note(Turn(host, ANONYMOUS, ScopeSet.parse(PULL)), Answered(None, open_to_all, auth.NOTHING))
+        challenges.set(str(host), parse_challenges(wants)[0])
+    assert len(source.auth._met) <= 5
+    assert [challenges.get(f"https://r{number}.acme.io") is not None for number in (14, 15, 19)] == [False, True, True]
+
+
+async def test_tokens_for_less_do_not_pile_up(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "MAX_SEEN", 5)
+    source = Source(60)
+    origin = Origin("https", "registry.acme.io", 443)
+
+    async def give_less(_request: httpx.Request) -> Answer:
+        await anyio.lowlevel.checkpoint()
+        source.fetched += 1
+        return Answer(200, json.dumps({"token": "t", "scope": wanted.replace("pull,push", "pull")}).encode())
+
+    source.auth._source._send = give_less
+    source.auth.learn(origin, ['Bearer realm="/token",service="s"'])
+    for number in range(20):
+        wanted = f"repository:a/r{number}:pull,push"
+        for _ in range(2):
+            assert (await source.auth.prove(Turn(origin, ANONYMOUS, ScopeSet.parse(wanted)))).token is not None
+    assert source.fetched == 20
+    assert len(source.auth._less) == 5
+    clock.now += 55
+    assert (await source.auth.prove(Turn(origin, ANONYMOUS, ScopeSet.parse(wanted)))).token is not None
+    assert source.fetched == 21
 
 
 def test_a_mirror_of_many_repositories_looks_at_few_tokens_for_one_more() -> None:

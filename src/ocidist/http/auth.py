@@ -288,6 +288,8 @@ class Authenticator:
         elif answered.response.status_code in RETRIED_STATUSES:
             return False
         if learned is None:
+            if len(self._met) >= MAX_SEEN:
+                self._met.clear()
             self._met.add(turn.host)
             self._seen[turn.key] = answered.refused is None and answered.response.is_success
             if len(self._seen) > MAX_SEEN:

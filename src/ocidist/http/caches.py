@@ -69,9 +69,14 @@ class TokenCache(Protocol):
 
 
 class MemoryChallengeCache:
-    """Challenges in memory, for as long as the client lives."""
+    """Challenges in memory, for as long as the client lives.
 
-    def __init__(self) -> None:
+    Args:
+        max_entries: Most challenges to keep; beyond that the one that was learned first goes.
+    """
+
+    def __init__(self, max_entries: int = 4096) -> None:
+        self._max = max_entries
         self._entries: dict[str, Challenge] = {}
 
     def get(self, origin: str) -> Challenge | None:
@@ -81,6 +86,8 @@ class MemoryChallengeCache:
     def set(self, origin: str, challenge: Challenge) -> None:
         """Remember a challenge."""
         self._entries[origin] = challenge
+        if len(self._entries) > self._max:
+            del self._entries[next(iter(self._entries))]
 
     def delete(self, origin: str) -> None:
         """Forget an origin's challenge."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ocidist.hosts.host import HostConfig, Scheme
     from ocidist.model.reference import RegistryName
 
+MAX_HOSTS: Final = 4096
+
 STAGGER: Final = 0.3
 """Seconds between the https attempt and the http one."""
 
@@ -68,6 +70,8 @@ class SchemeDetector:
         base, response = await race.run()
         self._learn(base, response)
         self._known[host] = base
+        if len(self._known) > MAX_HOSTS:
+            del self._known[next(iter(self._known))]
         return base
 
 
