@@ -5,8 +5,7 @@ old password would lock its owner out within a second.
 
 So where it is not known whether a token server takes a login, one request goes ahead of all others. What it refuses may
 be the login or the scopes, and servers do not say which: the next request asks for a token without scopes first, which
-is what ``docker login`` does. If that is refused as well, nobody asks with this login for a while, and for longer each
-time.
+is what ``docker login`` does. If that is refused as well, nobody asks with this login for a second.
 """
 
 from __future__ import annotations
@@ -35,11 +34,8 @@ MAX_LOGINS: Final = 1024
 KNOWN_SECONDS: Final = 60.0
 """Seconds for which a login that was taken counts as good."""
 
-FIRST_HOLD: Final = 5.0
-"""Seconds for which a login that was refused is not tried again, doubled each time. Harbor refuses everybody, for a
-second and a half, after somebody else has failed."""
-
-MAX_HOLD: Final = 300.0
+HOLD: Final = 1.0
+"""Seconds for which a login that was refused is not tried again. No more: a token server may be mistaken."""
 
 PATIENCE: Final = 5.0
 """Seconds that others wait for the one that goes ahead."""
@@ -58,7 +54,6 @@ class _Login:
         good_until: Until when it counts as good.
         scopes_until: Until when a refusal is about scopes: the login by itself was taken.
         suspect: Whether something was refused, and it is not known why.
-        hold: Seconds for which it was not tried, the last time.
         held_until: Until when it is not tried.
         refusal: What to tell those who would.
         ahead: Set when the one that went ahead is back; None if nobody did.
@@ -67,14 +62,13 @@ class _Login:
     good_until: float = 0.0
     scopes_until: float = 0.0
     suspect: bool = False
-    hold: float = 0.0
     held_until: float = 0.0
     refusal: CredentialsRejectedError | None = None
     ahead: anyio.Event | None = None
 
     def taken(self) -> None:
         self.good_until = monotonic() + KNOWN_SECONDS
-        self.suspect, self.hold, self.refusal = False, 0.0, None
+        self.suspect, self.refusal = False, None
 
     def refused(self, error: CredentialsRejectedError, scopes: ScopeSet) -> None:
         now = monotonic()
@@ -82,8 +76,7 @@ class _Login:
             return
         self.good_until, self.suspect = 0.0, True
         if not scopes:
-            self.hold = min(max(FIRST_HOLD, self.hold * 2), MAX_HOLD)
-            self.held_until, self.refusal = now + self.hold, _fresh(error)
+            self.held_until, self.refusal = now + HOLD, _fresh(error)
 
 
 class Logins:
