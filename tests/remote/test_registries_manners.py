@@ -7,10 +7,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ocidist import ConnectError, CopyError, RetryPolicy, Tag, copy
+from ocidist import (
+    ConnectError,
+    CopyError,
+    DeniedError,
+    Descriptor,
+    Digest,
+    RetryPolicy,
+    Tag,
+    UnsupportedError,
+    copy,
+)
 from tests.remote.scripted import (
     IMAGE,
     NAME,
+    NOTE,
     Answer,
     Holding,
     ScriptedRegistry,
@@ -23,8 +34,11 @@ from tests.remote.scripted import (
     untag,
     use,
 )
+from tests.remote.support import push_image
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from tests.conftest import StartWireServer
     from tests.peers.wire_server import Request
 
@@ -111,6 +125,32 @@ class Zipped(WithReferrers):
         status, headers, body = listing(name=name, tags=tags[:1])
         link = {"Link": f'</v2/{name}/tags/list?last={tags[0]}>; rel="next"'} if tags[1:] else {}
         return status, {**headers, **link}, body
+
+
+class Secretive(ScriptedRegistry):
+    """Says of every manifest that it does not have that it may not be seen, as Artifactory does."""
+
+    def _manifests(self, request: Request, name: str, held: Holding, reference: str) -> Answer:
+        status, headers, body = super()._manifests(request, name, held, reference)
+        return refusal(403, "UNAUTHORIZED") if status == 404 else (status, headers, body)
+
+
+class Barred(Secretive):
+    """Has a list of tags, and shows no index of referrers."""
+
+    def _manifests(self, request: Request, name: str, held: Holding, reference: str) -> Answer:
+        if request.method == "GET" and reference.startswith("sha256-"):
+            return refusal(403, "DENIED")
+        return super()._manifests(request, name, held, reference)
+
+
+class WholeOnly(ScriptedRegistry):
+    """Knows no chunks."""
+
+    def _blobs_uploads(self, request: Request, name: str, held: Holding, upload: str) -> Answer:
+        if request.method == "PATCH":
+            return refusal(405, "UNSUPPORTED")
+        return super()._blobs_uploads(request, name, held, upload)
 
 
 class NoSubjects(ScriptedRegistry):
@@ -213,3 +253,47 @@ async def test_lists_that_were_compressed_unasked_are_read(start_wire_server: St
     async with registry_client(server) as client:
         await use(client.repository(f"{server.host}/{NAME}"))
         assert await client.registry(server.host).repositories().collect() == [NAME]
+
+
+async def test_an_index_of_referrers_that_may_not_be_seen_and_is_not_listed_does_not_exist(
+    start_wire_server: StartWireServer,
+) -> None:
+    server = start_wire_server(Secretive())
+    async with registry_client(server) as client:
+        repository = client.repository(f"{server.host}/{NAME}")
+        image = await push_image(repository, IMAGE, "v1")
+        assert await repository.referrers(image).collect() == []
+        attached = await repository.attach(image, artifact_type=NOTE)
+        assert [entry.digest for entry in await repository.referrers(image).collect()] == [attached.descriptor.digest]
+
+
+async def test_an_index_of_referrers_that_is_listed_is_never_taken_to_be_missing(
+    start_wire_server: StartWireServer,
+) -> None:
+    registry = Barred()
+    server = start_wire_server(registry)
+    async with registry_client(server) as client:
+        repository = client.repository(f"{server.host}/{NAME}")
+        image = await push_image(repository, IMAGE, "v1")
+        tag = image.digest.referrers_tag
+        registry.held[NAME].tags[tag] = image.digest
+        with pytest.raises(DeniedError):
+            await repository.referrers(image).collect()
+        with pytest.raises(DeniedError):
+            await repository.attach(image, artifact_type=NOTE)
+    # Others may be listed there: nothing was written over it.
+    assert registry.held[NAME].tags[tag] == image.digest
+
+
+async def test_a_stream_that_a_registry_takes_in_one_piece_only_says_so(start_wire_server: StartWireServer) -> None:
+    async def stream() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield DATA
+
+    server = start_wire_server(WholeOnly())
+    async with registry_client(server) as client:
+        blobs = client.repository(f"{server.host}/{NAME}").blobs
+        with pytest.raises(UnsupportedError, match="give the descriptor"):
+            await blobs.push(stream(), chunk_size=len(DATA))
+        whole = Descriptor("application/octet-stream", Digest.of(DATA * 3), len(DATA) * 3)
+        assert await blobs.push(stream(), whole) == whole

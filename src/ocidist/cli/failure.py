@@ -131,7 +131,11 @@ def message_of(error: BaseException) -> str:
     if isinstance(error, OSError) and not isinstance(error, OciError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     elif isinstance(error, OciError):
-        text = str(error).removesuffix(f". {error.hint}") if error.hint else str(error)
+        text = str(error)
+        # What led to it is a part of its text, with a hint of its own.
+        for link in (error, error.__cause__):
+            if isinstance(link, OciError) and link.hint:
+                text = text.replace(f". {link.hint}", "")
     else:
         text = str(error) or type(error).__name__
     text = _in_our_words(text)

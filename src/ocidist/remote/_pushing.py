@@ -54,6 +54,9 @@ if TYPE_CHECKING:
 MAX_ATTEMPTS: Final = 3
 """Times a source that can be read again is sent from its first byte."""
 FIRST_WAIT_S: Final = 0.1
+_WHOLE_ONLY: Final = (
+    "Perhaps this registry takes blobs in one piece only: give the descriptor, or a source that can be read again"
+)
 _NO_CHUNKS: Final = frozenset({400, 404, 405, 411, 415, 416, 501})
 """Refusals of a chunk that may be refusals of chunks as such."""
 
@@ -224,6 +227,8 @@ class BlobPush:
     async def _otherwise(self, error: OciError) -> bool:
         """Return whether there is another way to send the blob, after the registry did not like this one."""
         profile = profile_of(self._channel)
+        if not self._body.replayable and error.operation == PatchUpload.operation and self._is_about_chunks(error):
+            error.hint = _WHOLE_ONLY
         if self._session is not None or not self._body.replayable or self._whole:
             return False
         status = getattr(error, "status", None)

@@ -19,16 +19,19 @@ from ocidist.errors import (
     LimitExceededError,
     NameUnknownError,
     NotFoundError,
+    OciError,
     PreconditionFailedError,
     ProtocolError,
+    ResponseError,
     TransportError,
     UnsupportedError,
 )
 from ocidist.model.builder import build_index
 from ocidist.model.manifest import ImageIndex
 from ocidist.model.mediatype import OCI_INDEX
-from ocidist.model.reference import Tag
-from ocidist.remote._memory import turn
+from ocidist.model.reference import Tag, known_tag
+from ocidist.remote._lists import ListOf, names
+from ocidist.remote._memory import ReferrersApi, referrers_api, turn
 from ocidist.remote._pull import MAX_MANIFEST, fetch
 from ocidist.remote._push import put
 from ocidist.remote._untag import delete_tag
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from ocidist.model.descriptor import Descriptor
     from ocidist.model.digest import Digest
     from ocidist.remote._channel import Channel
+    from ocidist.remote._pull import Fetched
 
 MAX_ROUNDS: Final = 10
 """How often a change that another client overwrote is made again."""
@@ -79,12 +83,12 @@ async def listed(channel: Channel, subject: Digest) -> tuple[Descriptor, ...]:
         OciError: See ``Sender.exchange``.
     """
     try:
-        found = await fetch(channel, tag_of(subject))
+        found = await _found(channel, tag_of(subject))
     except NameUnknownError:
         raise
     except NotFoundError:
         return ()
-    if found.manifest.media_type != OCI_INDEX:
+    if found is None or found.manifest.media_type != OCI_INDEX:
         return ()
     view = found.manifest.parse()
     return view.manifests if isinstance(view, ImageIndex) else ()
@@ -145,8 +149,10 @@ async def _update(
 
 async def _read(channel: Channel, tag: Tag) -> _State:
     try:
-        found = await fetch(channel, tag)
+        found = await _found(channel, tag)
     except NotFoundError:
+        found = None
+    if found is None:
         return _State(None)
     # Parsed in full before anything is written: an entry that cannot be read must not get lost.
     view = found.manifest.parse() if found.manifest.media_type == OCI_INDEX else None
@@ -155,6 +161,34 @@ async def _read(channel: Channel, tag: Tag) -> _State:
             operation="update referrers index", reference=channel.name_of(tag), host=channel.host, attempts=1
         )
     return _State(view, found.etag)
+
+
+async def _found(channel: Channel, tag: Tag) -> Fetched | None:
+    """Return what a tag names; None if it does not exist, although the registry only says that it may not be seen.
+
+    Artifactory says so of every tag that does not exist. Its list of tags tells. Where the referrers API may not be
+    seen either, nothing may.
+    """
+    try:
+        return await fetch(channel, tag)
+    except ResponseError as error:
+        absent = referrers_api(channel) is ReferrersApi.ABSENT
+        if error.status != 403 or not absent or await _is_listed(channel, tag):
+            raise
+        return None
+
+
+async def _is_listed(channel: Channel, tag: Tag) -> bool:
+    """Return whether a tag is among those of its repository; True also if that cannot be told."""
+    try:
+        async for found in names(ListOf[Tag](channel, "tags", known_tag), after=None, page_size=None):
+            if found == tag:
+                return True
+    except NotFoundError:
+        return False
+    except OciError:
+        return True
+    return False
 
 
 async def _write(channel: Channel, tag: Tag, state: _State, entries: tuple[Descriptor, ...]) -> None:
