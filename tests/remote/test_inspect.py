@@ -162,7 +162,9 @@ async def test_a_login_is_one_also_where_nothing_takes_the_place_of_the_password
             with pytest.raises(AuthRealmRefusedError, match=other.host):
                 await registry.login(ALICE)
         else:
-            assert await registry.login(ALICE) == LoginResult(authenticated=True)
+            answer = await registry.login(ALICE)
+            assert answer == LoginResult(authenticated=True)
+            assert answer.status == "Login Succeeded"
         assert (await registry.ping()).authenticated is not stranger
     assert b"authorization" not in other.received.lower()
 
@@ -173,6 +175,7 @@ async def test_a_login_where_nobody_asks_proves_nothing_and_says_so(
     async with docker_registry.client() as client:
         answer = await client.registry(docker_registry.host).login(IdentityToken("t0ken"))
     assert answer == LoginResult(authenticated=False, identity_token="t0ken")
+    assert answer.status == "The registry does not ask for credentials"
     wire_server.on("GET", "/v2/", error(404, "NAME_UNKNOWN"))
     async with client_for(wire_server) as client:
         with pytest.raises(UnsupportedError):

@@ -71,6 +71,11 @@ class LoginResult:
     authenticated: bool
     identity_token: str = attrs.field(default="", repr=lambda token: repr("***" if token else ""))
 
+    @property
+    def status(self) -> str:
+        """The same for people: what the Docker Engine says, or that nothing is proven."""
+        return "Login Succeeded" if self.authenticated else "The registry does not ask for credentials"
+
 
 @attrs.frozen
 class Mounted:
