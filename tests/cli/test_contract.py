@@ -157,7 +157,7 @@ def test_a_bug_is_called_a_bug(ocidist: Command, monkeypatch: pytest.MonkeyPatch
     ("words", "said"),
     [
         ("ls", "WHERE requires an argument"),
-        ("ls one two", "Unused Tokens"),
+        ("ls one two", "no place for 'two'"),
         ("lst x", 'Unknown command "lst"'),
         ("ls x --nonsense", "Unknown option"),
         ("ls x -o yaml", 'Invalid value "yaml"'),

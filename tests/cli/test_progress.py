@@ -192,7 +192,7 @@ def test_a_warning_of_the_registry_is_passed_on(ocidist: Command) -> None:
 def test_what_is_logged_cannot_steer_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     voice = Voice()
-    monkeypatch.setattr(voice, "say", said.append)
+    monkeypatch.setattr(voice, "line", said.append)
     handler = Telling(voice, logging.WARNING)
     handler.handle(logging.LogRecord("ocidist", logging.WARNING, "", 0, "red \x1b[31m%s", ("\u202eword",), None))
     handler.handle(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ocidist import Client, ConnectError, HostConfig, RetryPolicy, SchemeDetectionError
+from ocidist import Client, ConnectError, HostConfig, RetryPolicy, SchemeDetectionError, UsageError
 from tests.http.support import NAME, QUICK, alice_at, client_for, list_tags
 from tests.peers.answers import chain, close, reset, respond_json
 
@@ -123,6 +123,20 @@ async def test_f006_a_connection_that_is_always_refused_is_an_error_after_the_at
     assert caught.value.attempts == attempts
     assert caught.value.host == reopening.host
     assert isinstance(caught.value, SchemeDetectionError) is (scheme is None)
+
+
+@pytest.mark.parametrize("scheme", ["http", None])
+async def test_a_host_that_was_never_there_is_given_up_as_soon_as_the_policy_says(
+    reopening: Reopening,
+    scheme: Any,  # noqa: ANN401 -- a literal
+) -> None:
+    retry = RetryPolicy(attempts=9, refused=2, wait_initial=0.01, wait_max=0.01)
+    async with Client(hosts={reopening.host: HostConfig(scheme=scheme)}, retry=retry) as client:
+        with pytest.raises(ConnectError) as caught:
+            await client.repository(f"{reopening.host}/{NAME}").tags.list().collect()
+    assert caught.value.attempts == 2
+    with pytest.raises(UsageError, match="refused must be at least 1"):
+        RetryPolicy(refused=0)
 
 
 @pytest.mark.parametrize("end", [close, reset], ids=["FIN", "RST"])

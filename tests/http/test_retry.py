@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import stamina
 
 from ocidist import (
     ConcurrencyChanged,
+    ConnectError,
     Event,
     OciError,
     RateLimitedError,
@@ -54,6 +56,30 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     monkeypatch.setattr("stamina._core._smart_sleep", sleep)
     return waited
+
+
+@pytest.mark.parametrize(
+    ("stranger", "number", "made"),
+    [(True, errno.ECONNREFUSED, 2), (False, errno.ECONNREFUSED, 4), (True, errno.ECONNRESET, 4)],
+)
+async def test_a_host_that_was_never_there_may_be_given_up_sooner(
+    slept: list[float],
+    stranger: bool,
+    number: int,
+    made: int,
+) -> None:
+    calls = 0
+
+    async def work() -> None:
+        nonlocal calls
+        calls += 1
+        await anyio.lowlevel.checkpoint()
+        raise ConnectError("no connection") from OSError(number, "why")
+
+    policy = RetryPolicy(attempts=4, refused=2)
+    with pytest.raises(ConnectError):
+        await retry.retrying(work, policy, again=retry.worth_another_try, report=lambda *_: None, stranger=stranger)
+    assert (calls, len(slept)) == (made, made - 1)
 
 
 @pytest.mark.parametrize("status", sorted(retry.RETRIED_STATUSES))

@@ -272,6 +272,11 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "size that lies": (_lying, "ends after|unexpected end"),
     "header of two gigabytes": (_bomb, "too large"),
     "no index": (lambda path: _archive(path, LAYOUT[0]), "no index.json"),
+    "a directory that was packed": (
+        lambda path: _archive(path, _entry("app/oci-layout", b"{}")),
+        "at its top: pack what",
+    ),
+    "docker save": (lambda path: _archive(path, _entry("manifest.json", b"[]")), "one of Docker's own"),
     "no marker": (lambda path: _archive(path, LAYOUT[1]), "no oci-layout"),
     "cut": (lambda path: os.truncate(_archive(path, *LAYOUT), 2000), "unexpected end|ends after|truncated"),
 }

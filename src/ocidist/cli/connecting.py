@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.to_thread
@@ -13,12 +14,14 @@ import attrs
 from ocidist._io.load import load_module
 from ocidist.cli import naming
 from ocidist.cli.debugging import watching
+from ocidist.cli.options import Showing
 from ocidist.cli.output import Output
 from ocidist.cli.people import PATIENCE_S, Telling, Voice
 from ocidist.cli.progress import view_of
 from ocidist.errors import HostsFileError, OciError, UsageError
 from ocidist.hosts.config import HostsConfig
 from ocidist.hosts.host import HostConfig
+from ocidist.http.retry import RetryPolicy
 from ocidist.model.digest import Digest
 from ocidist.model.places import ARCHIVE, LAYOUT, is_local
 from ocidist.model.reference import RegistryName, Tag
@@ -29,7 +32,6 @@ from ocidist.wire.egress import EgressPolicy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
-    from pathlib import Path
 
     from ocidist.cli.options import Common
     from ocidist.cli.progress import View
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
     from ocidist.model.reference import Reference
     from ocidist.remote.repository import Repository
     from ocidist.storage import protocols
+
+REFUSALS: Final = 2
+"""Requests that a registry which the command names may refuse, where nobody listens, before that is told."""
 
 
 @attrs.frozen
@@ -87,6 +92,19 @@ class Session:
         """Return the repository of a reference."""
         return self.client.registry(name.registry).repository(name.repository)
 
+    @staticmethod
+    async def need(text: str) -> None:
+        """Say it of an argument that is to be read, and that names a layout where there is none.
+
+        Raises:
+            NameUnknownError: So it is; the message says what is there instead.
+        """
+        if text.startswith(LAYOUT):
+            await load_module("ocidist.transfer.local")
+            from ocidist.transfer.local import need_layout, read_local  # noqa: PLC0415 -- see place
+
+            await need_layout(Path(read_local(text, LAYOUT).path))
+
     @contextlib.asynccontextmanager
     async def place(self, text: str) -> AsyncIterator[Place]:
         """Open what an argument names, to read it: on a registry, in a layout (``oci:``) or in an archive.
@@ -97,6 +115,7 @@ class Session:
             OciError: An archive cannot be read.
         """
         if is_local(text):
+            await self.need(text)
             await load_module("ocidist.transfer.places")
             from ocidist.transfer.places import open_place  # noqa: PLC0415 -- for those who read from their disk
 
@@ -124,6 +143,7 @@ class Session:
             async with Archive(path) as archive:
                 yield Place(archive, digest, f"{ARCHIVE}{path}")
         else:
+            await self.need(text)
             yield Place(Layout(path), digest, f"{LAYOUT}{path}")
 
 
@@ -162,6 +182,8 @@ async def connected(
                 egress=EgressPolicy(trusted_realms=common.trust_realm, allow_anonymous_realm=anonymous),
                 hooks=(view.hook, log_events()),
                 event_hooks=watching(voice) if common.debug_http else None,
+                # Whoever names a registry wants to know that it is not there; a mirror rides out its restart.
+                retry=RetryPolicy(refused=REFUSALS) if where else None,
             )
         except OciError:
             raise
@@ -201,7 +223,7 @@ async def _read(path: Path) -> HostsConfig:
 @contextlib.asynccontextmanager
 async def _speaking(common: Common) -> AsyncIterator[Voice]:
     """Say what the library logs, as much of it as was asked for."""
-    voice = Voice()
+    voice = Voice(as_json=common.progress is Showing.JSON)
     handler = Telling(voice, logging.INFO if common.verbose else logging.WARNING)
     logger = logging.getLogger("ocidist")
     before = logger.level

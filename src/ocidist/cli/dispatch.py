@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cyclopts import App, CycloptsError, Parameter
-from cyclopts.exceptions import UnknownCommandError
 
 from ocidist._version import version
 from ocidist.cli import sources
@@ -30,11 +29,11 @@ from ocidist.cli.failure import (
     message_of,
     status_of,
 )
-from ocidist.cli.options import Common, Format
+from ocidist.cli.misuse import explained
+from ocidist.cli.options import Common, Format, Showing
 from ocidist.cli.output import document
 from ocidist.cli.people import is_terminal, put
 from ocidist.cli.running import InterruptedCommandError, carry_out
-from ocidist.wire.redact import clean_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -170,7 +169,7 @@ def run(words: Sequence[str] | None) -> int:
     try:
         command, bound, _ = application(ordered).parse_args(ordered, exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        return teller.misused(*_explained(error))
+        return teller.misused(*explained(error))
     except KeyboardInterrupt:
         return teller.interrupted(SIGNAL + 2, None)
     teller.verbose = any(common.verbose for common in bound.arguments.values() if isinstance(common, Common))
@@ -211,14 +210,6 @@ def _is_empty(word: str) -> bool:
     return not word or (option.startswith("--") and bool(equals) and not value)
 
 
-def _explained(error: CycloptsError) -> tuple[str, str]:
-    """Return what is wrong with a command line, and what may help."""
-    text = clean_text(str(error))
-    if isinstance(error, UnknownCommandError):
-        return text.partition(" Available commands")[0], "Try: ocidist --help"
-    return text, f"Try: {' '.join(['ocidist', *(error.command_chain or ())])} --help"
-
-
 class _Teller:
     """Tells people, or programs, why a command line was not carried out.
 
@@ -243,7 +234,7 @@ class _Teller:
             return self._bug(error)
         value = described(error, status=status)
         self._tell(message_of(error), hint_of(error), value)
-        if self.verbose and value.get("request_id"):
+        if self.verbose and not self._json and value.get("request_id"):
             put(f"request id: {value['request_id']}\n")
         return status
 
@@ -267,10 +258,12 @@ class _Teller:
 
     def _bug(self, error: Exception) -> int:
         text = f"{type(error).__name__}: {message_of(error)}"
-        value = {"type": type(error).__name__, "message": text, "exit_code": FAILED}
-        self._tell(text, "This is a bug in ocidist: please report it, with what -v shows", value)
-        if self.verbose:
-            put("".join(traceback.format_exception(error)))
+        hint = "This is a bug in ocidist: please report it, with what -v shows"
+        trace = "".join(traceback.format_exception(error)) if self.verbose else ""
+        value: dict[str, object] = {"type": type(error).__name__, "message": text, "hint": hint, "exit_code": FAILED}
+        self._tell(text, hint, {**value, "traceback": trace} if trace else value)
+        if trace and not self._json:
+            put(trace)
         return FAILED
 
     def _tell(self, text: str, hint: str | None, value: dict[str, object]) -> None:
@@ -312,13 +305,18 @@ def quoted(word: str) -> str:
 
 def _wants_json(words: Sequence[str]) -> bool:
     """Return whether JSON was asked for, as far as words tell that perhaps cannot be parsed."""
-    wanted = os.environ.get("OCIDIST_OUTPUT", "")
+    output, progress = os.environ.get("OCIDIST_OUTPUT", ""), os.environ.get("OCIDIST_PROGRESS", "")
     for number, word in enumerate(words):
         if word == "--":
             break
+        following = "".join(words[number + 1 : number + 2])
         if word in {"-o", "--output"}:
-            wanted = "".join(words[number + 1 : number + 2])
+            output = following
         elif word.startswith(("--output=", "-o")):
-            wanted = word.partition("=")[2] if "=" in word else word[2:]
+            output = word.partition("=")[2] if "=" in word else word[2:]
+        elif word == "--progress":
+            progress = following
+        elif word.startswith("--progress="):
+            progress = word.partition("=")[2]
     # Values may be written in capitals, too.
-    return wanted.lower() in {Format.JSON.value, Format.JSONL.value}
+    return output.lower() in {Format.JSON.value, Format.JSONL.value} or progress.lower() == Showing.JSON.value

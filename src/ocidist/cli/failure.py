@@ -158,7 +158,7 @@ def hint_of(error: BaseException) -> str | None:
     if isinstance(error, CopyError) and error.hint is None and error.__cause__ is not None:
         return hint_of(error.__cause__)
     if "hint" in vars(error):
-        return None if error.hint is None else _in_our_words(error.hint)
+        return _own_hint(error)
     if isinstance(error, SchemeDetectionError):
         tried = any(cause.startswith("http:") for cause in error.causes)
         return None if tried else "If it speaks plain http only: --insecure"
@@ -171,6 +171,12 @@ def hint_of(error: BaseException) -> str | None:
             target = getattr(error, "target", "")
             return hint.format(target=target, host=error.host or "REGISTRY") or None
     return error.hint
+
+
+def _own_hint(error: OciError) -> str | None:
+    if isinstance(error, CredentialsRejectedError):
+        return f"Log in: ocidist login {error.host}; its --show-sources shows where credentials are looked for"
+    return None if error.hint is None else _in_our_words(error.hint)
 
 
 def described(error: BaseException, *, status: int) -> dict[str, object]:

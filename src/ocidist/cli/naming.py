@@ -12,6 +12,8 @@ from ocidist.model.digest import Digest
 from ocidist.model.places import DOCKER, check_path, is_local, on_registry
 from ocidist.model.reference import Reference, RegistryName, located
 
+HELM: Final = "oci://"
+
 _DIGEST: Final = re.compile(r"sha(?:256|512):")
 
 _ONLY_HOST: Final = re.compile(r"[^/]+:[0-9]{1,5}/?|[^/:@]*\.[^/:@]*/?|localhost/?|\[[0-9a-fA-F:]+\](?::[0-9]{1,5})?/?")
@@ -82,6 +84,8 @@ def remote(text: str) -> Reference:
         InvalidReferenceError: It is none.
         UsageError: It is a place on this machine.
     """
+    if text.startswith(HELM):
+        raise hinted(UsageError(f"{text[:200]!r} is not on a registry"), f"Leave out {HELM}, which Helm alone writes")
     if is_local(text):
         raise hinted(UsageError(f"{text[:200]!r} is not on a registry"), "ocidist cp copies to layouts and archives")
     return reference(text)

@@ -14,6 +14,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Final, Self
 
+from ocidist.cli.output import document
 from ocidist.wire.redact import clean_text
 
 if TYPE_CHECKING:
@@ -33,19 +34,35 @@ _SILENT: Final = frozenset({"MirrorFailed", "NamesSkipped", "TransferFailed", "W
 class Voice:
     """Says things on standard error, in order. ``with`` begins and ends it.
 
+    Args:
+        as_json: Whether words are JSON, too: among lines for programs.
+
     Attributes:
         write: What writes a text; the view of a progress puts its own here while it is on the screen.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, as_json: bool = False) -> None:
+        self._json = as_json
         self._texts: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         # Worker threads log, too.
         self._lock = threading.Lock()
         self.write: Callable[[str], None] = put
 
-    def say(self, text: str) -> None:
-        """Say a line; does not wait for it to be written."""
+    def say(self, text: str, level: str | None = None) -> None:
+        """Say something to people, in a line; does not wait for it to be written.
+
+        Args:
+            text: What to say.
+            level: How grave it is, where it is the library that says it.
+        """
+        if self._json:
+            self.line(document({"message": text} if level is None else {"message": text, "level": level}))
+        else:
+            self.line(text if level is None else f"{level}: {text}")
+
+    def line(self, text: str) -> None:
+        """Write a line as it is; does not wait for it to be written."""
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._speak, name="ocidist-voice", daemon=True)
@@ -103,6 +120,6 @@ class Telling(logging.Handler):
         if record.levelno >= logging.WARNING and isinstance(event, dict) and event.get("event") in _SILENT:
             return
         try:
-            self._voice.say(f"{record.levelname.lower()}: {clean_text(record.getMessage())}")
+            self._voice.say(clean_text(record.getMessage()), record.levelname.lower())
         except Exception:  # noqa: BLE001 -- as the handlers of the standard library do
             self.handleError(record)

@@ -106,7 +106,7 @@ class JsonLines(Nothing):
     def hook(self, event: Event) -> None:
         """Take an event."""
         fields: dict[str, Any] = attrs.asdict(event, value_serializer=_plain)
-        self._voice.say(document({"event": type(event).__name__, **fields}))
+        self._voice.line(document({"event": type(event).__name__, **fields}))
 
 
 def _plain(_instance: object, _attribute: object, value: object) -> object:

@@ -378,7 +378,9 @@ class Authenticator:
         schemes = {challenge.scheme for challenge in offered}
         if turn.credential == ANONYMOUS and BASIC in schemes:
             msg = f"{turn.host} wants a user name and password, and there is none for it"
-            raise CredentialsRejectedError(msg)
+            missing = CredentialsRejectedError(msg)
+            missing.hint = f"Log in to {turn.host}, or give the client credentials for it"
+            raise missing
         msg = f"{turn.host} offers {', '.join(sorted(schemes))}, which this credential cannot answer"
         raise ChallengeError(msg)
 

@@ -6,6 +6,7 @@ outside of any ``except`` block, and carry at most the operating system's own er
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 from typing import TYPE_CHECKING, TypeVar
@@ -137,3 +138,8 @@ def names_nothing(error: BaseException) -> bool:
     """Return whether name resolution said that the host does not exist, which trying again will not change."""
     missing = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
     return any(isinstance(link, socket.gaierror) and link.errno in missing for link in _chain(error))
+
+
+def refuses(error: BaseException) -> bool:
+    """Return whether a host is there, and nobody listens at its port."""
+    return any(isinstance(link, OSError) and link.errno == errno.ECONNREFUSED for link in _chain(error))

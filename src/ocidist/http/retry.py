@@ -14,7 +14,7 @@ import attrs
 
 from ocidist._io.load import load_module
 from ocidist.errors import OciError, TlsError, TransportError, UsageError
-from ocidist.http.failure import names_nothing
+from ocidist.http.failure import names_nothing, refuses
 from ocidist.wire.retryafter import parse_http_date, parse_retry_after
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class RetryPolicy:
         max_retry_after: Longest ``Retry-After`` that is waited for, in seconds; beyond it the error is raised at once.
         budget: Part of the requests to one host that may be sent again, however many of them fail.
         reserve: Requests that may be sent again beyond that part, until as many others were made that it covers them.
+        refused: Most requests to a host that refuses connections and has answered none so far: nobody is there, or not
+            yet. None for as many as otherwise.
 
     Raises:
         UsageError: A value is out of range.
@@ -59,11 +61,13 @@ class RetryPolicy:
     max_retry_after: float = 60.0
     budget: float = 0.1
     reserve: int = 100
+    refused: int | None = None
 
     def __attrs_post_init__(self) -> None:
         times = (self.timeout, self.wait_initial, self.wait_max, self.max_retry_after, self.budget, self.reserve)
-        if self.attempts < 1 or min(times) < 0:
-            msg = "attempts must be at least 1 and nothing else may be negative"
+        least = self.attempts if self.refused is None else min(self.attempts, self.refused)
+        if least < 1 or min(times) < 0:
+            msg = "attempts and refused must be at least 1 and nothing else may be negative"
             raise UsageError(msg)
         if not 0 <= self.jitter <= 1:
             msg = "jitter is a part of each wait, from 0 to 1"
@@ -147,6 +151,7 @@ async def retrying(
     *,
     again: Callable[[Exception], bool],
     report: Callable[[int, float, Exception], None],
+    stranger: bool = False,
 ) -> tuple[T, int]:
     """Run *work* until it succeeds, fails for good, or the policy is exhausted.
 
@@ -155,6 +160,7 @@ async def retrying(
         policy: The limits.
         again: Whether a failure is worth another attempt.
         report: Told the number of the failed attempt, the wait in seconds and the failure, before each wait.
+        stranger: Whether the host has answered nothing so far.
 
     Returns:
         What *work* returned, and how many attempts it took.
@@ -167,7 +173,7 @@ async def retrying(
         return await work(), 1
     except Exception as error:  # noqa: BLE001 -- it is raised again
         # The usual case never gets here, and so does not pay for the machinery below.
-        return await retried(error, work, policy, again=again, report=report, started=started)
+        return await retried(error, work, policy, again=again, report=report, started=started, stranger=stranger)
 
 
 async def retried(
@@ -179,6 +185,7 @@ async def retried(
     report: Callable[[int, float, Exception], None],
     started: float,
     spend: Callable[[], bool] | None = None,
+    stranger: bool = False,
 ) -> tuple[T, int]:
     """Go on after a first attempt that failed; see ``retrying``.
 
@@ -190,7 +197,9 @@ async def retried(
         report: See ``retrying``.
         started: When the first attempt began, by ``monotonic()``.
         spend: Takes a retry from the host's budget, and returns whether there was one; None sets no limit.
+        stranger: See ``retrying``.
     """
+    policy = _against(failure, policy) if stranger else policy
     if isinstance(failure, OciError):
         failure.locate(attempts=1)
     if policy.attempts == 1 or not again(failure):
@@ -228,6 +237,13 @@ async def retried(
     except OciError as error:
         error.locate(attempts=made)
         raise
+
+
+def _against(failure: Exception, policy: RetryPolicy) -> RetryPolicy:
+    """Return the policy for a host that has answered nothing so far, after a first failure."""
+    if policy.refused is None or not refuses(failure):
+        return policy
+    return attrs.evolve(policy, attempts=min(policy.attempts, policy.refused))
 
 
 def _affordable(error: Exception, failure: Exception, spend: Callable[[], bool]) -> bool:

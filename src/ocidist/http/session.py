@@ -166,7 +166,8 @@ class Session:
             raise blocked(registry)
         detect = partial(self._schemes.base, registry, config)
         report = partial(self._report, str(registry), "detect the scheme")
-        base, _ = await retrying(detect, policy or self._parts.retry, again=worth_another_try, report=report)
+        retry = policy or self._parts.retry
+        base, _ = await retrying(detect, retry, again=worth_another_try, report=report, stranger=True)
         plain = self._parts.egress.allow_plaintext_credentials
         made = self._sites[registry] = Site(registry, config, base, guessed=config.scheme is None, plaintext=plain)
         if len(self._sites) > MAX_SITES:
@@ -289,6 +290,7 @@ class Session:
                     report=partial(self._report, host, operation),
                     started=started,
                     spend=None if traffic is None else traffic.may_retry,
+                    stranger=traffic is None or traffic.answered == 0,
                 )
             except (BusyError, DownError) as error:
                 ended = error

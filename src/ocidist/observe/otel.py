@@ -12,8 +12,15 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 import attrs
-from opentelemetry import metrics, trace
-from opentelemetry.trace import SpanKind, Status, StatusCode
+
+try:
+    from opentelemetry import metrics, trace
+    from opentelemetry.trace import SpanKind, Status, StatusCode
+except ModuleNotFoundError as error:
+    if error.name != "opentelemetry":
+        raise
+    message = "ocidist.observe.otel needs opentelemetry-api: pip install 'ocidist[otel]'"
+    raise ModuleNotFoundError(message, name=error.name) from None
 
 from ocidist._version import version
 from ocidist.observe.events import (

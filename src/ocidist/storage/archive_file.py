@@ -134,12 +134,12 @@ class ArchiveFile:
                 special[name] = place
             elif (digest := _digest(name)) is not None:
                 self.places[digest] = place
-        self._understand(special)
+        self._understand(special, seen)
 
-    def _understand(self, special: dict[str, tuple[int, int]]) -> None:
+    def _understand(self, special: dict[str, tuple[int, int]], seen: set[str]) -> None:
         for name, limit in ((MARKER, MAX_MARKER), (INDEX, MAX_INDEX)):
             if name not in special:
-                raise self.bad(f"it holds no {name}")
+                raise self.bad(f"it holds no {name}{_instead(name, seen)}")
             if special[name][1] > limit:
                 raise self.bad(f"its {name} has {special[name][1]} bytes")
         check_marker(self._read(special[MARKER], MAX_MARKER), self.path)
@@ -230,3 +230,12 @@ def _digest(name: str) -> Digest | None:
     except UsageError:
         # Other files may be there; they are of no use here.
         return None
+
+
+def _instead(wanted: str, names: set[str]) -> str:
+    """Return what an archive may be that has no file of a layout."""
+    if any(name.endswith(f"/{wanted}") for name in names):
+        return " at its top: pack what is in the layout's directory, not the directory itself"
+    if "manifest.json" in names:
+        return ": it is one of Docker's own, as docker save made them before Docker 25"
+    return ""

@@ -135,6 +135,11 @@ def _below(name: str, folder: int, *, make: bool) -> int:
     except FileNotFoundError:
         if not make:
             raise
+    except NotADirectoryError:
+        # What a link gives as well, with O_DIRECTORY.
+        if stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            raise _is_link(name, errno.ENOTDIR) from None
+        raise
     return _made(name, folder, _DIRECTORY | NOFOLLOW)
 
 
@@ -159,7 +164,7 @@ def look(name: str, folder: int) -> os.stat_result:
         OSError: It is something else: a link, a directory, a pipe, a device.
     """
     found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    _check_regular(found)
+    _check_regular(name, found)
     return found
 
 
@@ -168,7 +173,7 @@ def open_regular(name: str, folder: int) -> int:
     look(name, folder)  # to open a device may do something
     file = open_at(name, _READ, folder)
     try:
-        _check_regular(os.fstat(file))
+        _check_regular(name, os.fstat(file))
     except BaseException:
         os.close(file)
         raise
@@ -228,11 +233,15 @@ def replace_file(name: str, folder: int, data: bytes, work: int) -> None:
     sync(folder)
 
 
-def _check_regular(found: os.stat_result) -> None:
+def _check_regular(name: str, found: os.stat_result) -> None:
     if stat.S_ISLNK(found.st_mode):
-        raise OSError(errno.ELOOP, "it is a symbolic link")
+        raise _is_link(name, errno.ELOOP)
     if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, "it is not a regular file")
+        raise OSError(errno.EINVAL, f"{name} is not a regular file")
+
+
+def _is_link(name: str, number: int) -> OSError:
+    return OSError(number, f"{name} is a symbolic link, and none is followed: cp -rL makes a layout without links")
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------

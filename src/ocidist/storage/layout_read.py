@@ -10,7 +10,7 @@ from ocidist.model.descriptor import Descriptor
 from ocidist.model.digest import Digest
 from ocidist.model.mediatype import OCTET_STREAM
 from ocidist.storage.answers import refusal
-from ocidist.storage.layout_stream import LayoutBlobReader
+from ocidist.storage.layout_stream import LayoutBlobReader, altered
 from ocidist.storage.layout_work import settle
 
 if TYPE_CHECKING:
@@ -127,6 +127,6 @@ def check_place(found: Descriptor, size: int, offset: int) -> None:
         RangeInvalidError: It ends before the offset.
     """
     if found.size != size:
-        raise SizeMismatchError(found.size, size)
+        raise altered(SizeMismatchError(found.size, size))
     if offset > size:
         raise refusal(RangeInvalidError, 416, f"the blob has {size} bytes, it cannot be read from {offset}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from anyio.lowlevel import checkpoint
 
-from ocidist.errors import DigestMismatchError, SizeMismatchError, UsageError
+from ocidist.errors import DigestMismatchError, IntegrityError, SizeMismatchError, UsageError
 from ocidist.model.descriptor import Descriptor
 from ocidist.model.mediatype import OCTET_STREAM
 from ocidist.storage.answers import sought
@@ -28,6 +28,12 @@ REGISTRY: Final = "layout"
 PIECE: Final = 256 * 1024
 """Bytes that are read, or collected before they are written: going to a worker thread costs little then."""
 _AT_ONCE: Final = 4 * 1024 * 1024
+
+
+def altered(error: IntegrityError) -> IntegrityError:
+    """Return the error for what is kept here, and is not what it should be."""
+    error.hint = "It was altered on the disk, or what names it is wrong: get it anew"
+    return error
 
 
 class LayoutBlobReader:
@@ -116,7 +122,7 @@ class LayoutBlobReader:
         self._hasher = None  # a native cancel may leave a thread with it
         piece = await run(f"read {self.descriptor.digest}", self._read, offset, size, hasher)
         if not piece:
-            raise SizeMismatchError(self.descriptor.size, offset)
+            raise altered(SizeMismatchError(self.descriptor.size, offset))
         self._offset, self._hasher = offset + len(piece), hasher
         self._verify()
         return piece
@@ -135,7 +141,7 @@ class LayoutBlobReader:
             return
         actual = self._hasher.digest()
         if actual != self.descriptor.digest:
-            raise DigestMismatchError(self.descriptor.digest, actual, size=self.descriptor.size)
+            raise altered(DigestMismatchError(self.descriptor.digest, actual, size=self.descriptor.size))
 
 
 class Unfinished(Protocol):

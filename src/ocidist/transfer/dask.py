@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import attrs
-from distributed import Semaphore, WorkerPlugin, as_completed, get_worker
+
+try:
+    from distributed import Semaphore, WorkerPlugin, as_completed, get_worker
+except ModuleNotFoundError as error:
+    if error.name != "distributed":
+        raise
+    message = "ocidist.transfer.dask needs distributed: pip install 'ocidist[dask]'"
+    raise ModuleNotFoundError(message, name=error.name) from None
 
 from ocidist.client import Client
 from ocidist.errors import OciError, UsageError

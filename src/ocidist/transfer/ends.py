@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Self
 import attrs
 
 from ocidist.errors import InvalidReferenceError, UsageError
-from ocidist.model.places import ARCHIVE, DOCKER, LAYOUT
+from ocidist.model.places import ARCHIVE, DOCKER, LAYOUT, on_registry
 from ocidist.model.reference import Reference, RegistryName, Tag
 from ocidist.transfer.filters import is_glob, name_matcher
 from ocidist.transfer.local import read_local
@@ -73,8 +73,10 @@ class Repositories:
     def _read(cls, text: str) -> Self:
         if text.startswith(LAYOUT):
             local = read_local(text, LAYOUT)
+            if "*" in local.path:
+                raise UsageError("layouts have no wildcards: name one, or let ocidist.server serve their directory")
             return cls(path=local.path.rstrip("/") or "/", tag=local.tag, digest=local.digest)
-        host, _, path = text.partition("/")
+        host, _, path = on_registry(text).partition("/")
         registry = _registry(host, text)
         if not path or is_glob(path):
             return cls(registry=registry, glob=path)

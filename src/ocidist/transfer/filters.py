@@ -68,7 +68,8 @@ def _checked(glob: str, grammar: re.Pattern[str], what: str) -> str:
         raise UsageError(f"a pattern has at most {MAX_PATTERN} characters, this one has {len(glob)}")
     # A bracket that is not closed stands for itself, and no name has one.
     if grammar.fullmatch(glob) is None or r"\[" in translate(glob):
-        raise UsageError(f"{glob!r} matches no {what}: it is empty, or holds characters that none has")
+        why = "it holds characters that none has, and is no regular expression: any characters are '*', not '.*'"
+        raise UsageError(f"{glob!r} matches no {what}: {why if glob else 'it is empty'}")
     return glob
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import tomllib
+from difflib import get_close_matches
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ocidist.errors import HostsFileError, MirrorFileError
@@ -19,12 +21,25 @@ from ocidist.transfer.plan import MAX_AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 _AMOUNTS: Final = ("images_at_once", "blobs_at_once")
 _FLAGS: Final = ("digest_tags", "foreign_layers", "force")
 _COMMON: Final = ("tags", "platforms", "referrers", "delete", *_FLAGS)
 _HOST: Final = ("scheme", "insecure", "verify", "ca", "client_cert", "concurrency", "rate", "chunk_size")
+# What regsync, skopeo and others call it.
+_ELSEWHERE: Final = {
+    "dst": "destination",
+    "exclude": "deny",
+    "include": "allow",
+    "images": "mirror",
+    "parallel": "images_at_once",
+    "ratelimit": "rate",
+    "src": "source",
+    "sync": "mirror",
+    "target": "destination",
+    "tlsverify": "verify",
+}
+_SECRET: Final = frozenset({"auth", "credentials", "pass", "password", "token", "user", "username"})
 _HEADER: Final = re.compile(r"\s*(\[\[?)\s*([^\]#]+?)\s*\]\]?\s*(?:#.*)?", re.ASCII)
 _PLACE: Final = re.compile(r"mirror\[(\d+)\]", re.ASCII)
 
@@ -39,7 +54,15 @@ def read(path: Path) -> dict[str, Any]:
         text = read_text(path)
     except HostsFileError as error:
         raise MirrorFileError(path, error.reason) from error.__cause__
-    return parse(path, text)
+    made = parse(path, text)
+    for name, host in made["hosts"].items():
+        for key, files in (("ca", host.ca), ("client_cert", host.client_cert)):
+            # Otherwise it would be missed at the first connection, and by nobody who looks for it here.
+            for file in files if isinstance(files, tuple) else [files]:
+                if file is not None and not Path(file).is_file():
+                    whole = f"hosts.{name}.{key}"
+                    raise MirrorFileError(path, f"there is no file {file}", key=whole, line=_line(text, whole))
+    return made
 
 
 def parse(path: Path, text: str) -> dict[str, Any]:
@@ -74,6 +97,8 @@ def _whole(file: Table) -> dict[str, Any]:
     hosts = file.table("hosts")
     made["hosts"] = {} if hosts is None else dict(_host(name, table, hosts) for name, table in hosts.items())
     _common(defaults)
+    if isinstance(file.raw("mirror"), dict):
+        raise file.wrong("mirror", "it must be an array of tables, in double brackets, one for each rule: [[mirror]]")
     rules = file.tables("mirror")
     if not rules:
         raise file.wrong("mirror", "there is nothing to mirror: no table [[mirror]] is there")
@@ -85,7 +110,20 @@ def _expect(table: Table, *known: str) -> None:
     # Not only a warning, as in files that other programs read, too: a filter that was mistyped would mirror everything.
     for name in table.names():
         if name not in known:
-            raise table.wrong(name, f"it means nothing here (known are {', '.join(known)})")
+            raise table.wrong(name, f"it means nothing here{_meant(name, known)} (known are {', '.join(known)})")
+
+
+def _meant(name: str, known: tuple[str, ...]) -> str:
+    """Return what may have been meant by a key that means nothing."""
+    if name in _SECRET:
+        return ": credentials are where docker login and ocidist login keep them, and not in this file"
+    spelled = name.lower().replace("-", "").replace("_", "")
+    alike = {each.replace("_", ""): each for each in known}
+    longer = [each for each in alike if spelled and each.startswith(spelled)]
+    # Only what is very much alike: whoever wrote "dest" must not be led to "delete".
+    found = longer or get_close_matches(spelled, alike, n=1, cutoff=0.75)
+    meant = _ELSEWHERE.get(spelled) or (alike[found[0]] if found else None)
+    return f": did you mean {meant!r}?" if meant in known else ""
 
 
 def _whole_number(table: Table, name: str, most: int) -> int:
@@ -156,7 +194,10 @@ def _referrers(table: Table) -> Referrers | None:
 
 
 def _tags(table: Table) -> TagFilter:
-    stated = table.table("tags")
+    try:
+        stated = table.table("tags")
+    except HostsFileError as error:
+        raise table.wrong("tags", f'{error.reason}: {{ allow = ["v*"] }}') from None
     assert stated is not None  # noqa: S101 -- the caller looked
     _expect(stated, "allow", "deny", "semver")
     found: dict[str, Any] = {}
@@ -176,6 +217,8 @@ def _only(name: str, globs: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _host(name: str, table: Table, hosts: Table) -> tuple[str, HostConfig]:
+    if (whole := _unquoted(name, table)) is not None:
+        raise hosts.wrong(whole, f'a name with dots stands in quotes: [hosts."{whole}"]')
     _expect(table, *_HOST)
     found: dict[str, Any] = {}
     for key, kind in (("scheme", str), ("insecure", bool), ("verify", bool)):
@@ -199,6 +242,15 @@ def _host(name: str, table: Table, hosts: Table) -> tuple[str, HostConfig]:
     made = HostConfig(**found)
     hosts.made(name, lambda: HostsConfig({name: made}))
     return name, made
+
+
+def _unquoted(name: str, table: Table) -> str | None:
+    """Return the host that is meant by a table in a table in a table: ``[hosts.registry.acme.io]``."""
+    inner = next(((part, table.raw(part)) for part in table.names() if part not in _HOST), None)
+    if inner is None or not isinstance(inner[1], dict):
+        return None
+    below = Table(table.path, "", inner[1])
+    return _unquoted(f"{name}.{inner[0]}", below) or f"{name}.{inner[0]}"
 
 
 def _refused(key: str, value: object) -> Callable[[], HostConfig]:

@@ -18,7 +18,7 @@ from ocidist.remote.repository import Repository
 from ocidist.storage.archive import Archive, ArchiveMode
 from ocidist.storage.layout import Layout
 from ocidist.storage.memory import MemoryRepository
-from ocidist.transfer.local import read_local
+from ocidist.transfer.local import need_layout, read_local
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -97,6 +97,8 @@ async def open_place(where: Where, *, client: Client | None, write: bool = False
     elif isinstance(where, str) and where.startswith(LAYOUT):
         path, locator, name = _split(where, LAYOUT, write=write)
         layout = Layout(path)
+        if not write and locator is None:
+            await need_layout(path)
         place = Place(layout, locator, f"{LAYOUT}{path.absolute()}", where)
         yield place if write else await _found(place, layout, name)
     else:
@@ -203,13 +205,14 @@ async def _only(place: Place) -> Place:
     named = {(await repository.manifests.stat(tag)).digest for tag in tags[:_LOCAL_LIMIT]}
     if len(tags) == 1:
         return attrs.evolve(place, locator=tags[0], text=f"{place.text}:{tags[0]}")
-    if len(named) != 1:
-        named = set() if tags else await _roots(repository)
+    if not tags:
+        named = await _roots(repository)
     if len(named) == 1:
         (digest,) = named
         return attrs.evolve(place, locator=digest, text=f"{place.text}@{digest}")
-    what = f"it has {', '.join(tags[:10])}{'...' if len(tags) > 10 else ''}" if tags else "it has no tag"
-    raise UsageError(f"say what is meant in {place.text}: {what}")
+    listed: list[str] = [*tags] or [f"@{digest}" for digest in sorted(named)]
+    there = f"{', '.join(listed[:10])}{'...' if len(listed) > 10 else ''}" if listed else "nothing"
+    raise UsageError(f"say what is meant in {place.text}: it has {there if tags else f'no tag, but {there}'}")
 
 
 async def _roots(repository: protocols.Repository) -> set[Digest]:

@@ -7,6 +7,7 @@ runs every night is there already.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -16,9 +17,11 @@ from ocidist._io.fanout import each
 from ocidist.errors import DeniedError, OciError, UnsupportedError, UsageError
 from ocidist.errors._transfer import Side
 from ocidist.model.digest import Digest
+from ocidist.model.places import LAYOUT
 from ocidist.transfer.again import in_rounds, passes, patiently
 from ocidist.transfer.blame import blaming
 from ocidist.transfer.listing import Pair, Wanted, is_digest_tag, listed_pair, named_pair, tags_there
+from ocidist.transfer.local import need_layout
 from ocidist.transfer.looking import has_manifest, named_by
 from ocidist.transfer.options import CopyOptions, Referrers
 from ocidist.transfer.plan import (
@@ -173,6 +176,8 @@ class Planner:
             self._fail(pair.source, pair.destination, error, pair.destination)
 
     async def _plan_tags(self, pair: Pair) -> None:
+        if pair.source.startswith(LAYOUT):
+            await need_layout(Path(pair.source.removeprefix(LAYOUT)))
         there = await tags_there(pair, self._stores)
         listed = accepted = 0
         pages = self._stores.repository(pair.source).tags.list().pages()

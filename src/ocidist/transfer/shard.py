@@ -53,7 +53,8 @@ class Shard:
         """
         found = _TEXT.fullmatch(text)
         if found is None:
-            raise UsageError(f"{text[:40]!r} is not a shard: write 0/4 for the first of four")
+            unset = "; perhaps a variable is not set" if text.startswith("/") or text.endswith("/") else ""
+            raise UsageError(f"{text[:40]!r} is not a shard: write 0/4 for the first of four{unset}")
         return cls(int(found[1]), int(found[2]))
 
     def owns(self, repository: str) -> bool:

@@ -62,6 +62,8 @@ destination = "oci:/srv/alpine"
 async def test_a_file_with_everything_in_it(tmp_path: Path) -> None:
     file = tmp_path / "mirror.toml"
     file.write_text(FULL)
+    for name in ("acme.pem", "client.cert", "client.key"):
+        (tmp_path / name).touch()
     config = await MirrorConfig.from_file(file)
     assert (config.images_at_once, config.blobs_at_once) == (4, 12)
     first, second, third = config.rules
@@ -115,6 +117,14 @@ TWO = f"{RULE}[[mirror]]\nsource = 'a.io/c'\ndestination = 'b.io/d'\n"
         ("mirror = ['a.io/b']", "mirror[0]", None, "must be a table"),
         (f"{RULE}[rules]", "rules", 4, "means nothing here"),
         (f"{RULE}filter = 1", "mirror[0].filter", 4, "means nothing here"),
+        ("[[mirrors]]", "mirrors", 1, "did you mean 'mirror'?"),
+        ("[[sync]]", "sync", 1, "did you mean 'mirror'?"),
+        (f"{RULE}[default]", "default", 4, "did you mean 'defaults'?"),
+        ("[mirror]\nsource = 'a.io/b'", "mirror", 1, "in double brackets, one for each rule: [[mirror]]"),
+        ("[[mirror]]\nsource = 'a.io/b'\ntarget = 'b.io/c'", "mirror[0].target", 3, "mean 'destination'?"),
+        ("[[mirror]]\nsource = 'a.io/b'\ndest = 'b.io/c'", "mirror[0].dest", 3, "mean 'destination'?"),
+        ("[[mirror]]\nsource = 'oci:x/*'\ndestination = 'b.io'", "mirror[0].source", 2, "layouts have no wildcards"),
+        ("[[mirror]]\nsource = 'a.io/b'\ndestination = './x'", "mirror[0].destination", 3, "is 'oci:./x'"),
         ("[[mirror]]\ndestination = 'b.io/c'", "mirror[0].source", 1, "missing"),
         ("[[mirror]]\nsource = 'a.io/b'", "mirror[0].destination", 1, "missing"),
         ("[[mirror]]\nsource = 1\ndestination = 'b.io/c'", "mirror[0].source", 2, "must be a string, not a number"),
@@ -141,7 +151,14 @@ TWO = f"{RULE}[[mirror]]\nsource = 'a.io/c'\ndestination = 'b.io/d'\n"
         ("[[mirror]]\nsource = 'a.io/x/*'\ndestination = 'a.io'", "mirror[0].destination", 3, "same registry"),
         ("[[mirror]]\nsource = 'oci:x'\ndestination = 'oci:./x'", "mirror[0].destination", 3, "the same"),
         (f"{RULE}tags = ['v*']", "mirror[0].tags", 4, "must be a table, not an array"),
-        (f"{RULE}tags = {{ alow = ['v*'] }}", "mirror[0].tags.alow", 4, "means nothing here"),
+        (f"{RULE}tags = ['v*']", "mirror[0].tags", 4, '{ allow = ["v*"] }'),
+        (f"{RULE}tag = 'v1'", "mirror[0].tag", 4, "did you mean 'tags'?"),
+        (f"{RULE}tags = {{ alow = ['v*'] }}", "mirror[0].tags.alow", 4, "did you mean 'allow'?"),
+        (f"{RULE}tags = {{ exclude = ['v*'] }}", "mirror[0].tags.exclude", 4, "did you mean 'deny'?"),
+        (f"{RULE}tags = {{ zzz = ['v*'] }}", "mirror[0].tags.zzz", 4, "means nothing here (known are"),
+        (f"{RULE}tags = {{ allow = ['v.+'] }}", "mirror[0].tags.allow", 4, "no regular expression"),
+        (f"{RULE}digestTags = true", "mirror[0].digestTags", 4, "did you mean 'digest_tags'?"),
+        (f"{RULE}platform = 'linux/amd64'", "mirror[0].platform", 4, "did you mean 'platforms'?"),
         (f"{RULE}[mirror.tags]\nallow = 'v*'", "mirror[0].tags.allow", 5, "must be an array"),
         (f"{RULE}[mirror.tags]\ndeny = [1]", "mirror[0].tags.deny", 5, "must hold strings"),
         (f"{TWO}tags = {{ allow = ['*'], semver = 'foo' }}", "mirror[1].tags.semver", 7, "not a range of versions"),
@@ -151,7 +168,7 @@ TWO = f"{RULE}[[mirror]]\nsource = 'a.io/c'\ndestination = 'b.io/d'\n"
         (f"{RULE}referrers = {{ depth = 0 }}", "mirror[0].referrers.depth", 4, "from 1 to 32"),
         (f"{RULE}referrers = {{ kinds = [] }}", "mirror[0].referrers.kinds", 4, "means nothing here"),
         (f"{RULE}delete = 1", "mirror[0].delete", 4, "must be true or false, not a number"),
-        (f"{RULE}Delete = true", "mirror[0].Delete", 4, "means nothing here"),
+        (f"{RULE}Delete = true", "mirror[0].Delete", 4, "did you mean 'delete'?"),
         ("[[mirror]]\nsource = 'a.io/b:v1'\ndestination = 'b.io/c'\ndelete = true", "mirror[0].delete", 4, "one image"),
         (
             "[[mirror]]\nsource = 'a.io/b:1'\ndestination = 'b.io/c'\ntags.allow = ['v']",
@@ -166,7 +183,8 @@ TWO = f"{RULE}[[mirror]]\nsource = 'a.io/c'\ndestination = 'b.io/d'\n"
         (f"{RULE}[hosts.'b.io']\nrate = -1", "hosts.b.io.rate", 5, "above 0"),
         (f"{RULE}[hosts.'b.io']\nconcurrency = '4'", "hosts.b.io.concurrency", 5, "whole number"),
         (f"{RULE}[hosts.'b.io']\nscheme = 'ftp'", "hosts.b.io.scheme", 5, "http"),
-        (f"{RULE}[hosts.'b.io']\npassword = 'x'", "hosts.b.io.password", 5, "means nothing here"),
+        (f"{RULE}[hosts.'b.io']\npassword = 'x'", "hosts.b.io.password", 5, "credentials are where docker login"),
+        (f"{RULE}[hosts.b.c.io]\nrate = 1", "hosts.b.c.io", 4, '[hosts."b.c.io"]'),
         (f"{RULE}[hosts.'b.io']\nca = ['']", "hosts.b.io.ca", 5, "names no file"),
         (f"{RULE}[hosts.'b.io']\nclient_cert = ['a', 'b', 'c']", "hosts.b.io.client_cert", 5, "one file"),
         (f"{RULE}[hosts.'not a host']", "hosts.not a host", 4, "host"),
@@ -207,6 +225,15 @@ async def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     (tmp_path / "large.toml").write_bytes(b"#" * (1024 * 1024 + 1))
     with pytest.raises(MirrorFileError, match="larger"):
         await MirrorConfig.from_file(tmp_path / "large.toml")
+
+
+async def test_certificates_that_are_not_there_are_told_before_anybody_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").touch()
+    text = f"{RULE}[hosts.'b.io']\nca = ['ca.pem', 'nothing.pem']\n"
+    (tmp_path / "mirror.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(MirrorFileError, match=r"there is no file .*nothing\.pem") as caught:
+        await MirrorConfig.from_file(tmp_path / "mirror.toml")
+    assert (caught.value.key, caught.value.line) == ("hosts.b.io.ca", 5)
 
 
 # --- rules made in Python --------------------------------------------------------------------------------------------

@@ -72,6 +72,7 @@ async def cp(
             force=force,
         )
         copier = Copier(options=options, hooks=(session.view.hook,))
+        await session.need(source)
         async with open_place(destination, client=session.client, write=True) as target:
             if all_tags:
                 await _all_tags(session, copier, source, target)
@@ -80,6 +81,8 @@ async def cp(
                 report = await copier.copy(place, target)
         # An archive is there only now.
         session.voice.say(_told(report))
+        if (referrers or digest_tags) and report.digest != report.source_digest:
+            session.voice.say(f"this is a part of {report.source_digest}: what refers to the whole of it is not copied")
         await session.output.result(str(report.digest), report.to_json())
 
 

@@ -12,13 +12,14 @@ from cyclopts import Parameter
 from ocidist._io.fanout import each
 from ocidist.cli import naming, sources
 from ocidist.cli.connecting import connected
+from ocidist.cli.failure import hinted
 from ocidist.cli.files import unfit
 from ocidist.cli.options import DEFAULTS, FILE, Common, FileName, Texts
 from ocidist.cli.output import descriptor_value
 from ocidist.errors import UsageError
-from ocidist.model.builder import EMPTY_BLOB, EMPTY_DESCRIPTOR, build_artifact
+from ocidist.model.builder import EMPTY_BLOB, EMPTY_DESCRIPTOR, build_artifact, build_image
 from ocidist.model.descriptor import Descriptor, check_media_type
-from ocidist.model.mediatype import OCTET_STREAM
+from ocidist.model.mediatype import OCI_EMPTY, OCTET_STREAM
 
 if TYPE_CHECKING:
     from ocidist.model.manifest import Manifest
@@ -58,7 +59,7 @@ async def push(
     Args:
         ref: Where to: ghcr.io/acme/data:v1; without a tag it gets none.
         files: Files, each with its media type after a colon, if that matters: report.json:application/json.
-        artifact_type: What the artifact is, as a media type.
+        artifact_type: What the artifact is, as a media type; the type of its configuration says so as well.
         annotation: Annotation of the artifact, key=value; repeatable.
         artifact_config: File to use as its configuration, with its media type after a colon.
         subject: Tag or digest of a manifest of the same repository that it is about; it becomes a referrer of it.
@@ -67,9 +68,12 @@ async def push(
     """
     named = naming.remote(ref)
     if named.digest is not None:
-        raise UsageError(f"{ref[:200]!r} names a digest, which nobody can know before the artifact is made")
+        raise hinted(
+            UsageError(f"{ref[:200]!r} names a digest, which nobody can know before the artifact is made"),
+            f"To attach files to what it names: ocidist push {named.name} FILE --subject {named.digest}",
+        )
     annotations = dict(_pair(text) for text in annotation)
-    kind = check_media_type(artifact_type or ARTIFACT_TYPE)
+    kind = None if artifact_type is None else check_media_type(artifact_type)
     wanted = [await _file(text, OCTET_STREAM) for text in files]
     settings = None if artifact_config is None else await _file(artifact_config, OCTET_STREAM)
     if (reason := unfit(file.title for file in wanted)) is not None:
@@ -81,7 +85,14 @@ async def push(
         pushing = _Pushing(repository.blobs, journal)
         layers = await each(wanted, pushing.layer, at_once=AT_ONCE)
         described = None if settings is None else await pushing.config(settings)
-        manifest = build_artifact(kind, layers, subject=about, annotations=annotations, config=described)
+        if kind is None and described is not None and described.media_type != OCI_EMPTY:
+            # The media type of its configuration says what it is, as of a Helm chart.
+            content = tuple(layers) or (EMPTY_DESCRIPTOR,)
+            manifest = build_image(described, content, subject=about, annotations=annotations)
+        else:
+            manifest = build_artifact(
+                kind or ARTIFACT_TYPE, layers, subject=about, annotations=annotations, config=described
+            )
         await pushing.empty(manifest)
         done = await repository.manifests.push(manifest, tags=[named.tag] if named.tag else [])
         for error in done.failed.values():
@@ -121,6 +132,8 @@ class _Pushing:
 
 
 async def _subject(repository: Repository, text: str) -> Descriptor:
+    if "/" in text:
+        raise hinted(UsageError(f"{text[:200]!r} is no tag and no digest"), "The subject is in the same repository")
     return (await repository.manifests.get(text)).descriptor
 
 

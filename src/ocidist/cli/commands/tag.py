@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ocidist.cli import naming
 from ocidist.cli.connecting import connected
+from ocidist.cli.failure import hinted
 from ocidist.cli.options import DEFAULTS, Common, Flag
 from ocidist.errors import UsageError
 from ocidist.model.reference import Tag
@@ -27,6 +28,11 @@ async def tag(ref: str, /, *tags: str, delete: Flag = False, common: Common = DE
     if delete:
         await _delete(named, ref, tags, common)
         return
+    if (whole := next((text for text in tags if "/" in text), None)) is not None:
+        raise hinted(
+            UsageError(f"{whole[:200]!r} is no tag: the repository is the one of {ref[:200]!r}"),
+            "ocidist cp copies to another one, without sending what is there",
+        )
     names = [Tag(text) for text in tags]
     if not names:
         raise UsageError("no tag was given: ocidist tag ghcr.io/acme/app:v1 stable")
