@@ -15,9 +15,9 @@ from ocidist import ANONYMOUS, AuthError, Basic, Client, HostConfig, IdentityTok
 from ocidist.credentials.authfile import AuthFile
 from ocidist.credentials.files import DefaultCredentials
 from ocidist.credentials.helper import CredentialHelper
-from ocidist.credentials.keys import HUB_KEY
 from ocidist.credentials.logins import StoredLogin, login, logout
 from ocidist.credentials.paths import CredentialSource
+from ocidist.model.reference import HUB_INDEX
 from tests.credentials.support import get_json, put_json
 from tests.peers import images
 from tests.peers.clients import run
@@ -82,12 +82,12 @@ async def test_t47_docker_credential_pass_stores_gets_lists_and_erases(password_
     helper = CredentialHelper("pass")
     assert await helper.get("x.io") is None
     await helper.store("x.io", Basic("ci", "pä:ß word"))
-    await helper.store(HUB_KEY, IdentityToken("refresh"))
+    await helper.store(HUB_INDEX, IdentityToken("refresh"))
     assert await helper.get("x.io") == Basic("ci", "pä:ß word")
-    assert await helper.get(HUB_KEY) == IdentityToken("refresh")
-    assert await helper.list() == {"x.io": "ci", HUB_KEY: "<token>"}
+    assert await helper.get(HUB_INDEX) == IdentityToken("refresh")
+    assert await helper.list() == {"x.io": "ci", HUB_INDEX: "<token>"}
     await helper.erase("x.io")
-    await helper.erase(HUB_KEY)
+    await helper.erase(HUB_INDEX)
     assert await helper.get("x.io") is None
     assert await helper.list() == {}
 

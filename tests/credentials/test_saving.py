@@ -18,8 +18,8 @@ from ocidist import ANONYMOUS, Basic, CredentialStoreError, IdentityToken, Regis
 from ocidist.credentials import authfile
 from ocidist.credentials.authfile import AuthFile
 from ocidist.credentials.disk import locked
-from ocidist.credentials.keys import HUB_KEY
 from ocidist.credentials.logins import StoredLogin, login, logout
+from ocidist.model.reference import HUB_INDEX
 from tests.credentials.support import config, told
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ async def test_t50_a_symbolic_link_stays_and_its_target_is_written(tmp_path: Pat
 async def test_t50_logging_out_forgets_every_spelling_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     entry = {"auth": "Y2k6eA=="}
-    keys = (HUB_KEY, "docker.io", "index.docker.io", "https://registry-1.docker.io/v2/", "docker.io/acme", "x.io")
+    keys = (HUB_INDEX, "docker.io", "index.docker.io", "https://registry-1.docker.io/v2/", "docker.io/acme", "x.io")
     path.write_text(json.dumps({"auths": dict.fromkeys(keys, entry)}))
     assert await logout("docker.io", path=path)
     assert list(read(path)["auths"]) == ["docker.io/acme", "x.io"]
@@ -120,12 +120,12 @@ async def test_t50_logging_out_forgets_every_spelling_and_nothing_else(tmp_path:
 async def test_t50_logging_in_leaves_nothing_old_in_other_spellings(tmp_path: Path) -> None:
     path = tmp_path / "auth.json"
     old = {"auth": "b2xkOm9sZA=="}
-    keys = ("docker.io", HUB_KEY, "https://index.docker.io/v2/", "docker.io/acme", "http://x.io", "x.io:443")
+    keys = ("docker.io", HUB_INDEX, "https://index.docker.io/v2/", "docker.io/acme", "http://x.io", "x.io:443")
     path.write_text(json.dumps({"auths": dict.fromkeys(keys, old)}))
     await login("docker.io", Basic("ci", "x"), path=path)
     await login("x.io", Basic("ci", "x"), path=path)
     new = {"auth": "Y2k6eA=="}
-    assert read(path)["auths"] == {HUB_KEY: new, "docker.io/acme": old, "x.io:443": old, "x.io": new}
+    assert read(path)["auths"] == {HUB_INDEX: new, "docker.io/acme": old, "x.io:443": old, "x.io": new}
 
 
 async def test_t50_a_namespace_is_kept_as_podman_does(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ async def test_t50_dockercfg_is_written_in_its_own_form(tmp_path: Path) -> None:
     path = tmp_path / ".dockercfg"
     path.write_text("auth = Y2k6eA==\nemail = a@b.io\n")
     await login("x.io", Basic("ci", "x"), path=path)
-    assert read(path) == {HUB_KEY: {"auth": "Y2k6eA==", "email": "a@b.io"}, "x.io": {"auth": "Y2k6eA=="}}
+    assert read(path) == {HUB_INDEX: {"auth": "Y2k6eA==", "email": "a@b.io"}, "x.io": {"auth": "Y2k6eA=="}}
 
 
 async def test_t50_the_default_file_is_the_one_that_the_environment_names(
@@ -207,7 +207,7 @@ async def test_t50_a_helper_keeps_nothing_old_in_other_spellings(tmp_path: Path,
     (tmp_path / "kept").unlink()
     # Podman keeps Docker Hub in a helper by this name, and it is looked for there.
     assert await logout("docker.io", path=path)
-    assert (tmp_path / "kept").read_text() == f"erase {HUB_KEY}\nerase docker.io\n"
+    assert (tmp_path / "kept").read_text() == f"erase {HUB_INDEX}\nerase docker.io\n"
 
 
 async def test_t50_a_helper_that_fails_leaves_the_file_alone(tmp_path: Path, make_helper: MakeHelper) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final, Self, cast
 
 from ocidist.credentials.disk import read_json
 from ocidist.credentials.entry import Problem, holds_secret, read_entry, spelled, without_secrets, write_entry
-from ocidist.credentials.keys import HUB_KEY, KeyIndex, key_of, registry_of
+from ocidist.credentials.keys import KeyIndex, key_of, registry_of
 from ocidist.errors import CredentialStoreError
-from ocidist.model.reference import DOCKER_HUB
+from ocidist.model.reference import DOCKER_HUB, HUB_INDEX
 
 if TYPE_CHECKING:
     from ocidist.credentials.store import Credential
@@ -177,5 +177,5 @@ def _two_lines(text: bytes, source: str) -> dict[str, object]:
         if separator and name.strip() in {"auth", "email"}:
             fields[name.strip()] = value.strip()
     if "auth" in fields:
-        return {HUB_KEY: fields}
+        return {HUB_INDEX: fields}
     raise CredentialStoreError(f"cannot read {source}: it is neither JSON nor has it an auth line")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -20,9 +20,6 @@ from ocidist.model.reference import RegistryName, RepositoryName, without_api
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-HUB_KEY: Final = "https://index.docker.io/v1/"
-"""What Docker has kept Docker Hub under since it had a registry of version 1."""
 
 _SCHEME = re.compile(r"https?://", re.ASCII | re.IGNORECASE)
 # Without a scheme, what comes after it would be a namespace.

@@ -14,7 +14,7 @@ import attrs
 from ocidist.credentials.store import Anonymous, Basic
 from ocidist.errors import EgressError, EndpointRefusedError, ProtocolError, UsageError
 from ocidist.model import strictjson
-from ocidist.model.reference import DOCKER_HUB, RegistryName, without_api
+from ocidist.model.reference import DOCKER_HUB, HUB_INDEX, RegistryName, without_api
 from ocidist.wire.endpoints import Endpoint
 from ocidist.wire.errorbody import Subject
 from ocidist.wire.redact import clean_text, redact_url
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from ocidist.client import Client
     from ocidist.credentials.store import Credential
     from ocidist.http.sender import Reply, Sender
-
-HUB_ROOT: Final = "https://index.docker.io/v1/"
-"""Where Docker Hub has what is left of version 1: not where it has its registry."""
 
 Fields = tuple[tuple[str, str], ...]
 JSON: Final[Fields] = (("Accept", "application/json"),)
@@ -115,7 +112,7 @@ class Line:
         registry = name if isinstance(name, RegistryName) else RegistryName.parse(without_api(name))
         if registry.is_docker_hub:
             # Its scheme is no question, and what answers at its registry no answer.
-            return cls(client.sender, RegistryName(DOCKER_HUB, registry.port, registry.scheme or "https"), HUB_ROOT)
+            return cls(client.sender, RegistryName(DOCKER_HUB, registry.port, registry.scheme or "https"), HUB_INDEX)
         return cls(client.sender, registry, f"{await client.sender.base_of(registry)}/v1/")
 
     def exchange(

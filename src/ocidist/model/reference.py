@@ -21,6 +21,9 @@ from ocidist.errors import InvalidDigestError, InvalidReferenceError
 from ocidist.model.digest import MAX_DIGEST_LENGTH, Digest
 
 DOCKER_HUB: Final = "docker.io"
+HUB_INDEX: Final = "https://index.docker.io/v1/"
+"""Docker Hub's index: what is left of version 1, and what its credentials have been kept under ever since."""
+
 MAX_HOST_LENGTH: Final = 253
 """Longest host name, in characters: the limit of the domain name system."""
 
@@ -42,7 +45,6 @@ _SCHEMES: dict[str, Scheme] = {"http": "http", "https": "https"}
 _HUB_HOSTS = frozenset({DOCKER_HUB, "index.docker.io", "registry-1.docker.io"})
 _HUB_API_HOST = "registry-1.docker.io"
 _HTTP_PORT, _HTTPS_PORT = 80, 443
-_HUB_CREDENTIAL_KEY = "https://index.docker.io/v1/"
 _MAX_PORT = 65535
 # Never with the text itself: it may end up in a log.
 _NO_USER = "names hold no user name and password: give them to the client, as credentials"
@@ -192,7 +194,7 @@ class RegistryName:
     @property
     def credential_key(self) -> str:
         """The key under which credential files keep this registry."""
-        return _HUB_CREDENTIAL_KEY if self.is_docker_hub else str(self)
+        return HUB_INDEX if self.is_docker_hub else str(self)
 
     @property
     def is_loopback(self) -> bool:

@@ -6,7 +6,7 @@ import pytest
 
 from ocidist import Basic, CredentialStoreError, IdentityToken
 from ocidist.credentials.document import ConfigDocument
-from ocidist.credentials.keys import HUB_KEY
+from ocidist.model.reference import HUB_INDEX
 
 CI = {"auth": "Y2k6czNjcmV0"}  # ci:s3cret
 
@@ -47,7 +47,7 @@ def test_q6_a_helper_is_asked_in_the_spelling_it_was_told() -> None:
     assert document().servers("x.io:5000") == ("x.io:5000",)
     assert document(auths={"https://x.io/v1/": {}}).servers("x.io") == ("https://x.io/v1/", "x.io")
     assert document(auths={"x.io": CI}).servers("x.io") == ("x.io",)
-    assert document().servers("index.docker.io") == (HUB_KEY, "docker.io")
+    assert document().servers("index.docker.io") == (HUB_INDEX, "docker.io")
     assert document(auths={"quay.io/acme": {}}).servers("quay.io", "acme/app") == ("quay.io/acme", "quay.io")
     many: dict[str, object] = {f"http{'s' * (n % 2)}://x.io/{n}": {} for n in range(9)}
     assert len(document(auths=many).servers("x.io")) == 4

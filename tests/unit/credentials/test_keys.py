@@ -3,11 +3,12 @@ from __future__ import annotations
 import pytest
 
 from ocidist import AuthFile, Basic, InvalidReferenceError
-from ocidist.credentials.keys import HUB_KEY, AuthKey, KeyIndex, key_of, registry_of
+from ocidist.credentials.keys import AuthKey, KeyIndex, key_of, registry_of
 from ocidist.credentials.store import StaticCredentials
+from ocidist.model.reference import HUB_INDEX
 
 HUB_SPELLINGS = (
-    HUB_KEY,
+    HUB_INDEX,
     "https://index.docker.io/v1",
     "https://index.docker.io/v2/",
     "http://index.docker.io/v1/",
@@ -72,8 +73,8 @@ def test_q5_the_plainest_of_several_spellings_counts() -> None:
     keys = ["https://x.io/what", "http://x.io/v1/", "x.io/v2/", "x.io"]
     assert KeyIndex(keys).find("x.io") == ("x.io", "x.io/v2/", "http://x.io/v1/", "https://x.io/what")
     # Docker Desktop keeps tokens of its own beside the login.
-    hub = ["https://index.docker.io/v1/access-token", "index.docker.io", "docker.io", HUB_KEY]
-    assert KeyIndex(hub).find("docker.io") == (HUB_KEY, "docker.io", "index.docker.io", hub[0])
+    hub = ["https://index.docker.io/v1/access-token", "index.docker.io", "docker.io", HUB_INDEX]
+    assert KeyIndex(hub).find("docker.io") == (HUB_INDEX, "docker.io", "index.docker.io", hub[0])
 
 
 @pytest.mark.parametrize(
@@ -89,11 +90,11 @@ def test_q5_addresses_are_keys_too() -> None:
     assert KeyIndex(["https://127.0.0.1:5000/v2/"]).find("127.0.0.1:5000") == ("https://127.0.0.1:5000/v2/",)
 
 
-@pytest.mark.parametrize("host", [HUB_KEY, "https://index.docker.io/v2", "index.docker.io/v1/", "http://docker.io/"])
+@pytest.mark.parametrize("host", [HUB_INDEX, "https://index.docker.io/v2", "index.docker.io/v1/", "http://docker.io/"])
 def test_a_registry_is_named_by_the_address_of_its_api_too(host: str) -> None:
     """As Docker's own index is called everywhere in Docker."""
-    assert KeyIndex([HUB_KEY]).find(host, "library/alpine") == (HUB_KEY,)
-    assert key_of(host) == HUB_KEY
+    assert KeyIndex([HUB_INDEX]).find(host, "library/alpine") == (HUB_INDEX,)
+    assert key_of(host) == HUB_INDEX
     assert AuthFile.parse(b'{"auths": {"docker.io": {"auth": "YTpi"}}}').resolve(host) == Basic("a", "b")
     assert repr(StaticCredentials({host: Basic("a", "b")})) == "StaticCredentials(['docker.io'])"
 
@@ -108,7 +109,7 @@ def test_any_other_path_is_no_part_of_a_registry(host: str) -> None:
 
 
 def test_new_entries_are_written_where_docker_and_podman_look_first() -> None:
-    assert key_of("registry-1.docker.io") == HUB_KEY
+    assert key_of("registry-1.docker.io") == HUB_INDEX
     assert key_of("Acme.io:5000") == "acme.io:5000"
     assert key_of("quay.io", "acme/app") == "quay.io/acme/app"
     assert key_of("docker.io", "acme") == "docker.io/acme"

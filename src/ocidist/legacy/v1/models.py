@@ -15,7 +15,7 @@ import attrs
 from ocidist.errors import LimitExceededError, MalformedManifestError, ProtocolError, UsageError
 from ocidist.legacy._line import MAX_SHOWN
 from ocidist.model.digest import Digest
-from ocidist.model.reference import are_tags, known_tag
+from ocidist.model.reference import HUB_INDEX, are_tags, known_tag
 from ocidist.model.schema1 import V1Image, is_image_id
 from ocidist.wire.redact import clean_text, redact_url
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CONFIG_FILE: Final = ".dockercfg"
 """The file in the home directory that credentials were kept in; ``AuthFile.load`` reads it still."""
 
-INDEX_SERVER: Final = "https://index.docker.io/v1/"
+INDEX_SERVER: Final[str] = HUB_INDEX
 """Docker Hub's index: who there is, what repositories there are, and where they are kept."""
 
 REGISTRY_SERVER: Final = "https://registry-1.docker.io/v1/"
