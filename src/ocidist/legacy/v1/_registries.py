@@ -102,11 +102,13 @@ class Registries:
     async def put(self, data: RepositoryData, make: Callable[..., V1Endpoint], about: str, text: bytes = b"") -> None:
         """Send something to the registry that is written to."""
         root, identity = await self.written(data)
-        cookies = self._cookies.get((root, about))
-        if cookies is not None:
-            identity = Identity((*identity.fields, ("Cookie", cookies)))
-        async with already(), self._line.exchange(make(root, identity=identity), body=BytesBody(text), about=about):
+        endpoint = make(root, identity=self._with_cookies(identity, root, about))
+        async with already(), self._line.exchange(endpoint, body=BytesBody(text), about=about):
             self._cookies.pop((root, about), None)
+
+    def _with_cookies(self, identity: Identity, root: str, about: str) -> Identity:
+        cookies = self._cookies.get((root, about))
+        return identity if cookies is None else Identity((*identity.fields, ("Cookie", cookies)))
 
     def keep_cookies(self, root: str, about: str, reply: Reply) -> None:
         """Keep what a registry wants to be shown with the next request about the same thing.
