@@ -95,7 +95,7 @@ def places(
             at all are the sources alone.
 
     Raises:
-        UsageError: The order holds something that is no source.
+        UsageError: The order holds something that is no source, or the helpers are one text.
     """
     environment = os.environ if environ is None else environ
     found: list[CredentialPlace] = []
@@ -104,6 +104,8 @@ def places(
             raise UsageError("the order in which to look for credentials is made of members of CredentialSource")
         if (place := _place(source, environment)) is not None:
             found.append(place)
+    if isinstance(helpers, str):
+        raise UsageError("helpers is a collection of names, not one name")
     made: list[CredentialPlace] = []
     for helper in tuple(helpers) or (CONTAINERS_FILES,):
         made += found if helper == CONTAINERS_FILES else [CredentialPlace(None, helper=helper)]

@@ -70,7 +70,8 @@ class HostsConfig:
 
     Raises:
         InvalidReferenceError: A key is none of these.
-        UsageError: Two mirrors give one host different settings (other authorities add up), or a network is none.
+        UsageError: Two mirrors give one host different settings (other authorities add up), a network is none, or a
+            value is no configuration.
     """
 
     def __init__(
@@ -84,9 +85,12 @@ class HostsConfig:
     ) -> None:
         self._given = dict(entries or {})
         self._default = default or NOTHING
-        self._networks = tuple(insecure_networks)
+        for config in (*self._given.values(), self._default):
+            if not isinstance(config, HostConfig):
+                raise UsageError(f"a host is configured by a HostConfig, not by {type(config).__name__}")
+        self._networks = _texts(insecure_networks, "insecure_networks")
         self._short_names = short_names
-        self._credential_helpers = tuple(credential_helpers)
+        self._credential_helpers = _texts(credential_helpers, "credential_helpers")
         self._entries: dict[str, HostConfig] = {}
         self._namespaces: dict[str, dict[str, HostConfig]] = {}
         for key, config in self._given.items():
@@ -272,6 +276,12 @@ class HostsConfig:
         for name in reversed(spellings(registry) if self._namespaces else ()):
             found |= self._namespaces.get(name, {})
         return found
+
+
+def _texts(value: Iterable[str], name: str) -> tuple[str, ...]:
+    if isinstance(value, str):
+        raise UsageError(f"{name} is a collection of texts, not one text")
+    return tuple(value)
 
 
 def _safe(config: HostConfig) -> HostConfig:

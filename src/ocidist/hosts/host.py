@@ -12,15 +12,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
+from typing import Final, Literal, TypeAlias, cast
 
 import attrs
 
 from ocidist.errors import InvalidReferenceError, UsageError
+from ocidist.model.profile import RegistryProfile
 from ocidist.model.reference import RegistryName, RepositoryName
-
-if TYPE_CHECKING:
-    from ocidist.model.profile import RegistryProfile
 
 Scheme = Literal["http", "https"]
 
@@ -231,7 +229,24 @@ def _certificate(value: File | Sequence[File] | None) -> File | tuple[File, File
 def _mirrors(value: Iterable[Mirror | str]) -> tuple[Mirror, ...]:
     if isinstance(value, str):
         raise UsageError("mirrors is a collection of mirrors, not one string")
-    return tuple(Mirror(item) if isinstance(item, str) else item for item in value)
+    return tuple(_mirror(item, "mirrors") for item in value)
+
+
+def _mirror(value: Mirror | str, name: str) -> Mirror:
+    if not isinstance(value, Mirror | str):
+        raise UsageError(f"{name} is made of mirrors or their URLs, not of {type(value).__name__}")
+    return Mirror(value) if isinstance(value, str) else value
+
+
+def _location(value: Mirror | str | None) -> Mirror | None:
+    return None if value is None else _mirror(value, "location")
+
+
+def _profile(
+    _instance: object, _attribute: attrs.Attribute[RegistryProfile | None], value: RegistryProfile | None
+) -> None:
+    if not isinstance(value, RegistryProfile | None):
+        raise UsageError(f"profile is a RegistryProfile, not {type(value).__name__}")
 
 
 @attrs.frozen
@@ -250,7 +265,8 @@ class HostConfig:
         profile: How the registry takes blobs and tags; None takes what is known of its host, and finds out the rest.
         mirrors: Hosts to ask first when content is read, in order; the registry itself is asked last. Strings are taken
             as the URLs of mirrors.
-        location: Host to read from in the registry's place, after the mirrors; None reads from the registry.
+        location: Host to read from in the registry's place, after the mirrors, or its URL; None reads from the
+            registry.
         blocked: Whether every use of the registry itself is refused. Mirrors that it has still answer reads.
         headers: Header fields for requests to this host's API; they are not sent to where it redirects, nor to token
             servers, nor over plain http that is only ``insecure``. May hold secrets: they are not shown.
@@ -267,13 +283,9 @@ class HostConfig:
     concurrency: int | None = attrs.field(default=None, validator=_positive)
     rate: float | None = attrs.field(default=None, validator=_rate)
     chunk_size: int | None = attrs.field(default=None, validator=_positive)
-    profile: RegistryProfile | None = None
-    mirrors: tuple[Mirror, ...] = attrs.field(
-        default=(),
-        converter=_mirrors,
-        validator=attrs.validators.deep_iterable(attrs.validators.instance_of(Mirror)),
-    )
-    location: Mirror | None = None
+    profile: RegistryProfile | None = attrs.field(default=None, validator=_profile)
+    mirrors: tuple[Mirror, ...] = attrs.field(default=(), converter=_mirrors)
+    location: Mirror | None = attrs.field(default=None, converter=_location)
     blocked: bool = attrs.field(default=False, validator=flag)
     headers: tuple[tuple[str, str], ...] = attrs.field(default=(), converter=_fields, repr=False)
 

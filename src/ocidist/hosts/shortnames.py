@@ -55,7 +55,7 @@ class ShortNames:
 def names_registry(name: str) -> bool:
     """Return whether an image name begins with a registry."""
     first, slash, _ = name.partition("/")
-    return bool(slash) and ("." in first or ":" in first or first == "localhost")
+    return bool(slash) and ("." in first or ":" in first or first == "localhost" or first != first.lower())
 
 
 def _cut(name: str) -> tuple[str, str]:

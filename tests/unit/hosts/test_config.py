@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ocidist import HostConfig, HostsConfig, InvalidReferenceError, RegistryName, UsageError
+from ocidist import DefaultCredentials, HostConfig, HostsConfig, InvalidReferenceError, RegistryName, UsageError
 from ocidist.hosts.host import Mirror, MirrorTags
 from ocidist.wire.egress import Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def of(hosts: HostsConfig, name: str) -> HostConfig:
@@ -87,9 +90,6 @@ def test_n7_strings_are_mirrors_too() -> None:
     assert HostConfig(mirrors=["https://a", Mirror("https://b")]).mirrors == (Mirror("https://a"), Mirror("https://b"))
     with pytest.raises(UsageError, match="one string"):
         HostConfig(mirrors="https://a")
-    wrong: Any = [1]
-    with pytest.raises(TypeError):
-        HostConfig(mirrors=wrong)
 
 
 def test_n7_certificates_are_files_however_they_are_listed() -> None:
@@ -115,6 +115,28 @@ def test_n7_certificates_are_files_however_they_are_listed() -> None:
 def test_n7_what_names_no_certificate_is_refused(settings: Any, reason: str) -> None:  # noqa: ANN401 -- that is the point
     with pytest.raises(UsageError, match=reason):
         HostConfig(**settings)
+
+
+def test_n7_a_location_may_be_a_url_too() -> None:
+    assert HostConfig(location="https://m.lan").location == Mirror("https://m.lan")
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda wrong: HostConfig(mirrors=[wrong]), "mirrors is made of mirrors or their URLs, not of int"),
+        (lambda wrong: HostConfig(location=wrong), "location is made of mirrors or their URLs, not of int"),
+        (lambda wrong: HostConfig(profile=wrong), "profile is a RegistryProfile, not int"),
+        (lambda wrong: HostsConfig({"a.lan": wrong}), "by a HostConfig, not by int"),
+        (lambda wrong: HostsConfig(default=wrong), "by a HostConfig, not by int"),
+        (lambda _wrong: HostsConfig(insecure_networks="10.0.0.0/8"), "insecure_networks is a collection"),
+        (lambda _wrong: HostsConfig(credential_helpers="pass"), "credential_helpers is a collection"),
+        (lambda _wrong: DefaultCredentials(helpers="pass"), "helpers is a collection"),
+    ],
+)
+def test_n7_values_of_other_kinds_are_told_at_once(make: Callable[[Any], object], reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        make(5)
 
 
 @pytest.mark.parametrize("name", ["insecure", "verify", "blocked", "override_path", "digests", "blobs", "ns"])

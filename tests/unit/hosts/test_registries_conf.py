@@ -120,6 +120,7 @@ async def test_n7_short_names_mean_what_the_file_says(tmp_path: Path) -> None:
     assert names is not None
     meant = {name: [str(reference) for reference in names.candidates(name)] for name in (
         "alpine", "alpine:3.20", "tools/jq@sha256:" + "0" * 64, "debian:12", "ghcr.io/x/y:1", "localhost/z",
+        "REGISTRY/x",
     )}  # fmt: skip
     assert meant == {
         "alpine": ["docker.io/library/alpine"],
@@ -128,6 +129,7 @@ async def test_n7_short_names_mean_what_the_file_says(tmp_path: Path) -> None:
         "debian:12": ["registry.lan:5000/debian:12", "docker.io/library/debian:12"],
         "ghcr.io/x/y:1": ["ghcr.io/x/y:1"],
         "localhost/z": ["localhost/z"],
+        "REGISTRY/x": ["REGISTRY/x"],
     }
     with pytest.raises(InvalidReferenceError):
         names.candidates("No Name")
