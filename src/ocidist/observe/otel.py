@@ -16,11 +16,11 @@ import attrs
 try:
     from opentelemetry import metrics, trace
     from opentelemetry.trace import SpanKind, Status, StatusCode
-except ModuleNotFoundError as error:
-    if error.name != "opentelemetry":
+except ModuleNotFoundError as _missing:
+    if _missing.name != "opentelemetry":
         raise
-    message = "ocidist.observe.otel needs opentelemetry-api: pip install 'ocidist[otel]'"
-    raise ModuleNotFoundError(message, name=error.name) from None
+    _message = "ocidist.observe.otel needs opentelemetry-api: pip install 'ocidist[otel]'"
+    raise ModuleNotFoundError(_message, name=_missing.name) from None
 
 from ocidist._version import version
 from ocidist.observe.events import (

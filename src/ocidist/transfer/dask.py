@@ -21,11 +21,11 @@ import attrs
 
 try:
     from distributed import Semaphore, WorkerPlugin, as_completed, get_worker
-except ModuleNotFoundError as error:
-    if error.name != "distributed":
+except ModuleNotFoundError as _missing:
+    if _missing.name != "distributed":
         raise
-    message = "ocidist.transfer.dask needs distributed: pip install 'ocidist[dask]'"
-    raise ModuleNotFoundError(message, name=error.name) from None
+    _message = "ocidist.transfer.dask needs distributed: pip install 'ocidist[dask]'"
+    raise ModuleNotFoundError(_message, name=_missing.name) from None
 
 from ocidist.client import Client
 from ocidist.errors import OciError, UsageError
